@@ -1,0 +1,1 @@
+"""Each module writes one JSON under `results/benchmarks/`."""

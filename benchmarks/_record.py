@@ -1,0 +1,71 @@
+"""Where benchmarks write: one JSON with machine, versions and spread."""
+
+import json
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kdjax.train import writers
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'results' / 'benchmarks'
+
+
+def record(name: str, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
+  """Writes `results/benchmarks/NAME.json` and prints the rows."""
+  for row in rows:
+    print('  '.join(f'{key} {value}' for key, value in row.items()))
+  path = FOLDER / f'{name}.json'
+  writers.write_json(
+    path,
+    {
+      'machine': {
+        'processor': _processor(),
+        'cores': os.cpu_count(),
+        'date': time.strftime('%Y-%m-%d'),
+      },
+      'versions': writers.versions(),
+      'rows': list(rows),
+    },
+  )
+  return path
+
+
+def side_by_side(
+  calls: dict[str, Callable[[], Any]], *, repeats: int
+) -> dict[str, dict[str, float]]:
+  """Seconds of each call: the calls take turns, after one round not counted.
+
+  Taking turns lets a machine whose speed drifts slow all of them alike.
+  """
+  seconds: dict[str, list[float]] = {name: [] for name in calls}
+  for turn in range(repeats + 1):
+    for name, call in calls.items():
+      began = time.perf_counter()
+      call()
+      if turn:
+        seconds[name].append(time.perf_counter() - began)
+  return {name: spread(values) for name, values in seconds.items()}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+  """Median, minimum and maximum, to four digits."""
+  found = {
+    'median': statistics.median(values),
+    'min': min(values),
+    'max': max(values),
+  }
+  return {name: float(f'{value:.4g}') for name, value in found.items()}
+
+
+def _processor() -> str:
+  try:
+    for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
+      if line.startswith('model name'):
+        return line.partition(':')[2].strip()
+  except OSError:
+    pass
+  return json.dumps(platform.processor())

@@ -1,0 +1,132 @@
+"""The networks of `benchmarks.forward` in eager PyTorch, from their papers."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks import torch_loop
+
+
+def _conv_norm(inputs, outputs, size=3, stride=1, groups=1, relu=True):
+  layers = [
+    nn.Conv2d(
+      inputs, outputs, size, stride, size // 2, groups=groups, bias=False
+    ),
+    nn.BatchNorm2d(outputs),
+  ]
+  return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
+
+
+class WideBlock(nn.Module):
+  """A block that normalises before it convolves."""
+
+  def __init__(self, inputs: int, width: int, stride: int):
+    super().__init__()
+    self.bn1, self.bn2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(width)
+    self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+    self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+    self.shortcut = None
+    if inputs != width:
+      self.shortcut = nn.Conv2d(inputs, width, 1, stride, bias=False)
+
+  def forward(self, x):
+    active = functional.relu(self.bn1(x))
+    hidden = self.conv2(functional.relu(self.bn2(self.conv1(active))))
+    return hidden + (x if self.shortcut is None else self.shortcut(active))
+
+
+class WideResNet(nn.Module):
+  """wrn_D_k."""
+
+  def __init__(self, depth: int, widen: int):
+    super().__init__()
+    layers, inputs = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)], 16
+    for place, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
+      for number in range((depth - 4) // 6):
+        stride = 2 if place and not number else 1
+        layers.append(WideBlock(inputs, width, stride))
+        inputs = width
+    self.layers = nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU())
+    self.head = nn.Linear(inputs, 100)
+
+  def forward(self, x):
+    return self.head(self.layers(x).mean(dim=(2, 3)))
+
+
+class Vgg(nn.Module):
+  """VGG with batch norm, for 32×32 images."""
+
+  def __init__(self, convolutions: tuple[int, ...]):
+    super().__init__()
+    layers, inputs = [], 3
+    for place, count in enumerate(convolutions):
+      width = (64, 128, 256, 512, 512)[place]
+      for _ in range(count):
+        layers += [
+          nn.Conv2d(inputs, width, 3, 1, 1),
+          nn.BatchNorm2d(width),
+          nn.ReLU(),
+        ]
+        inputs = width
+      if place < 3:
+        layers.append(nn.MaxPool2d(2))
+    self.layers = nn.Sequential(*layers)
+    self.head = nn.Linear(512, 100)
+
+  def forward(self, x):
+    return self.head(self.layers(x).mean(dim=(2, 3)))
+
+
+class ShuffleUnit(nn.Module):
+  """ShuffleNetV2's unit; with stride 2 both halves see all channels."""
+
+  def __init__(self, inputs: int, width: int, stride: int):
+    super().__init__()
+    half, self.left = width // 2, None
+    branch = inputs // 2
+    if stride == 2:
+      branch = inputs
+      self.left = nn.Sequential(
+        _conv_norm(inputs, inputs, 3, 2, inputs, relu=False),
+        _conv_norm(inputs, half, 1),
+      )
+    self.right = nn.Sequential(
+      _conv_norm(branch, half, 1),
+      _conv_norm(half, half, 3, stride, half, relu=False),
+      _conv_norm(half, half, 1),
+    )
+
+  def forward(self, x):
+    if self.left is None:
+      kept, taken = x.chunk(2, dim=1)
+    else:
+      kept, taken = self.left(x), x
+    joined = torch.cat([kept, self.right(taken)], dim=1)
+    batch, channels, height, width = joined.shape
+    pairs = joined.view(batch, 2, channels // 2, height, width)
+    return pairs.transpose(1, 2).reshape(batch, channels, height, width)
+
+
+class ShuffleNetV2(nn.Module):
+  """ShuffleNetV2 1×, for 32×32 images."""
+
+  def __init__(self):
+    super().__init__()
+    layers, inputs = [_conv_norm(3, 24, 1)], 24
+    for width, count in ((116, 4), (232, 8), (464, 4)):
+      for number in range(count):
+        layers.append(ShuffleUnit(inputs, width, 1 if number else 2))
+        inputs = width
+    self.layers = nn.Sequential(*layers, _conv_norm(464, 1024, 1))
+    self.head = nn.Linear(1024, 100)
+
+  def forward(self, x):
+    return self.head(self.layers(x).mean(dim=(2, 3)))
+
+
+NETWORKS = {
+  'resnet56': lambda: torch_loop.ResNet(9, 16, (16, 32, 64)),
+  'wrn_40_2': lambda: WideResNet(40, 2),
+  'vgg13': lambda: Vgg((2, 2, 2, 2, 2)),
+  'ShuffleV2': ShuffleNetV2,
+}

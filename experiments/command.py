@@ -1,0 +1,276 @@
+"""What the commands share: their flags, a work folder, and what failed.
+
+`--method=NAME` is read before the other flags, because it decides which there
+are: `--method.weight` belongs to the method.
+"""
+
+import dataclasses
+import datetime
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+import jax
+import tyro
+
+from kdjax import methods, report
+from kdjax.train import (
+  Comparison,
+  DivergedError,
+  Interrupted,
+  Progress,
+  Study,
+  StudyConfig,
+  all_devices,
+  start_processes,
+  stop_on_signals,
+  writers,
+)
+from kdjax.train.record import check_config
+from kdjax.train.study import name_of
+
+ConfigT = TypeVar('ConfigT', bound=StudyConfig)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+  """Where a command writes.
+
+  Attributes:
+    workdir: A folder for this comparison; a new one under `runs/` without.
+    resume: Go on with what the work folder holds.
+  """
+
+  workdir: pathlib.Path | None = None
+  resume: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Processes:
+  """One comparison on several machines, by the same command on each.
+
+  Attributes:
+    distributed: Join the others; TPU pods, Slurm and Open MPI say where.
+    coordinator: HOST:PORT of the first process, where nothing says so.
+    num_processes: How many there are then.
+    process_id: The number of this one then, from 0; 0 writes the work folder.
+  """
+
+  distributed: bool = False
+  coordinator: str | None = None
+  num_processes: int | None = None
+  process_id: int | None = None
+
+  def start(self) -> None:
+    """Joins the others, if there are any."""
+    if self.distributed or self.coordinator is not None:
+      start_processes(self.coordinator, self.num_processes, self.process_id)
+
+
+def run(
+  config: StudyConfig,
+  place: Place,
+  *,
+  name: str,
+  arguments: Sequence[str] = (),
+) -> Study:
+  """Runs a comparison and writes its report; what notebooks call.
+
+  Args:
+    config: What to compare.
+    place: Where it is written.
+    name: The command's, as in `experiments.digits`.
+    arguments: What was given on the command line, for the report.
+
+  Raises:
+    ValueError: If something of the configuration or the folder cannot be.
+    DivergedError: If a run's loss stops being finite.
+    Interrupted: If a signal asked for it; everything is saved.
+  """
+  devices = all_devices()
+  progress = Progress(enabled=devices.is_main)
+  workdir = place.workdir or _new_folder(name, config)
+  progress.say(f'{name} writes to {workdir}')
+  about = {'command': name, 'config': writers.to_json(config)}
+  if devices.is_main:
+    _claim(workdir, about, resume=place.resume)
+  with stop_on_signals() as request:
+    comparison = Comparison(
+      config, workdir, request=request, progress=progress, devices=devices
+    )
+    if devices.is_main:
+      made = {'arguments': list(arguments), 'versions': writers.versions()}
+      writers.write_json(workdir / 'config.json', {**about, **made})
+    study = comparison.run()
+    if devices.is_main:
+      report.write(workdir)
+      progress.console.print(report.table(workdir))
+      progress.say(f'Report: {workdir / "report" / "report.html"}')
+  return study
+
+
+def main(
+  make_config: Callable[[methods.Method], ConfigT],
+  *,
+  name: str,
+  default_method: str = 'kd2m',
+  argv: Sequence[str] | None = None,
+) -> int:
+  """A command: its flags, its run, and one readable line when it fails.
+
+  Args:
+    make_config: The command's defaults for a method.
+    name: As in `experiments.digits`.
+    default_method: Where `--method` is not given.
+    argv: The arguments; those of the process without.
+
+  Returns:
+    The exit status: 0, 2 for a mistake in the flags or the folders, 1 for a
+    run that failed, 128 + the signal's number for one that was stopped.
+  """
+  argv = list(sys.argv[1:] if argv is None else argv)
+  try:
+    config, place, processes = parse(make_config, argv, name, default_method)
+    processes.start()
+  except ValueError as error:
+    return _fail(error, 2)
+  if place.workdir is None:
+    place = dataclasses.replace(place, workdir=_new_folder(name, config))
+  try:
+    run(config, place, name=name, arguments=argv)
+  except DivergedError as error:  # in all processes at once
+    return _fail(error, 1)
+  except Interrupted as stop:
+    if jax.process_index() == 0:
+      command = _resume_command(name, argv, place.workdir)
+      print(f'Stopped and saved. To go on:\n  {command}', file=sys.stderr)
+    return 128 + stop.signal_number
+  except ValueError as error:
+    return _leave_others(_fail(error, 2))
+  except OSError as error:
+    saved = 'What was saved before is kept.'
+    return _leave_others(_fail(f'{error}. {saved}', 1))
+  return 0
+
+
+def parse(
+  make_config: Callable[[methods.Method], ConfigT],
+  argv: Sequence[str],
+  name: str,
+  default_method: str,
+) -> tuple[ConfigT, Place, Processes]:
+  """What flags ask for: the configuration, the place and the processes.
+
+  Raises:
+    ValueError: If a value cannot be; unknown flags end the process with a
+      message of their own, as is usual.
+  """
+  method, rest = _take_method(_spread_seeds(argv), default_method)
+  config = make_config(methods.create(method))
+
+  flat = tyro.conf.arg(name='')  # unlike OmitArgPrefixes, keeps `method.`
+  flags = dataclasses.make_dataclass(
+    'Flags',
+    [
+      ('config', Annotated[type(config), flat], config),
+      ('place', Annotated[Place, flat], Place()),
+      ('processes', Annotated[Processes, flat], Processes()),
+    ],
+    frozen=True,
+  )
+  asked = tyro.cli(
+    flags,
+    args=rest,
+    prog=f'python -m {name}',
+    description=(sys.modules[make_config.__module__].__doc__ or '')
+    + f'\n--method=NAME is one of {", ".join(methods.METHODS)}, or several '
+    'of them joined by +.',
+    config=(tyro.conf.FlagCreatePairsOff,),
+    use_underscores=True,
+  )
+  return asked.config, asked.place, asked.processes
+
+
+def _take_method(argv, default):
+  """The value of `--method`, and the other arguments."""
+  rest, method = [], default
+  arguments = iter(argv)
+  for argument in arguments:
+    if argument.startswith('--method='):
+      method = argument.removeprefix('--method=')
+    elif argument == '--method':
+      method = next(arguments, '')
+    else:
+      rest.append(argument)
+  return method, rest
+
+
+def _spread_seeds(argv):
+  """`--seeds=0,1,2` as the separate values that the parser takes."""
+  spread = []
+  for argument in argv:
+    if argument.startswith('--seeds='):
+      spread += ['--seeds', *argument.removeprefix('--seeds=').split(',')]
+    else:
+      spread.append(argument)
+  return spread
+
+
+def _new_folder(name: str, config: StudyConfig) -> pathlib.Path:
+  """A folder that says what is in it and is not there yet."""
+  now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
+  method = name_of(config.method)
+  return pathlib.Path('runs') / f'{name.rpartition(".")[2]}-{method}-{now}'
+
+
+def _claim(workdir: pathlib.Path, about: dict, *, resume: bool) -> None:
+  """Checks that the work folder is new, or is this comparison's own.
+
+  Raises:
+    ValueError: If it holds another comparison, or this one without `resume`.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+      f'--workdir={workdir} cannot be made: {error.strerror}. Give a folder '
+      'that can be written.'
+    ) from error
+  check_config(workdir, about)
+  if (workdir / 'config.json').exists() and not resume:
+    raise ValueError(
+      f'{workdir} holds this comparison already. Give --resume to go on with '
+      'it, or another --workdir.'
+    )
+
+
+def _resume_command(
+  name: str, argv: Sequence[str], workdir: pathlib.Path | None
+) -> str:
+  """The command that goes on with what `argv` began."""
+  again, arguments = [], iter(argv)
+  for argument in arguments:
+    if argument == '--workdir':
+      next(arguments, None)
+    elif argument != '--resume' and not argument.startswith('--workdir='):
+      again.append(argument)
+  return shlex.join(
+    ['python', '-m', name, *again, f'--workdir={workdir}', '--resume']
+  )
+
+
+def _leave_others(status: int) -> int:
+  """Ends a process of several; the others would wait for it for ever."""
+  if jax.process_count() > 1:
+    sys.stderr.flush()
+    os._exit(status)
+  return status
+
+
+def _fail(message, status: int) -> int:
+  """Says what failed in one place, and gives the exit status."""
+  print(f'error: {message}', file=sys.stderr)
+  return status

@@ -1,0 +1,162 @@
+"""A trained network as a file for other programs.
+
+  python -m experiments.export --run=RUN --format=safetensors
+
+RUN is the folder of one run, as `runs/digits-…/runs/kd2m/seed0`. Formats:
+`safetensors` (Flax names), `safetensors_torch` (names and layouts of PyTorch
+code of the network's family), `orbax` (a folder) and `stablehlo` (a program
+with its weights, for any batch). How each is read: docs/weights.md.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import tyro
+
+from kdjax import convert, methods, models
+from kdjax.methods import Method
+from kdjax.models import Network
+from kdjax.train.checkpoints import save_variables
+
+PyTree = Any
+Format = Literal['safetensors', 'safetensors_torch', 'orbax', 'stablehlo']
+
+_ENDINGS = {
+  'safetensors': 'student.safetensors',
+  'safetensors_torch': 'student_torch.safetensors',
+  'orbax': 'student_orbax',
+  'stablehlo': 'student.stablehlo',
+}
+_NEEDED = ('network', 'num_classes', 'image_shape', 'mean', 'std', 'precision')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """What to export.
+
+  Attributes:
+    run: The folder of one run.
+    format: Of the file.
+    output: The file or folder; one in `RUN/export/` without.
+  """
+
+  run: pathlib.Path
+  format: Format = 'safetensors'
+  output: pathlib.Path | None = None
+
+
+def export(config: Config) -> pathlib.Path:
+  """Writes the network of a run and gives the place.
+
+  Raises:
+    ValueError: If the folder holds no finished run of a network of this
+      library, or its network has no PyTorch names.
+  """
+  about = _about(config.run)
+  network = models.create(
+    about['network'],
+    num_classes=about['num_classes'],
+    dtype=jnp.dtype(about['precision']),
+    mean=tuple(about['mean']),
+    std=tuple(about['std']),
+  )
+  shape = tuple(about['image_shape'])
+  variables = convert.load(
+    config.run, network.describe(shape).variables, network=network.name
+  )
+  output = config.output or config.run / 'export' / _ENDINGS[config.format]
+  _WRITERS[config.format](output, network, variables, about)
+  return output
+
+
+def _write_safetensors(
+  naming: Literal['flax', 'torch'],
+) -> Callable[[pathlib.Path, Network, PyTree, Mapping[str, Any]], None]:
+  def write(path, network, variables, about):
+    convert.save_safetensors(
+      path,
+      variables,
+      naming=naming,
+      network=network.name,
+      about={name: about[name] for name in _NEEDED},
+    )
+
+  return write
+
+
+def _write_orbax(path, network, variables, about):
+  del network, about
+  if path.exists() and not (path / '_METADATA').exists():
+    raise ValueError(f'{path} is there and is no orbax folder.')
+  path.parent.mkdir(parents=True, exist_ok=True)
+  save_variables(path, variables)
+
+
+def _write_stablehlo(path, network, variables, about):
+  shape = tuple(about['image_shape'])
+  convert.save_stablehlo(path, network, variables, shape)
+
+
+_WRITERS = {
+  'safetensors': _write_safetensors('flax'),
+  'safetensors_torch': _write_safetensors('torch'),
+  'orbax': _write_orbax,
+  'stablehlo': _write_stablehlo,
+}
+
+
+def _about(run: pathlib.Path) -> Mapping[str, Any]:
+  """What the run says of itself, complete enough to build its network."""
+  about = convert.described(run) if run.is_dir() else {}
+  missing = [name for name in _NEEDED if name not in about]
+  if missing:
+    inside = sorted(map(str, run.glob('runs/*/seed*'))) if run.is_dir() else []
+    hint = f' It holds the runs {", ".join(inside)}.' if inside else ''
+    raise ValueError(
+      f'{run} is not the folder of a run: no {", ".join(missing)} in a '
+      f'config.json.{hint}'
+    )
+  if not (run / 'student').is_dir():
+    raise ValueError(f'{run} holds no student/: the run has not ended.')
+  _check_method(about.get('method'))
+  return about
+
+
+def _check_method(method: Any) -> None:
+  """Refuses a student that predicts through parts which its method keeps."""
+  if not isinstance(method, Mapping):
+    return
+  made = {type_.__name__: type_ for type_ in methods.METHODS.values()}
+  type_ = made.get(str(method.get('type')))
+  if type_ is not None and type_.predict is not Method.predict:
+    raise ValueError(
+      f'The student of {type_.__name__} predicts through parts of the method, '
+      'which are not in its network; it cannot be exported alone.'
+    )
+  for part in method.values():
+    _check_method(part)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """The command: prints the place; 2 for a mistake in the flags or folders."""
+  config = tyro.cli(
+    Config,
+    args=argv,
+    prog='python -m experiments.export',
+    description=__doc__,
+    use_underscores=True,
+  )
+  try:
+    print(export(config))
+  except (ValueError, OSError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

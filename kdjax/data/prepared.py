@@ -1,0 +1,88 @@
+"""Sets prepared by TensorFlow Datasets: where they are, and their arrays."""
+
+import os
+import pathlib
+import re
+
+from kdjax.data import cache
+from kdjax.data.errors import DataUnavailableError
+
+_VERSION = re.compile(r'\d+\.\d+\.\d+')
+
+
+def default_data_dir() -> pathlib.Path:
+  """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or in the home folder."""
+  chosen = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  return pathlib.Path(chosen).expanduser()
+
+
+def find(data_dir: pathlib.Path, path: str) -> pathlib.Path | None:
+  """The newest version of a set that is prepared, or None.
+
+  Args:
+    data_dir: The folder that holds all sets.
+    path: The set's folder in it, `name` or `name/config`.
+  """
+  found = [
+    info.parent
+    for info in (data_dir / path).glob('*/dataset_info.json')
+    if _VERSION.fullmatch(info.parent.name)
+  ]
+  return max(found, key=_version_of, default=None)
+
+
+def _version_of(folder: pathlib.Path) -> tuple[int, ...]:
+  return tuple(int(part) for part in folder.name.split('.'))
+
+
+def find_or_prepare(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+  """The folder of a prepared set; downloads and prepares it where it is not.
+
+  Args:
+    data_dir: The folder that holds all sets.
+    name: One of `kdjax.data.load.RECIPES`.
+
+  Raises:
+    DataUnavailableError: If it is not prepared and cannot be downloaded.
+  """
+  folder = find(data_dir, name) or find(data_dir, f'{name}/no_extra')
+  if folder is None:
+    # TFDS takes most of a second to import, and is needed only here.
+    from kdjax.data import prepare
+
+    folder = prepare.prepare(data_dir, name)
+  return folder
+
+
+def load_arrays(folder: pathlib.Path) -> tuple[cache.Arrays, tuple[str, ...]]:
+  """All images and labels of a prepared set, and the names of its classes.
+
+  They are decoded once; after that they come from the cache in `folder`.
+
+  Args:
+    folder: Of one version of one set, as `find` returns it.
+
+  Returns:
+    `train_images`, `train_labels`, `test_images`, `test_labels`, and the names.
+    Where the examples carry an `id` they are in its order, which is that of the
+    original files; otherwise as stored. Names are empty where TFDS has none.
+
+  Raises:
+    DataUnavailableError: If the prepared files cannot be read.
+  """
+  names_file = folder / 'label.labels.txt'
+  names = names_file.read_text().splitlines() if names_file.exists() else []
+  arrays = cache.read(folder / cache.FOLDER)
+  if arrays is None:
+    from kdjax.data import decode  # late, as above
+
+    try:
+      arrays = decode.decode(folder)
+    except (OSError, RuntimeError, ValueError) as error:
+      raise DataUnavailableError(
+        f'the data set prepared in {folder} cannot be read: {error}\n'
+        'Delete that folder and run again to prepare it anew, or give '
+        '--data_dir=FOLDER where it is prepared.'
+      ) from None
+    cache.write(folder / cache.FOLDER, arrays)
+  return arrays, tuple(names)

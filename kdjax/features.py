@@ -1,0 +1,53 @@
+"""The tree that every network hands to every loss, and what is known of it."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+from flax import struct
+
+Boundary = Literal['post_relu', 'pre_relu', 'pre_norm']
+PyTree = Any
+
+
+@struct.dataclass
+class Features:
+  """What one pass of a network leaves behind; images are `[B, H, W, C]`.
+
+  Nothing here costs anything unless it is read: under `jit` XLA drops the rest.
+  A pass that began in the middle of a network (`tail`) has `None` for the
+  stages that did not run.
+
+  Attributes:
+    stages: The output of each stage as the field's tables list it, the stem
+      first: after the activation where the network has one there.
+    pre_stages: The same before that activation. Where a network has no such
+      thing the entry is the one in `stages`.
+    boundaries: What one stage hands to the next; `boundaries[i]` is what `tail`
+      takes at `start=i + 1`. The network's `boundary` says what kind it is.
+    embedding: The classifier's input, `[B, D]`.
+    logits: Unnormalised log-probabilities, `[B, K]`.
+  """
+
+  stages: tuple[jax.Array | None, ...]
+  pre_stages: tuple[jax.Array | None, ...]
+  boundaries: tuple[jax.Array | None, ...]
+  embedding: jax.Array
+  logits: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+  """What a method may know of a network before anything runs.
+
+  Attributes:
+    name: The network's name, for messages.
+    boundary: Its kind of boundary.
+    features: `Features` of `jax.ShapeDtypeStruct`s, for `batch_size` images.
+    variables: The shapes of its variables.
+  """
+
+  name: str
+  boundary: Boundary
+  features: Features
+  variables: PyTree

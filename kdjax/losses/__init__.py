@@ -1,0 +1,85 @@
+"""Losses: arrays in, one value per example or one per pair of batches out."""
+
+from kdjax.losses._assignment import Assignment, exact_assignment
+from kdjax.losses._auction import auction_assignment
+from kdjax.losses._bures import (
+  gaussian_wasserstein2_full,
+  gaussian_wasserstein2_full_per_class,
+  polar_newton_schulz,
+  polar_svd,
+)
+from kdjax.losses._classes import AGGREGATIONS, class_conditional
+from kdjax.losses._cost import paired_distance
+from kdjax.losses._gaussian import (
+  gaussian_jeffreys,
+  gaussian_kl,
+  gaussian_kl_per_class,
+  gaussian_wasserstein2,
+  gaussian_wasserstein2_per_class,
+)
+from kdjax.losses._gaussian_full import (
+  gaussian_jeffreys_full,
+  gaussian_kl_full,
+  gaussian_kl_full_per_class,
+)
+from kdjax.losses._icd import icd
+from kdjax.losses._joint import LABEL_COSTS, joint_wasserstein2
+from kdjax.losses._logits import cross_entropy, soft_target_kl
+from kdjax.losses._mmd import (
+  mean_distance,
+  mmd_cosine,
+  mmd_linear,
+  mmd_linear_per_class,
+  mmd_rbf,
+  mmd_rbf_per_class,
+)
+from kdjax.losses._moments import total_variance
+from kdjax.losses._samples import over_samples, spatial_gaussian_wasserstein2
+from kdjax.losses._sinkhorn import (
+  sinkhorn_cost,
+  sinkhorn_divergence,
+  sinkhorn_regularized,
+)
+from kdjax.losses._transport import wasserstein2, wasserstein2_per_class
+from kdjax.losses._transportation import transport_plan
+
+__all__ = [
+  'AGGREGATIONS',
+  'Assignment',
+  'LABEL_COSTS',
+  'auction_assignment',
+  'class_conditional',
+  'cross_entropy',
+  'exact_assignment',
+  'gaussian_jeffreys',
+  'gaussian_jeffreys_full',
+  'gaussian_kl',
+  'gaussian_kl_full',
+  'gaussian_kl_full_per_class',
+  'gaussian_kl_per_class',
+  'gaussian_wasserstein2',
+  'gaussian_wasserstein2_full',
+  'gaussian_wasserstein2_full_per_class',
+  'gaussian_wasserstein2_per_class',
+  'icd',
+  'joint_wasserstein2',
+  'mean_distance',
+  'mmd_cosine',
+  'mmd_linear',
+  'mmd_linear_per_class',
+  'mmd_rbf',
+  'mmd_rbf_per_class',
+  'over_samples',
+  'paired_distance',
+  'polar_newton_schulz',
+  'polar_svd',
+  'sinkhorn_cost',
+  'sinkhorn_divergence',
+  'sinkhorn_regularized',
+  'soft_target_kl',
+  'spatial_gaussian_wasserstein2',
+  'total_variance',
+  'transport_plan',
+  'wasserstein2',
+  'wasserstein2_per_class',
+]

@@ -1,0 +1,162 @@
+"""What a distillation method is: settings, trainable parts, named terms."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import jax
+from flax import struct
+
+from kdjax.features import Features, NetworkSpec
+
+PyTree = Any
+Terms = dict[str, jax.Array]
+
+
+@struct.dataclass
+class Pass:
+  """A network's features on this batch, and the way back into the network.
+
+  Attributes:
+    features: Of the images of this step.
+    tail: `(hidden, start) -> Features` of the stages from `start` on, in the
+      mode the network is in. Differentiable in `hidden`, and for the student in
+      its parameters too. It leaves the running statistics alone.
+  """
+
+  features: Features
+  tail: Callable[[jax.Array, int], Features] = struct.field(pytree_node=False)
+
+
+@struct.dataclass
+class Context:
+  """Where in training a step stands.
+
+  Attributes:
+    step: int32 `[]`, from 0.
+    epoch: float32 `[]`, whole epochs done before this step.
+    key: A key of this step's own.
+  """
+
+  step: jax.Array
+  epoch: jax.Array
+  key: jax.Array
+
+
+@struct.dataclass
+class Updates:
+  """What a step of a method leaves behind besides gradients.
+
+  Attributes:
+    state: The method's untrained variables afterwards (memories, running
+      statistics), of the structure `init` gave; `None` leaves them as they are.
+    active: A tree prefix of the method's parameters, of bool `[]`; where false,
+      a parameter and its momentum are left untouched by this step. `None`
+      means that all take part.
+  """
+
+  state: PyTree = None
+  active: PyTree = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+  """Base of all methods: the defaults of what only some papers need.
+
+  A method is a frozen dataclass whose fields are the paper's settings. Besides
+  `terms` everything here is optional to override.
+
+  Attributes:
+    task_weight: Factor of the supervised loss in what is minimised.
+  """
+
+  task_weight: float = 1.0
+
+  needs_teacher: ClassVar[bool] = True
+  # 'train' for papers whose teacher normalises with the batch: its running
+  # statistics then drift and are part of the training state.
+  teacher_mode: ClassVar[Literal['eval', 'train']] = 'eval'
+
+  def __post_init__(self):
+    """Checks the settings every method has."""
+    check_not_negative(self, 'task_weight')
+
+  def combined(self) -> 'Method':
+    """The defaults this method has beside another one (`kd+kd2m`)."""
+    return self
+
+  def init(
+    self, key: jax.Array, student: NetworkSpec, teacher: NetworkSpec
+  ) -> dict[str, PyTree]:
+    """`{'params': trained with the student, 'state': carried along}`.
+
+    Raises:
+      ValueError: If the method cannot serve this pair of networks.
+    """
+    del key, student, teacher
+    return {'params': {}, 'state': {}}
+
+  def prepare(
+    self,
+    variables: dict[str, PyTree],
+    passes: Callable[[], Iterator[tuple[Features, Mapping[str, jax.Array]]]],
+    key: jax.Array,
+  ) -> dict[str, PyTree]:
+    """Variables after a look at the teacher's features, before step 0.
+
+    Args:
+      variables: What `init` gave.
+      passes: Each call gives one walk over the training set, unaugmented and in
+        order: the teacher's features and the batch.
+      key: For what is drawn at random.
+    """
+    del passes, key
+    return variables
+
+  def terms(
+    self,
+    variables: dict[str, PyTree],
+    student: Pass,
+    teacher: Pass,
+    batch: Mapping[str, jax.Array],
+    context: Context,
+  ) -> tuple[Terms, Updates]:
+    """Named scalars, weighted, that add up to what the method minimises.
+
+    Args:
+      variables: The method's own, as `init` gave and training moved them.
+      student: Its pass; gradients flow through it.
+      teacher: Its pass; nothing of it is trained.
+      batch: `label` int32 `[B]`, `index` int32 `[B]` (place in the training
+        set), `image` float32 `[B, H, W, C]` in [0, 1] as both networks saw it.
+      context: Step, epoch and key.
+    """
+    raise NotImplementedError
+
+  def predict(
+    self, variables: dict[str, PyTree], student: Pass, teacher: Pass | None
+  ) -> jax.Array:
+    """Logits `[B, K]` of the distilled student at evaluation."""
+    del variables, teacher
+    return student.features.logits
+
+
+def check_not_negative(settings: Any, *names: str) -> None:
+  """Raises a `ValueError` that names the setting which is below zero or NaN."""
+  for name in names:
+    value = getattr(settings, name)
+    if not value >= 0:
+      raise ValueError(
+        f'{name} of {type(settings).__name__} must be zero or more, got '
+        f'{value}.'
+      )
+
+
+def check_positive(settings: Any, *names: str) -> None:
+  """Raises a `ValueError` that names the setting which is not above zero."""
+  for name in names:
+    value = getattr(settings, name)
+    if not value > 0:
+      raise ValueError(
+        f'{name} of {type(settings).__name__} must be positive, got {value}.'
+      )

@@ -1,0 +1,44 @@
+"""Hinton's distillation of softened classes."""
+
+import dataclasses
+
+from kdjax import losses
+from kdjax.methods.base import (
+  Method,
+  Updates,
+  check_not_negative,
+  check_positive,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kd(Method):
+  """Soft targets at a temperature; see `kdjax.losses.soft_target_kl`.
+
+  Hinton, Vinyals and Dean, 2015. Alone it takes the field's weights, 0.1 for
+  the task and 0.9 for the targets; beside another method both are 1.
+  """
+
+  task_weight: float = 0.1
+  weight: float = 0.9
+  temperature: float = 4.0
+
+  def __post_init__(self):
+    """Checks the settings."""
+    super().__post_init__()
+    check_not_negative(self, 'weight')
+    check_positive(self, 'temperature')
+
+  def combined(self) -> 'Kd':
+    """The field's "+KD": both weights 1."""
+    return dataclasses.replace(self, task_weight=1.0, weight=1.0)
+
+  def terms(self, variables, student, teacher, batch, context):
+    """The batch's mean divergence, as `kd`."""
+    del variables, batch, context
+    divergence = losses.soft_target_kl(
+      student.features.logits,
+      teacher.features.logits,
+      temperature=self.temperature,
+    )
+    return {'kd': self.weight * divergence.mean()}, Updates()

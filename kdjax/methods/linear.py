@@ -1,0 +1,29 @@
+"""Trained linear maps between embeddings, started as PyTorch starts them."""
+
+import jax
+import jax.numpy as jnp
+
+Layer = dict[str, jax.Array]
+
+
+def init_linear(key: jax.Array, inputs: int, outputs: int) -> Layer:
+  """Kernel `[inputs, outputs]` and bias, uniform in ±1/sqrt(inputs)."""
+  bound = inputs**-0.5
+  kernel_key, bias_key = jax.random.split(key)
+
+  def draw(key, shape):
+    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+  return {
+    'kernel': draw(kernel_key, (inputs, outputs)),
+    'bias': draw(bias_key, (outputs,)),
+  }
+
+
+def apply_linear(layer: Layer, rows: jax.Array) -> jax.Array:
+  """Rows `[B, inputs]` to `[B, outputs]`, in at least float32."""
+  rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+  product = jnp.matmul(
+    rows, layer['kernel'], precision=jax.lax.Precision.HIGHEST
+  )
+  return product + layer['bias']

@@ -1,0 +1,139 @@
+"""A network as the rest of the library sees it: functions and two facts."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from kdjax.features import Boundary, Features, NetworkSpec
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+  """A teacher or a student, whatever library it was written in.
+
+  `variables` is `{'params': …, 'batch_stats': …}`; a network without running
+  statistics leaves the second empty. Images arrive as float32 in [0, 1] and are
+  normalised here, so that a teacher trained with other constants than the
+  student's sees what it was trained on.
+
+  Attributes:
+    name: As the tables print it.
+    init: `(key, images) -> variables`.
+    forward: `(variables, images, train) -> (Features, batch_stats)`. In
+      training mode it normalises with the batch and returns the running
+      statistics moved by it; otherwise it returns them as they came.
+    forward_tail: `(variables, hidden, start, train) -> (Features,
+      batch_stats)`: the stages from `start` on. `None` for a network that
+      cannot be cut.
+    boundary: What stands between two stages; see `Features.boundaries`.
+    mean: Per-channel mean of the images in [0, 1] that are subtracted.
+    std: Per-channel divisor after that.
+  """
+
+  name: str
+  init: Callable[[jax.Array, jax.Array], PyTree]
+  forward: Callable[[PyTree, jax.Array, bool], tuple[Features, PyTree]]
+  forward_tail: (
+    Callable[[PyTree, jax.Array, int, bool], tuple[Features, PyTree]] | None
+  ) = None
+  boundary: Boundary = 'post_relu'
+  mean: tuple[float, ...] = (0.0,)
+  std: tuple[float, ...] = (1.0,)
+
+  def normalize(self, images: jax.Array) -> jax.Array:
+    """Float32 images in [0, 1] to what the network was trained on."""
+    mean = jnp.asarray(self.mean, images.dtype)
+    return (images - mean) / jnp.asarray(self.std, images.dtype)
+
+  def apply(
+    self, variables: PyTree, images: jax.Array, *, train: bool
+  ) -> tuple[Features, PyTree]:
+    """Features of images in [0, 1], and the running statistics afterwards."""
+    return self.forward(variables, self.normalize(images), train)
+
+  def tail(
+    self, variables: PyTree, hidden: jax.Array, start: int, *, train: bool
+  ) -> tuple[Features, PyTree]:
+    """Features of the stages from `start` on, given that stage's input."""
+    if self.forward_tail is None:
+      raise ValueError(
+        f'{self.name} cannot be entered at stage {start}: it was made '
+        'without forward_tail. Give one, or use a method of features only.'
+      )
+    return self.forward_tail(variables, hidden, start, train)
+
+  def initialize(self, key: jax.Array, image_shape: tuple[int, ...]) -> PyTree:
+    """Fresh variables for images of `[H, W, C]`."""
+    # Drawing weights is compiled for seconds and runs once: on the CPU the
+    # compiler is told not to try hard, which takes a third of the time.
+    hurry = {'xla_backend_optimization_level': 0}
+    init = jax.jit(
+      self.init,
+      compiler_options=hurry if jax.default_backend() == 'cpu' else None,
+    )
+    return init(key, jnp.zeros((1, *image_shape), jnp.float32))
+
+  def describe(
+    self, image_shape: tuple[int, ...], batch_size: int = 1
+  ) -> NetworkSpec:
+    """Shapes of everything the network gives, without computing any of it."""
+    images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
+    variables = jax.eval_shape(self.init, jax.random.key(0), images)
+    features = jax.eval_shape(
+      lambda v, x: self.forward(v, x, False)[0], variables, images
+    )
+    return NetworkSpec(
+      name=self.name,
+      boundary=self.boundary,
+      features=features,
+      variables=variables,
+    )
+
+
+def linen_network(
+  module: nn.Module,
+  *,
+  name: str,
+  mean: tuple[float, ...] = (0.0,),
+  std: tuple[float, ...] = (1.0,),
+) -> Network:
+  """A `Network` from a Linen module that returns `Features`.
+
+  Args:
+    module: Called as `module(images, train=…)`; with a method
+      `tail(hidden, start, train=…)` if it can be entered in the middle.
+    name: As tables and messages print it.
+    mean: Per-channel mean of the images in [0, 1].
+    std: Per-channel standard deviation of the images in [0, 1].
+  """
+
+  def run(variables, train, *args, **kwargs) -> tuple[Any, PyTree]:
+    if not train:
+      features = module.apply(variables, *args, train=False, **kwargs)
+      return features, variables.get('batch_stats', {})
+    features, updated = module.apply(
+      variables, *args, train=True, mutable=['batch_stats'], **kwargs
+    )
+    return features, updated.get('batch_stats', {})
+
+  def init(key, images):
+    return {'batch_stats': {}, **module.init(key, images, train=False)}
+
+  def forward_tail(variables, hidden, start, train):
+    return run(variables, train, hidden, start, method='tail')
+
+  return Network(
+    name=name,
+    init=init,
+    forward=lambda variables, images, train: run(variables, train, images),
+    forward_tail=forward_tail if hasattr(module, 'tail') else None,
+    boundary=getattr(module, 'boundary', 'post_relu'),
+    mean=mean,
+    std=std,
+  )

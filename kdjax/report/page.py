@@ -1,0 +1,162 @@
+"""Writes a study's report: pictures, tables, and a page that holds them all."""
+
+import dataclasses
+import io
+import json
+import math
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+from kdjax.report import html, plots, tables
+from kdjax.report.logs import Run, Study, read_study
+from kdjax.report.summary import summarize
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+  """A plot as it is stored: PNG bytes and what they show."""
+
+  name: str
+  caption: str
+  png: bytes
+
+
+def write(workdir: pathlib.Path | str) -> pathlib.Path:
+  """Writes `workdir/report` from the logs below `workdir/runs`.
+
+  Args:
+    workdir: A study's folder. What is unfinished or torn is left out and named
+      on the page.
+
+  Returns:
+    The path of `report.html`; beside it the PNG files, `table.md`, `table.txt`
+    and `summary.json`.
+
+  Raises:
+    ValueError: If the folder has no runs.
+  """
+  study = read_study(workdir)
+  folder = study.folder / 'report'
+  folder.mkdir(exist_ok=True)
+  pictures, failures = draw(study)
+  notes = (*study.notes, *failures)
+  for name in plots.PLOTS:  # one of an earlier report may be impossible now
+    (folder / f'{name}.png').unlink(missing_ok=True)
+  for picture in pictures:
+    (folder / f'{picture.name}.png').write_bytes(picture.png)
+  texts = {
+    'table.md': tables.markdown(study),
+    'table.txt': tables.plain(study),
+    'summary.json': _summary(study, pictures, notes),
+    'report.html': _page(study, pictures, notes),
+  }
+  for name, text in texts.items():
+    (folder / name).write_text(text, encoding='utf-8')
+  return folder / 'report.html'
+
+
+def draw(study: Study) -> tuple[list[Picture], list[str]]:
+  """Every picture that the logs allow, and a note for each that fails."""
+  pictures, failures = [], []
+  for name, plot in plots.PLOTS.items():
+    try:
+      figure = plot(study)
+    except ValueError as error:
+      failures.append(f'No picture of {name}: {error}')
+      continue
+    if figure is not None:
+      sheet = io.BytesIO()
+      figure.savefig(sheet, format='png')
+      caption = str(figure.get_label())
+      pictures.append(Picture(name=name, caption=caption, png=sheet.getvalue()))
+  return pictures, failures
+
+
+def _summary(
+  study: Study, pictures: Sequence[Picture], notes: Sequence[str]
+) -> str:
+  content = {
+    'command': study.config.get('command'),
+    'arms': [dataclasses.asdict(row) for row in summarize(study)],
+    'plots': {picture.name: picture.caption for picture in pictures},
+    'notes': list(notes),
+  }
+  return json.dumps(_strict(content), indent=2, ensure_ascii=False) + '\n'
+
+
+def _page(
+  study: Study, pictures: Sequence[Picture], notes: Sequence[str]
+) -> str:
+  title = str(study.config.get('command') or study.folder.name)
+  parts = [
+    html.element('h1', title),
+    html.table(
+      tables.HEADER, tables.cells(study), text_columns=tables.TEXT_COLUMNS
+    ),
+    html.element('p', tables.CAPTION, 'caption'),
+    *([html.element('h2', 'Left out'), html.items(notes)] if notes else []),
+    *(html.picture(picture.png, picture.caption) for picture in pictures),
+    html.element('h2', 'Every run'),
+    html.table(
+      _RUN_HEADER, [_run_cells(run) for run in study.runs], text_columns=1
+    ),
+    html.element('h2', 'Commands'),
+    html.element('pre', _commands(study)),
+    html.element('h2', 'Versions'),
+    html.structure(study.config.get('versions', {})),
+    html.element('h2', 'Configuration'),
+    html.structure(study.config.get('config', {})),
+  ]
+  return html.document(f'{title}: report', parts)
+
+
+_RUN_HEADER = (
+  'arm',
+  'seed',
+  'epochs',
+  'accuracy',
+  'best',
+  'seconds',
+  'images/s',
+)
+
+
+def _run_cells(run: Run) -> tuple[str, ...]:
+  end = run.end
+  if end is None:
+    nothing = [tables.NOTHING] * (len(_RUN_HEADER) - 3)
+    return (run.arm, str(run.seed), 'unfinished', *nothing)
+  epochs = end.get('epoch', tables.NOTHING)
+  numbers = (
+    ('accuracy', 100, '.2f'),
+    ('best_accuracy', 100, '.2f'),
+    ('seconds', 1, ',.1f'),
+    ('images_per_second', 1, ',.0f'),
+  )
+  values = [
+    format(factor * end[name], form) if name in end else tables.NOTHING
+    for name, factor, form in numbers
+  ]
+  return (run.arm, str(run.seed), str(epochs), *values)
+
+
+def _commands(study: Study) -> str:
+  """What made the study, and its report again."""
+  folder = shlex.quote(study.folder.as_posix())
+  lines = [f'python -m kdjax.report {folder}']
+  if study.config.get('command'):
+    arguments = shlex.join(study.config.get('arguments', ()))
+    lines.insert(0, f'python -m {study.config["command"]} {arguments}'.rstrip())
+  return '\n'.join(lines)
+
+
+def _strict(value):
+  """The same without NaN and infinities, which JSON does not have."""
+  if isinstance(value, dict):
+    return {key: _strict(entry) for key, entry in value.items()}
+  if isinstance(value, list | tuple):
+    return [_strict(entry) for entry in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

@@ -1,0 +1,56 @@
+"""What a student is trained for: its supervised loss and how it is judged."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax import losses
+
+Batch = Mapping[str, jax.Array]
+
+
+class Task(Protocol):
+  """Supervised loss, predictions and scores of one kind of labels."""
+
+  # The score by which the best checkpoint is chosen; larger is better.
+  score: ClassVar[str]
+
+  def loss(self, logits: jax.Array, batch: Batch) -> jax.Array:
+    """Float32 `[B]`: the supervised loss of each example."""
+    ...
+
+  def outputs(self, logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+    """What evaluation keeps of each example; every entry is `[B, …]`."""
+    ...
+
+  def summarize(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Scores over a whole set from its outputs, `[N, …]` each."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleLabel:
+  """One class per image: cross-entropy, judged by top-1 accuracy."""
+
+  score: ClassVar[str] = 'accuracy'
+
+  def loss(self, logits: jax.Array, batch: Batch) -> jax.Array:
+    """Cross-entropy with the label, nats `[B]`."""
+    return losses.cross_entropy(logits, batch['label'])
+
+  def outputs(self, logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+    """Whether the largest logit is the label's, and the loss."""
+    correct = jnp.argmax(logits, axis=-1) == batch['label']
+    return {'accuracy': correct, 'loss': self.loss(logits, batch)}
+
+  def summarize(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The mean of each output, and the exact number of right answers."""
+    means = {
+      name: float(values.astype(np.float64).mean())
+      for name, values in outputs.items()
+    }
+    return {**means, 'correct': int(outputs['accuracy'].sum())}

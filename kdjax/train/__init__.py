@@ -1,0 +1,40 @@
+"""Training: one pure step, many of them per dispatch, in resumable runs."""
+
+from kdjax.train.interrupts import Interrupted, StopRequest, stop_on_signals
+from kdjax.train.loop import DivergedError
+from kdjax.train.mesh import (
+  Devices,
+  all_devices,
+  first_devices,
+  start_processes,
+)
+from kdjax.train.program import Program
+from kdjax.train.progress import Progress
+from kdjax.train.recipe import Recipe
+from kdjax.train.run import Run, RunSettings
+from kdjax.train.state import TrainState
+from kdjax.train.step import Parts, init_state, train_step
+from kdjax.train.study import Comparison, Study, StudyConfig
+
+__all__ = [
+  'Comparison',
+  'Devices',
+  'DivergedError',
+  'Interrupted',
+  'Parts',
+  'Program',
+  'Progress',
+  'Recipe',
+  'Run',
+  'RunSettings',
+  'StopRequest',
+  'Study',
+  'StudyConfig',
+  'TrainState',
+  'all_devices',
+  'first_devices',
+  'init_state',
+  'start_processes',
+  'stop_on_signals',
+  'train_step',
+]

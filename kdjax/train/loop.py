@@ -1,0 +1,164 @@
+"""The way of one run from a step to its end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from kdjax.train.interrupts import StopRequest
+from kdjax.train.progress import Show
+from kdjax.train.record import Record
+from kdjax.train.state import TrainState
+
+if TYPE_CHECKING:
+  from kdjax.train.run import Run
+
+_DISPATCH_SECONDS = 1.0  # how long a dispatch may keep a signal waiting
+
+
+class DivergedError(RuntimeError):
+  """The loss or a gradient was not a finite number any more."""
+
+
+class Loop:
+  """Trains a run, evaluates it, saves it, and stops where it must.
+
+  Args:
+    run: What is trained.
+    record: Its folder.
+    request: Whether to stop.
+  """
+
+  def __init__(self, run: Run, record: Record, request: StopRequest):
+    self.run = run
+    self.program = run.program
+    self.record = record
+    self.request = request
+    self.total = self.program.steps_per_epoch * run.recipe.epochs
+    self.scores: dict[str, float] = {}
+    self.embedding = np.zeros((0, 0), np.float32)
+    self._started = time.monotonic()
+    self._data_key = run.program.devices.replicate(
+      jax.random.fold_in(run.key, 3)
+    )
+
+  def go_on(self, carry, step: int, show: Show) -> TrainState:
+    """Trains from `step` to the end and gives the state there."""
+    per_epoch = self.program.steps_per_epoch
+    chunk = 1
+    while step < self.total:
+      end = (step // per_epoch + 1) * per_epoch
+      if jax.process_count() > 1:
+        chunk = per_epoch  # every process must dispatch the same steps
+      began = time.monotonic()
+      carry, step = self._dispatch(carry, min(step + chunk, end))
+      chunk = _next_chunk(chunk, time.monotonic() - began)
+      if step == end:
+        self._end_epoch(carry, step)
+      show(step, self.scores)
+      self._stop_if_asked(carry, step)
+    if not self.embedding.size:  # resumed after the last step
+      self._evaluate(carry[0])
+    return carry[0]
+
+  def end(self, state: TrainState, first_step: int) -> dict[str, Any]:
+    """What the line says that the run is done."""
+    seconds = time.monotonic() - self._started
+    images = (int(state.step) - first_step) * self.program.batch_size
+    return {
+      'epoch': self.run.recipe.epochs,
+      'step': int(state.step),
+      **self.scores,
+      f'best_{self.program.parts.task.score}': self.record.best,
+      'seconds': round(seconds, 3),
+      'images_per_second': round(images / seconds, 1),
+      'compilations': self.program.compilations(),
+    }
+
+  def _dispatch(self, carry, stop):
+    carry = self.program.advance(
+      carry,
+      self.run.teacher_variables,
+      self.program.train_data,
+      self._data_key,
+      np.int32(stop),
+    )
+    step = int(carry[0].step)
+    sums = carry[1]
+    if not (np.isfinite(sums['loss']) and np.isfinite(sums['grad_norm'])):
+      self._diverged(step - 1)
+    return carry, step
+
+  def _diverged(self, step):
+    epoch = step // self.program.steps_per_epoch
+    self.record.write(kind='diverged', epoch=epoch, step=step)
+    self.record.wait()
+    raise DivergedError(
+      f'The loss or its gradient was not finite at step {step} (epoch '
+      f'{epoch}) of {self.run.folder}. The last good checkpoint is kept in '
+      f'{self.run.folder / "checkpoints"}. A smaller --learning_rate or '
+      'method weight usually helps.'
+    )
+
+  def _end_epoch(self, carry, step):
+    state, sums = carry
+    epoch = step // self.program.steps_per_epoch
+    settings, last = self.run.settings, epoch == self.run.recipe.epochs
+    self.record.write(
+      kind='train',
+      epoch=epoch,
+      step=step,
+      learning_rate=float(self.run.recipe.learning_rate_at(epoch - 1)),
+      **_means(sums),
+    )
+    if last or epoch % settings.evaluate_every == 0:
+      self._evaluate(state)
+      self.record.write(
+        kind='eval', epoch=epoch, step=step, split='test', **self.scores
+      )
+      score = self.scores[self.program.parts.task.score]
+      self.record.save_if_best(step, score, state.student_variables)
+    if last or epoch % settings.checkpoint_every == 0:
+      self.record.save(step, carry)
+
+  def _evaluate(self, state):
+    outputs, self.embedding = self.program.evaluate(
+      state, self.run.teacher_variables, self.run.test_data
+    )
+    self.scores = self.program.parts.task.summarize(outputs)
+
+  def _stop_if_asked(self, carry, step):
+    if self.program.devices.any(self.request.asked):
+      self.record.save(step, carry)
+      self.record.wait()
+      self.request.stop()
+
+
+def _next_chunk(chunk: int, seconds: float) -> int:
+  """Steps of the next dispatch, towards `_DISPATCH_SECONDS` by doubling.
+
+  It changes when a signal is heard and nothing else: the steps are the same.
+  """
+  if seconds > 2 * _DISPATCH_SECONDS:
+    return max(1, chunk // 2)
+  return 2 * chunk if seconds < _DISPATCH_SECONDS / 2 else chunk
+
+
+def _means(sums) -> dict[str, Any]:
+  """Means over the epoch's examples, the weighted terms by name."""
+  host = {name: float(value) for name, value in sums.items()}
+  count = host.pop('examples')
+  terms = {}
+  flat = {}
+  for name, total in host.items():
+    group, _, rest = name.partition('/')
+    if group == 'terms':
+      terms[rest] = total / count
+    elif group == 'outputs':
+      flat[f'train_{rest}'] = total / count
+    else:
+      flat[name] = total / count
+  return {**flat, 'terms': terms}

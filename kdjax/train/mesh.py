@@ -1,0 +1,168 @@
+"""The only file that knows devices."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+  """A one-dimensional mesh: examples are split over it, the rest is everywhere.
+
+  Attributes:
+    mesh: With the one axis `data`.
+  """
+
+  mesh: Mesh
+
+  @property
+  def count(self) -> int:
+    """Devices in the mesh, over all processes."""
+    return self.mesh.size
+
+  @property
+  def is_main(self) -> bool:
+    """Whether this is the process that reads and writes work folders."""
+    return jax.process_index() == 0
+
+  def any(self, flag: bool) -> bool:
+    """Whether the flag is set in any process; all processes must ask."""
+    if jax.process_count() == 1:
+      return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+  def read(
+    self, reader: Callable[[], PyTree | None], like: PyTree
+  ) -> PyTree | None:
+    """What the first process reads, in every process; all must ask.
+
+    Args:
+      reader: Called in the first process alone; may give `None`.
+      like: Arrays of the shapes and dtypes that it gives.
+    """
+    found = reader() if self.is_main else None
+    if jax.process_count() == 1 or not self.any(found is not None):
+      return found
+    if found is None:
+      found = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
+    return multihost_utils.broadcast_one_to_all(found)
+
+  def in_turn(self, load: Callable[[], Any]) -> Any:
+    """What `load` gives in each process, the first one having been there.
+
+    For sets on a shared disk, which one process downloads and the rest find.
+    """
+    if jax.process_count() == 1:
+      return load()
+    loaded = load() if self.is_main else None
+    multihost_utils.sync_global_devices('in_turn')
+    return loaded if self.is_main else load()
+
+  def replicate(self, tree: PyTree) -> PyTree:
+    """The tree on every device; all processes must hold the same values."""
+    everywhere = NamedSharding(self.mesh, PartitionSpec())
+
+    def place(array):
+      if isinstance(array, jax.Array) and jnp.issubdtype(
+        array.dtype, jax.dtypes.prng_key
+      ):
+        data = place(jax.random.key_data(array))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+      if jax.process_count() == 1:
+        return jax.device_put(array, everywhere)
+      host = np.asarray(array)
+      return jax.make_array_from_callback(
+        host.shape, everywhere, lambda index: host[index]
+      )
+
+    return jax.tree.map(place, tree)
+
+  def local(self, tree: PyTree) -> PyTree:
+    """Replicated arrays as this process's own, to compute with outside jit."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+  def split(self, batch: PyTree) -> PyTree:
+    """Inside jit: the first axis of every array over the devices.
+
+    A batch that the devices do not divide (the last of an epoch) stays whole on
+    each of them: the numbers are the same, only the work is done many times.
+    """
+    if self.count == 1:
+      return batch
+
+    def constrain(array):
+      axis = 'data' if array.shape[0] % self.count == 0 else None
+      return jax.lax.with_sharding_constraint(
+        array, NamedSharding(self.mesh, PartitionSpec(axis))
+      )
+
+    return jax.tree.map(constrain, batch)
+
+  def gather(self, tree: PyTree) -> PyTree:
+    """Inside jit: every array whole on each device again."""
+    if self.count == 1:
+      return tree
+    everywhere = NamedSharding(self.mesh, PartitionSpec())
+    return jax.tree.map(
+      lambda array: jax.lax.with_sharding_constraint(array, everywhere), tree
+    )
+
+
+def start_processes(
+  coordinator: str | None = None,
+  num_processes: int | None = None,
+  process_id: int | None = None,
+) -> None:
+  """Joins the processes of one run; called in each before anything else.
+
+  On a TPU pod, under Slurm or Open MPI everything is found out by itself.
+  Elsewhere each process is told:
+
+  Args:
+    coordinator: `HOST:PORT` of process 0, reachable from all.
+    num_processes: How many there are.
+    process_id: This one's number, from 0.
+
+  Raises:
+    ValueError: If they do not find each other; the message says why.
+  """
+  try:
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+  except (ValueError, RuntimeError) as error:
+    raise ValueError(
+      f'The processes of this run did not find each other: {error} Give '
+      'coordinator, num_processes and process_id.'
+    ) from error
+
+
+def all_devices() -> Devices:
+  """Every device of every process."""
+  return first_devices(jax.device_count())
+
+
+def first_devices(count: int) -> Devices:
+  """The first `count` devices.
+
+  Raises:
+    ValueError: If there are fewer.
+  """
+  if not 1 <= count <= jax.device_count():
+    raise ValueError(
+      f'{count} devices were asked for; this machine has {jax.device_count()}.'
+    )
+  return Devices(
+    jax.make_mesh(
+      (count,),
+      ('data',),
+      axis_types=(AxisType.Auto,),
+      devices=jax.devices()[:count],
+    )
+  )

@@ -1,0 +1,219 @@
+"""Many steps per dispatch over a set that lives on the devices."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax.data import Split, batch_order, to_float
+from kdjax.features import Features
+from kdjax.train.mesh import Devices
+from kdjax.train.state import TrainState
+from kdjax.train.step import Batch, Parts, predict, train_step
+
+PyTree = Any
+# Sums over the steps of an epoch so far, of what `train_step` reports.
+Sums = dict[str, jax.Array]
+
+_EVAL_BATCH = 250
+
+
+class Program:
+  """The compiled functions of one pair, method and set, for any seed.
+
+  Each is compiled once: how many steps a dispatch does is an argument, and a
+  smaller last batch is a branch of the same executable.
+  """
+
+  def __init__(
+    self, parts: Parts, devices: Devices, train: Split, batch_size: int
+  ):
+    if batch_size > len(train.labels):
+      raise ValueError(
+        f'The batch of {batch_size} is larger than the training set of '
+        f'{len(train.labels)} images; give --batch_size={len(train.labels)} '
+        'or less.'
+      )
+    self.parts = parts
+    self.devices = devices
+    self.batch_size = batch_size
+    self.steps_per_epoch = -(-len(train.labels) // batch_size)
+    self.train_data = self.place(train)
+    self._traces = 0
+    # The carry is donated: the loop updates it in place.
+    self.advance = jax.jit(self._advance, donate_argnums=0)
+    self.evaluate_batch = jax.jit(self._evaluate_batch)
+
+  def place(self, split: Split) -> Batch:
+    """A set on the devices, uint8 as it is stored."""
+    return self.devices.replicate(
+      {
+        'image': split.images,
+        'label': split.labels,
+        'index': np.arange(len(split.labels), dtype=np.int32),
+      }
+    )
+
+  def init_sums(self, state: TrainState, teacher_variables: PyTree) -> Sums:
+    """Zeros for everything a step reports, found without computing it."""
+    batch = jax.tree.map(
+      lambda array: jax.ShapeDtypeStruct(
+        (self.batch_size, *array.shape[1:]), array.dtype
+      ),
+      self.train_data,
+    )
+    step = functools.partial(train_step, parts=self.parts)
+    _, metrics = jax.eval_shape(step, state, teacher_variables, batch)
+    zeros = {name: np.zeros((), np.float32) for name in metrics}
+    return self.devices.replicate({**zeros, 'examples': np.float32(0)})
+
+  def _advance(self, carry, teacher_variables, data, data_key, stop):
+    """Steps from where `carry` stands up to `stop`, within one epoch.
+
+    A while loop rather than a scan: its length is then an argument, so that
+    one executable serves any number of steps per dispatch, and it ends at the
+    step whose loss or gradient is not finite. Nothing is differentiated
+    through it.
+    """
+    self._traces += 1  # runs while tracing, once per executable
+    epoch = carry[0].step // self.steps_per_epoch
+    first = epoch * self.steps_per_epoch
+    order = batch_order(data_key, epoch, len(data['label']))
+    whole, rest = divmod(len(data['label']), self.batch_size)
+    carry = (carry[0], _restart(carry[1], carry[0].step == first))
+
+    def at(rows):
+      batch = jax.tree.map(lambda array: array[rows], data)
+      return self.devices.split(batch)
+
+    def step(carry, rows):
+      state, sums = carry
+      state, metrics = train_step(
+        state, teacher_variables, at(rows), parts=self.parts
+      )
+      count = jnp.float32(len(rows))
+      added = {**metrics, 'examples': jnp.float32(1)}
+      sums = {name: sums[name] + count * added[name] for name in sums}
+      return self.devices.gather((state, sums))
+
+    def goes_on(carry, until):
+      sums = carry[1]
+      finite = jnp.isfinite(sums['loss']) & jnp.isfinite(sums['grad_norm'])
+      return (carry[0].step < until) & finite
+
+    def whole_step(carry):
+      start = (carry[0].step - first) * self.batch_size
+      return step(
+        carry, jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
+      )
+
+    carry = jax.lax.while_loop(
+      lambda carry: goes_on(carry, jnp.minimum(stop, first + whole)),
+      whole_step,
+      carry,
+    )
+    if rest:
+      carry = jax.lax.cond(
+        goes_on(carry, stop) & (carry[0].step == first + whole),
+        lambda carry: step(carry, order[whole * self.batch_size :]),
+        lambda carry: carry,
+        carry,
+      )
+    return carry
+
+  def _evaluate_batch(self, variables, data, start):
+    """The task's outputs and the embeddings of one batch of a set."""
+    rows = jnp.minimum(start + jnp.arange(_EVAL_BATCH), len(data['label']) - 1)
+    batch = self.devices.split(jax.tree.map(lambda array: array[rows], data))
+    student, method, teacher = variables
+    features, logits = predict(
+      student, method, teacher, to_float(batch['image']), parts=self.parts
+    )
+    outputs = self.parts.task.outputs(logits, batch)
+    return self.devices.gather((outputs, features.embedding))
+
+  def evaluate(
+    self,
+    state: TrainState,
+    teacher_variables: PyTree,
+    data: Batch,
+    *,
+    first: int | None = None,
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Outputs `[N, …]` of a set's examples, or of the first, and embeddings.
+
+    The last batch is filled up with the last example, and what is over is cut
+    away here: no example is dropped or counted twice.
+    """
+    variables = (
+      state.student_variables,
+      state.method_variables,
+      teacher_variables,
+    )
+    count = min(len(data['label']), first or len(data['label']))
+    parts = [
+      self.evaluate_batch(variables, data, np.int32(start))
+      for start in range(0, count, _EVAL_BATCH)
+    ]
+    joined = jax.tree.map(
+      lambda *arrays: np.concatenate([np.asarray(a) for a in arrays])[:count],
+      *parts,
+    )
+    return joined
+
+  def forward_flops(self, state: TrainState) -> float | None:
+    """Floating-point operations of one image through the student, by XLA.
+
+    Counted on what is traced, before the compiler changes it; `None` where the
+    platform does not count.
+    """
+    shape = self.train_data['image'].shape[1:]
+    student = self.parts.student
+    cost = (
+      jax.jit(lambda v, x: student.apply(v, x, train=False)[0].logits)
+      .lower(
+        jax.tree.map(_abstract, state.student_variables),
+        jax.ShapeDtypeStruct((1, *shape), jnp.float32),
+      )
+      .cost_analysis()
+    )
+    return cost.get('flops') if isinstance(cost, dict) else None
+
+  def compilations(self) -> int:
+    """How many executables of the training step there are by now."""
+    return self._traces
+
+  def teacher_passes(
+    self, teacher_variables: PyTree
+  ) -> Iterator[tuple[Features, Batch]]:
+    """One walk of the teacher over the training set, in order, as it is."""
+    teacher = self.parts.teacher
+    if teacher is None:
+      return
+
+    @jax.jit
+    def run(variables, images):
+      images = self.devices.split(to_float(images))
+      features, _ = teacher.apply(variables, images, train=False)
+      return self.devices.gather((features, images))
+
+    # Methods compute with these outside jit, each process for itself.
+    data = self.devices.local(self.train_data)
+    for start in range(0, len(data['label']), self.batch_size):
+      rows = slice(start, start + self.batch_size)
+      batch = jax.tree.map(lambda array, rows=rows: array[rows], data)
+      images = self.devices.replicate(batch['image'])
+      features, images = self.devices.local(run(teacher_variables, images))
+      yield features, {**batch, 'image': images}
+
+
+def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def _restart(sums: Sums, fresh: jax.Array) -> Sums:
+  """The sums, or zeros where an epoch begins."""
+  return jax.tree.map(lambda total: jnp.where(fresh, 0, total), sums)

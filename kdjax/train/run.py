@@ -1,0 +1,203 @@
+"""One run: a network trained from its first step to its last, in one folder."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+from kdjax.data import Split
+from kdjax.train import writers
+from kdjax.train.interrupts import StopRequest
+from kdjax.train.loop import Loop
+from kdjax.train.program import Program
+from kdjax.train.progress import Progress
+from kdjax.train.recipe import Recipe
+from kdjax.train.record import Record, check_config
+from kdjax.train.state import TrainState
+from kdjax.train.step import init_state
+
+PyTree = Any
+
+_FEATURE_IMAGES = 500  # whose embeddings are kept for the report's pictures
+
+
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)  # as for `Recipe`
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+  """How often a run looks up from its work.
+
+  Attributes:
+    evaluate_every: Epochs between evaluations; the last one is always done.
+    checkpoint_every: Epochs between checkpoints; the last one is always made.
+  """
+
+  evaluate_every: int = 1
+  checkpoint_every: int = 1
+
+  def __post_init__(self):
+    """Checks what would otherwise fail after the first epoch."""
+    for name in ('evaluate_every', 'checkpoint_every'):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f'{name} must be at least 1, got {getattr(self, name)}.'
+        )
+
+
+class Run:
+  """One network trained by one program from one seed, and its folder.
+
+  Args:
+    folder: Where everything of the run is written.
+    program: The compiled functions.
+    recipe: How it is optimised.
+    test: The set it is judged on.
+    teacher_variables: The frozen teacher's; an empty tree without one.
+    seed: Of the weights, the order and the augmentation.
+    about: What `config.json` says of the run; must not change on a resume.
+    settings: How often it is evaluated and saved.
+  """
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    program: Program,
+    *,
+    recipe: Recipe,
+    test: Split,
+    teacher_variables: PyTree,
+    seed: int,
+    about: dict[str, Any],
+    settings: RunSettings,
+  ):
+    self.folder = folder
+    self.program = program
+    self.recipe = recipe
+    self.test = test
+    self.teacher_variables = program.devices.replicate(teacher_variables)
+    self.seed = seed
+    self.about = about
+    self.settings = settings
+    self.test_data = program.place(test)
+    self.key = jax.random.key(seed)
+
+  @property
+  def finished(self) -> bool:
+    """Whether the run has been to its end before; all processes must ask.
+
+    Raises:
+      ValueError: If the folder holds a run of another configuration.
+    """
+    devices = self.program.devices
+    return devices.any(devices.is_main and self.ended())
+
+  def ended(self) -> bool:
+    """`finished`, by the folder that this process sees."""
+    check_config(self.folder, self.about)
+    lines = writers.read_lines(self.folder / 'metrics.jsonl')
+    return any(line.get('kind') == 'end' for line in lines)
+
+  def train(
+    self,
+    request: StopRequest,
+    progress: Progress,
+    warn: Callable[[str], None],
+  ) -> None:
+    """Trains from the last checkpoint, or from the start, to the end.
+
+    Raises:
+      ValueError: If the folder holds a run of another configuration, or a
+        checkpoint of another network.
+      DivergedError: If the loss stops being finite.
+      Interrupted: If a signal asked for it; the state is saved.
+    """
+    record = Record(self.folder, self.about, self.program.devices)
+    try:
+      state = self._init()
+      _, embedding_before = self.program.evaluate(
+        state, self.teacher_variables, self.test_data, first=_FEATURE_IMAGES
+      )
+      carry = (state, self.program.init_sums(state, self.teacher_variables))
+      score = self.program.parts.task.score
+      step, carry = record.resume(carry, score, warn)
+      loop = Loop(self, record, request)
+      with progress.run(self.about, loop.total, step) as show:
+        state = loop.go_on(carry, step, show)
+      record.finish(
+        state.student_variables,
+        self._features(loop.embedding, embedding_before=embedding_before),
+        **loop.end(state, step),
+        **self._size(state),
+      )
+    finally:
+      record.close()
+
+  def judge(self, variables: PyTree) -> None:
+    """Evaluates given weights and logs them as a run that is at its end."""
+    if self.finished:
+      return
+    state = self._init()
+    state = dataclasses.replace(
+      state,
+      params={**state.params, 'student': variables['params']},
+      batch_stats=variables['batch_stats'],
+      ema={},
+    )
+    state = self.program.devices.replicate(state)
+    outputs, embedding = self.program.evaluate(state, {}, self.test_data)
+    if not self.program.devices.is_main:
+      return
+    writers.write_json(self.folder / 'config.json', self.about)
+    writer = writers.MetricsWriter(self.folder / 'metrics.jsonl', -1)
+    scores = self.program.parts.task.summarize(outputs)
+    place = {'epoch': 0, 'step': 0}
+    writer.write(kind='eval', **place, split='test', **scores)
+    path = self.folder / 'features.npz'
+    writers.write_arrays(path, self._features(embedding))
+    writer.write(kind='end', **place, **scores, **self._size(state))
+    writer.close()
+
+  def _init(self) -> TrainState:
+    parts = self.program.parts
+    data = self.program.train_data
+    state = init_state(
+      parts,
+      self.key,
+      data['image'].shape[1:],
+      self.program.batch_size,
+      self.program.devices.local(self.teacher_variables),
+    )
+    if parts.teacher is not None:
+      variables = parts.method.prepare(
+        state.method_variables,
+        lambda: self.program.teacher_passes(self.teacher_variables),
+        jax.random.fold_in(self.key, 4),
+      )
+      state = dataclasses.replace(
+        state,
+        params={**state.params, 'method': variables['params']},
+        method_state=variables['state'],
+      )
+    return self.program.devices.replicate(state)
+
+  def _features(self, embedding, **more) -> dict[str, np.ndarray]:
+    return {
+      'embedding': embedding[:_FEATURE_IMAGES],
+      'labels': self.test.labels[:_FEATURE_IMAGES],
+      **more,
+    }
+
+  def _size(self, state) -> dict[str, Any]:
+    return {
+      'parameters': count_parameters(state.params['student']),
+      'forward_flops': self.program.forward_flops(state),
+    }
+
+
+def count_parameters(params: PyTree) -> int:
+  """How many numbers a tree of arrays holds."""
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

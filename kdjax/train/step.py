@@ -1,0 +1,252 @@
+"""One update, pure, the same for every method and every task."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kdjax.features import Features
+from kdjax.methods import Context, Method, Pass
+from kdjax.models.network import Network
+from kdjax.tasks import Task
+from kdjax.train.state import TrainState
+
+PyTree = Any
+Batch = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+  """What a step is made of; nothing in it changes while training.
+
+  Attributes:
+    student: The network that is trained.
+    teacher: The network it learns from; `None` where the method needs none.
+    method: The distillation method.
+    task: The supervised task.
+    augment: `(key, uint8 images) -> float32 images in [0, 1]`; both networks
+      see the same view.
+    optimizer: Of the student's and the method's parameters together.
+    steps_per_epoch: A smaller last batch counted.
+    ema_decay: Of the averaged parameters, if any are kept.
+  """
+
+  student: Network
+  teacher: Network | None
+  method: Method
+  task: Task
+  augment: Callable[[jax.Array, jax.Array], jax.Array]
+  optimizer: optax.GradientTransformation
+  steps_per_epoch: int
+  ema_decay: float | None = None
+
+
+def init_state(
+  parts: Parts,
+  key: jax.Array,
+  image_shape: tuple[int, ...],
+  batch_size: int,
+  teacher_variables: PyTree,
+) -> TrainState:
+  """The state before the first step.
+
+  The student's weights depend on `key` alone, so that every method of a
+  comparison starts from the same ones.
+
+  Raises:
+    ValueError: If the method cannot serve this pair of networks.
+  """
+  variables = parts.student.initialize(jax.random.fold_in(key, 0), image_shape)
+  method_variables = {'params': {}, 'state': {}}
+  if parts.teacher is not None:
+    method_variables = parts.method.init(
+      jax.random.fold_in(key, 1),
+      parts.student.describe(image_shape, batch_size),
+      parts.teacher.describe(image_shape, batch_size),
+    )
+  params = {
+    'student': variables['params'],
+    'method': method_variables['params'],
+  }
+  drifts = parts.method.teacher_mode == 'train'
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=variables['batch_stats'],
+    teacher_stats=_copy(teacher_variables['batch_stats']) if drifts else {},
+    method_state=method_variables['state'],
+    opt_state=parts.optimizer.init(params),
+    ema=_copy(params['student']) if parts.ema_decay is not None else {},
+    key=jax.random.fold_in(key, 2),
+  )
+
+
+def train_step(
+  state: TrainState, teacher_variables: PyTree, batch: Batch, *, parts: Parts
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """One update.
+
+  Args:
+    state: The state before it.
+    teacher_variables: The frozen teacher's; an empty tree without one.
+    batch: `image` uint8 `[B, H, W, C]`, `label`, and `index` int32 `[B]`, the
+      examples' places in the training set.
+    parts: What the step is made of.
+
+  Returns:
+    The state after it, and float32 scalars: `loss`, what was minimised; each
+    weighted term of it under `terms/`; `grad_norm`; and the means of the task's
+    outputs on this batch.
+  """
+  augment_key, method_key = jax.random.split(
+    jax.random.fold_in(state.key, state.step)
+  )
+  batch = {**batch, 'image': parts.augment(augment_key, batch['image'])}
+  context = Context(
+    step=state.step,
+    epoch=(state.step // parts.steps_per_epoch).astype(jnp.float32),
+    key=method_key,
+  )
+  teacher, teacher_stats = _teacher_pass(
+    state, teacher_variables, batch['image'], parts
+  )
+
+  def objective(params):
+    variables = {'params': params['student'], 'batch_stats': state.batch_stats}
+    features, batch_stats = parts.student.apply(
+      variables, batch['image'], train=True
+    )
+    student = make_pass(parts.student, variables, features, train=True)
+    terms = {
+      'task': parts.method.task_weight
+      * parts.task.loss(features.logits, batch).mean()
+    }
+    method_terms, updates = parts.method.terms(
+      {'params': params['method'], 'state': state.method_state},
+      student,
+      teacher,
+      batch,
+      context,
+    )
+    terms.update(method_terms)
+    loss = functools.reduce(jnp.add, terms.values())
+    return loss, (terms, updates, batch_stats, features.logits)
+
+  (loss, (terms, updates, batch_stats, logits)), gradients = jax.value_and_grad(
+    objective, has_aux=True
+  )(state.params)
+  params, opt_state = _optimize(parts, state, gradients, updates.active)
+  ema = state.ema
+  if parts.ema_decay is not None:
+    ema = optax.incremental_update(params['student'], ema, 1 - parts.ema_decay)
+  outputs = parts.task.outputs(logits, batch)
+  return dataclasses.replace(
+    state,
+    step=state.step + 1,
+    params=params,
+    batch_stats=batch_stats,
+    teacher_stats=teacher_stats,
+    method_state=(
+      state.method_state if updates.state is None else updates.state
+    ),
+    opt_state=opt_state,
+    ema=ema,
+  ), {
+    **{
+      f'outputs/{k}': v.astype(jnp.float32).mean() for k, v in outputs.items()
+    },
+    **{f'terms/{name}': term for name, term in terms.items()},
+    'loss': loss,
+    'grad_norm': optax.tree.norm(gradients),
+  }
+
+
+def predict(
+  student_variables: PyTree,
+  method_variables: dict[str, PyTree],
+  teacher_variables: PyTree,
+  images: jax.Array,
+  *,
+  parts: Parts,
+) -> tuple[Features, jax.Array]:
+  """The student's features and its logits at evaluation; images in [0, 1]."""
+  features, _ = parts.student.apply(student_variables, images, train=False)
+  student = make_pass(parts.student, student_variables, features, train=False)
+  teacher = None
+  if parts.teacher is not None:
+    wanted, _ = parts.teacher.apply(teacher_variables, images, train=False)
+    teacher = make_pass(parts.teacher, teacher_variables, wanted, train=False)
+  return features, parts.method.predict(method_variables, student, teacher)
+
+
+def make_pass(
+  network: Network, variables: PyTree, features: Features, *, train: bool
+) -> Pass:
+  """The features of a pass, with the way back into the network."""
+
+  def tail(hidden: jax.Array, start: int) -> Features:
+    # The statistics belong to the network's own path: a borrowed stage
+    # normalises in the same mode and throws its update away.
+    return network.tail(variables, hidden, start, train=train)[0]
+
+  return Pass(features=features, tail=tail)
+
+
+def _teacher_pass(
+  state: TrainState, teacher_variables: PyTree, images: jax.Array, parts: Parts
+) -> tuple[Any, PyTree]:
+  """The teacher's pass, and its statistics afterwards."""
+  if parts.teacher is None:
+    return None, state.teacher_stats
+  drifts = parts.method.teacher_mode == 'train'
+  if drifts:
+    teacher_variables = {
+      **teacher_variables,
+      'batch_stats': state.teacher_stats,
+    }
+  features, stats = parts.teacher.apply(teacher_variables, images, train=drifts)
+  teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
+  return teacher, stats if drifts else state.teacher_stats
+
+
+def _optimize(
+  parts: Parts, state: TrainState, gradients: PyTree, active: PyTree
+) -> tuple[PyTree, optax.OptState]:
+  """Parameters and optimiser state after the update."""
+  updates, opt_state = parts.optimizer.update(
+    gradients, state.opt_state, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  if active is None:
+    return params, opt_state
+  # Parts that took no part keep value and momentum: a zero gradient alone
+  # would still decay the weights and let the momentum coast.
+  mask = {
+    'student': jax.tree.map(lambda _: True, state.params['student']),
+    'method': _broadcast(active, state.params['method']),
+  }
+  params = jax.tree.map(jnp.where, mask, params, state.params)
+  masks = optax.tree.map_params(
+    parts.optimizer,
+    lambda _, on: on,
+    opt_state,
+    mask,
+    transform_non_params=lambda _: True,  # such as the count of steps
+  )
+  return params, jax.tree.map(jnp.where, masks, opt_state, state.opt_state)
+
+
+def _broadcast(prefix, tree):
+  """A tree prefix spread over the leaves below each of its own."""
+  return jax.tree.map(
+    lambda on, below: jax.tree.map(lambda _: on, below), prefix, tree
+  )
+
+
+def _copy(tree):
+  """A copy that shares no buffer, so that donating one keeps the other."""
+  return jax.tree.map(jnp.array, tree)

@@ -1,0 +1,278 @@
+"""A comparison over seeds: teacher, student alone, distilled student."""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax import convert, data, methods, models
+from kdjax.methods import Method
+from kdjax.models.network import Network
+from kdjax.tasks import SingleLabel
+from kdjax.train import mesh, teachers, writers
+from kdjax.train.interrupts import StopRequest
+from kdjax.train.program import Program
+from kdjax.train.progress import Progress
+from kdjax.train.recipe import Recipe
+from kdjax.train.run import Run, RunSettings
+from kdjax.train.step import Parts
+from kdjax.train.teachers import Teacher
+
+PyTree = Any
+
+_DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+  """One comparison. Stored beside its results.
+
+  Attributes:
+    dataset: cifar100, cifar10, svhn_cropped, digits, folder:PATH or npz:PATH.
+    teacher: Its network.
+    student: Its network.
+    teacher_checkpoint: A file or folder to take the teacher from: safetensors,
+      .npz, PyTorch, a run folder, an orbax folder; see `kdjax.convert.load`.
+      Without one it is trained once and kept for later commands.
+    allow_partial: Take what of the checkpoint matches the teacher and leave the
+      rest at random.
+    teacher_mean: Per channel, what is subtracted from the teacher's images in
+      [0, 1]; without, what its checkpoint or published weights of its name
+      were trained with, or else the set's.
+    teacher_std: What they are divided by; given together with the mean.
+    method: How the student learns from the teacher.
+    seeds: Of the student's weights, order and augmentation, one run each; the
+      teacher has its own.
+    limit: Training images per class; all of them without.
+    teacher_limit: The teacher's, if it is trained here; as the students'
+      without. A teacher usually has seen more than is left for its student.
+    data_dir: Where TFDS keeps its prepared sets; its own default without.
+    precision: Of the networks' arithmetic; weights and losses are float32.
+    recipe: How the students are optimised, and the teacher if it is trained.
+    teacher_epochs: The teacher's epochs; the recipe's without.
+    settings: How often runs are evaluated and saved.
+  """
+
+  dataset: str
+  teacher: str
+  student: str
+  teacher_checkpoint: pathlib.Path | None = None
+  allow_partial: bool = False
+  teacher_mean: tuple[float, ...] = ()
+  teacher_std: tuple[float, ...] = ()
+  method: Method
+  seeds: tuple[int, ...] = (0,)
+  limit: int | None = None
+  teacher_limit: int | None = None
+  data_dir: pathlib.Path | None = None
+  precision: Literal['float32', 'bfloat16'] = 'float32'
+  recipe: Recipe = Recipe()
+  teacher_epochs: int | None = None
+  settings: RunSettings = RunSettings()
+
+  def __post_init__(self):
+    """Checks what can be checked before anything is loaded."""
+    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+      raise ValueError(
+        f'seeds must be different and at least one, got {self.seeds}.'
+      )
+    if min(self.seeds) < 0:
+      raise ValueError(f'seeds must be zero or more, got {self.seeds}.')
+    if self.allow_partial and self.teacher_checkpoint is None:
+      raise ValueError('allow_partial is about a teacher_checkpoint; give one.')
+    if self.teacher_epochs is not None and self.teacher_epochs < 1:
+      raise ValueError(
+        f'teacher_epochs must be at least 1, got {self.teacher_epochs}.'
+      )
+
+  @property
+  def teacher_recipe(self) -> Recipe:
+    """The recipe with the teacher's own epochs."""
+    epochs = self.teacher_epochs or self.recipe.epochs
+    return dataclasses.replace(self.recipe, epochs=epochs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What a comparison left behind.
+
+  Attributes:
+    workdir: Its folder; `report/report.html` is the page.
+  """
+
+  workdir: pathlib.Path
+
+
+class Comparison:
+  """The runs of one comparison, in one work folder."""
+
+  def __init__(
+    self,
+    config: StudyConfig,
+    workdir: pathlib.Path,
+    *,
+    request: StopRequest,
+    progress: Progress,
+    devices: mesh.Devices | None = None,
+  ):
+    self.config = config
+    self.workdir = workdir
+    self.request = request
+    self.progress = progress
+    self.devices = devices or mesh.all_devices()
+    progress.say(f'Loading {config.dataset}')
+    self.dataset = self.load(config.limit)
+    own = convert.Normalization(self.dataset.mean, self.dataset.std)
+    self.student = self._network(config.student, own)
+    self.teacher = self._network(config.teacher, self._teacher_constants(own))
+    if config.method.needs_teacher:
+      self._check_pair()
+
+  def run(self) -> Study:
+    """All runs, those that are finished already left as they are.
+
+    Raises:
+      ValueError: If something of the configuration cannot be.
+      DivergedError: If a run's loss stops being finite.
+      Interrupted: If a signal asked for it.
+    """
+    method = self.config.method
+    teacher = None
+    if method.needs_teacher:
+      teacher = teachers.obtain(self)
+    self._students('student', methods.Supervised(), None)
+    if teacher is not None:
+      self._students(name_of(method), method, teacher)
+    return Study(self.workdir)
+
+  def load(self, limit: int | None) -> data.Dataset:
+    """The set, with at most `limit` training images per class."""
+    config = self.config
+    return self.devices.in_turn(
+      lambda: data.load(config.dataset, data_dir=config.data_dir, limit=limit)
+    )
+
+  def program(
+    self,
+    student: Network,
+    teacher: Network | None,
+    method: Method,
+    recipe: Recipe,
+    train: data.Split | None = None,
+  ) -> Program:
+    """The compiled functions that train a network, on `train` if given."""
+    train = train or self.dataset.train
+    steps_per_epoch = -(-len(train) // recipe.batch_size)
+    parts = Parts(
+      student=student,
+      teacher=teacher,
+      method=method,
+      task=SingleLabel(),
+      augment=self.dataset.augment,
+      optimizer=recipe.optimizer(steps_per_epoch),
+      steps_per_epoch=steps_per_epoch,
+      ema_decay=recipe.ema_decay,
+    )
+    return Program(parts, self.devices, train, recipe.batch_size)
+
+  def train(self, run: Run) -> None:
+    """Trains a run to its end, unless it has been there."""
+    if not run.finished:
+      run.train(self.request, self.progress, self.progress.say)
+
+  def about(self, arm: str, role: str, network: Network, seed: int) -> dict:
+    """What every run's `config.json` says."""
+    return {
+      'arm': arm,
+      'role': role,
+      'seed': seed,
+      'network': network.name,
+      'num_classes': self.dataset.num_classes,
+      'image_shape': self.dataset.image_shape,
+      'mean': network.mean,
+      'std': network.std,
+      'dataset': self.config.dataset,
+      'precision': self.config.precision,
+      'settings': writers.to_json(self.config.settings),
+    }
+
+  def _students(self, arm: str, method: Method, teacher: Teacher | None):
+    config = self.config
+    network = None if teacher is None else self.teacher
+    program = self.program(self.student, network, method, config.recipe)
+    role = 'student' if teacher is None else 'distilled'
+    for seed in config.seeds:
+      about = {
+        **self.about(arm, role, self.student, seed),
+        'method': writers.to_json(method),
+        'recipe': writers.to_json(config.recipe),
+        'limit': config.limit,
+        'data': self.dataset.fingerprint,
+      }
+      if teacher is not None:
+        about['teacher'] = config.teacher
+        about['teacher_hash'] = teacher.hash
+      self.train(
+        Run(
+          self.workdir / 'runs' / arm / f'seed{seed}',
+          program,
+          recipe=config.recipe,
+          test=self.dataset.test,
+          teacher_variables={} if teacher is None else teacher.variables,
+          seed=seed,
+          about=about,
+          settings=config.settings,
+        )
+      )
+
+  def _teacher_constants(self, own: convert.Normalization):
+    config = self.config
+
+    def read():
+      found = convert.normalization(
+        config.teacher_checkpoint,
+        config.teacher,
+        mean=config.teacher_mean,
+        std=config.teacher_std,
+        default=own,
+      )
+      # As integers, which the way to other processes does not round.
+      return np.asarray(found, np.float64).view(np.uint32)
+
+    like = np.asarray(own, np.float64).view(np.uint32)
+    found = np.asarray(self.devices.read(read, like)).view(np.float64)
+    return convert.Normalization(*map(tuple, found.tolist()))
+
+  def _network(self, name: str, constants: convert.Normalization) -> Network:
+    return models.create(
+      name,
+      num_classes=self.dataset.num_classes,
+      dtype=_DTYPES[self.config.precision],
+      mean=constants.mean,
+      std=constants.std,
+    )
+
+  def _check_pair(self) -> None:
+    """Refuses a pair before its teacher has cost an hour."""
+    method = self.config.method
+    shape = self.dataset.image_shape
+    size = self.config.recipe.batch_size
+    jax.eval_shape(
+      lambda key: method.init(
+        key,
+        self.student.describe(shape, size),
+        self.teacher.describe(shape, size),
+      ),
+      jax.random.key(0),
+    )
+
+
+def name_of(method: Method) -> str:
+  """The name by which a method is asked for."""
+  for name, made in methods.METHODS.items():
+    if type(method) is made:
+      return name
+  return type(method).__name__

@@ -1,0 +1,199 @@
+"""Where a teacher comes from: a checkpoint, an earlier command, or training."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from kdjax import convert, methods
+from kdjax.train import writers
+from kdjax.train.checkpoints import load_variables
+from kdjax.train.program import Program
+from kdjax.train.run import Run
+
+if TYPE_CHECKING:
+  from kdjax.train.study import Comparison
+
+PyTree = Any
+
+_SEED = 0
+_LOGS = ('metrics.jsonl', 'features.npz')
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """A frozen teacher.
+
+  Attributes:
+    variables: Its parameters and running statistics.
+    hash: Of the configuration it was trained by or, for a checkpoint from
+      elsewhere, of its weights.
+  """
+
+  variables: PyTree
+  hash: str
+
+
+def cache_folder() -> pathlib.Path:
+  """`$KDJAX_CACHE`, or `~/.cache/kdjax`."""
+  return pathlib.Path(
+    os.environ.get('KDJAX_CACHE', '~/.cache/kdjax')
+  ).expanduser()
+
+
+def obtain(study: Comparison) -> Teacher:
+  """The teacher of a comparison; leaves a run folder that describes it.
+
+  Raises:
+    ValueError: If the checkpoint cannot be read or is of another network.
+  """
+  if study.config.teacher_checkpoint is not None:
+    return _from_checkpoint(study, study.config.teacher_checkpoint)
+  run = _trained(study)
+  identity = _hash(json.dumps(run.about, sort_keys=True).encode())
+  cached = cache_folder() / 'teachers' / identity
+  like = _shapes(study)
+  own = run.folder / 'student'
+  variables = study.devices.read(lambda: _find(study, run, cached, like), like)
+  if variables is None:
+    run.train(study.request, study.progress, study.progress.say)
+    variables = study.devices.read(lambda: load_variables(own, like), like)
+  if study.devices.is_main and own.is_dir():
+    _publish(study, run.folder, cached)
+  return Teacher(variables, identity)
+
+
+def _find(
+  study: Comparison, run: Run, cached: pathlib.Path, like: PyTree
+) -> PyTree | None:
+  """A trained teacher, of this work folder or of the cache, if there is one."""
+  own = run.folder / 'student'
+  if run.ended() and own.is_dir():
+    place = own
+  elif (cached / 'student').is_dir():
+    place = cached / 'student'
+  else:
+    return None
+  try:
+    variables = load_variables(place, like)
+  except ValueError as error:
+    study.progress.say(f'The teacher is trained again: {error}')
+    shutil.rmtree(place.parent if place is not own else own)
+    return None
+  if place is not own:
+    study.progress.say(f'The teacher is taken from {cached}')
+    _describe(run, cached)
+  return variables
+
+
+def _from_checkpoint(study: Comparison, path: pathlib.Path) -> Teacher:
+  config, like = study.config, _shapes(study)
+
+  def read():
+    start = like
+    if config.allow_partial:
+      start = study.teacher.initialize(
+        jax.random.key(_SEED), study.dataset.image_shape
+      )
+    return convert.load(
+      path,
+      start,
+      network=config.teacher,
+      allow_partial=config.allow_partial,
+      say=study.progress.say,
+    )
+
+  variables = jax.tree.map(np.asarray, study.devices.read(read, like))
+  identity = _hash(*(leaf.tobytes() for leaf in jax.tree.leaves(variables)))
+  program = study.program(
+    study.teacher, None, methods.Supervised(), study.config.teacher_recipe
+  )
+  run = _run(study, program, {'checkpoint': identity})
+  run.judge(variables)
+  return Teacher(variables, identity)
+
+
+def _trained(study: Comparison) -> Run:
+  """The run that trains the teacher, on its own share of the set."""
+  config, recipe = study.config, study.config.teacher_recipe
+  limit, dataset = config.limit, study.dataset
+  if config.teacher_limit not in (None, limit):
+    limit, dataset = config.teacher_limit, study.load(config.teacher_limit)
+  program = study.program(
+    study.teacher, None, methods.Supervised(), recipe, dataset.train
+  )
+  return _run(
+    study,
+    program,
+    {
+      'recipe': writers.to_json(recipe),
+      'limit': limit,
+      'data': dataset.fingerprint,
+    },
+  )
+
+
+def _run(study: Comparison, program: Program, source: dict[str, Any]) -> Run:
+  """The run that trains the teacher, or that describes the one given."""
+  config = study.config
+  return Run(
+    study.workdir / 'runs' / 'teacher' / f'seed{_SEED}',
+    program,
+    recipe=config.teacher_recipe,
+    test=study.dataset.test,
+    teacher_variables={},
+    seed=_SEED,
+    about={
+      **study.about('teacher', 'teacher', study.teacher, _SEED),
+      **source,
+    },
+    settings=config.settings,
+  )
+
+
+def _shapes(study: Comparison) -> PyTree:
+  return study.teacher.describe(study.dataset.image_shape).variables
+
+
+def _describe(run: Run, cached: pathlib.Path) -> None:
+  """Copies a cached teacher's logs, not its weights, into the work folder."""
+  run.folder.mkdir(parents=True, exist_ok=True)
+  for name in _LOGS:
+    shutil.copyfile(cached / name, run.folder / name)
+  writers.write_json(run.folder / 'config.json', run.about)
+
+
+def _publish(
+  study: Comparison, folder: pathlib.Path, cached: pathlib.Path
+) -> None:
+  """Puts a trained teacher into the cache, whole or not at all."""
+  if (cached / 'student').is_dir():
+    return
+  temporary = cached.with_name(f'{cached.name}.{os.getpid()}.tmp')
+  try:
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder / 'student', temporary / 'student')
+    for name in ('config.json', *_LOGS):
+      shutil.copyfile(folder / name, temporary / name)
+    temporary.replace(cached)
+  except OSError as error:
+    shutil.rmtree(temporary, ignore_errors=True)
+    if not (cached / 'student').is_dir():  # or another command was faster
+      study.progress.say(
+        f'The teacher cannot be kept for later commands in {cached}: {error}'
+      )
+
+
+def _hash(*parts: bytes) -> str:
+  digest = hashlib.sha256()
+  for part in parts:
+    digest.update(part)
+  return digest.hexdigest()[:16]

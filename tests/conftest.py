@@ -1,0 +1,55 @@
+"""What every test shares: eight host devices, and real data made once."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from tests.shared import SHARED
+
+# Tests of sharding want several devices on any machine. Not by XLA_FLAGS: the
+# programs that tests start shall see the machine as it is.
+jax.config.update('jax_num_cpu_devices', 8)
+
+
+@pytest.fixture(scope='session')
+def session_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """A folder that all workers of this test run share."""
+  base = tmp_path_factory.getbasetemp()
+  return base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+
+@pytest.fixture(scope='session')
+def cifar100_data_dir(session_dir: pathlib.Path) -> pathlib.Path:
+  """A TFDS folder with the real, complete CIFAR-100, prepared offline.
+
+  It takes about 20 s, once per test run: for tests that are marked slow.
+  """
+  script = SHARED / 'data' / 'prepare_cifar100.py'
+  if not script.exists():
+    pytest.skip('the shared data are not beside this checkout')
+  data_dir = session_dir / 'tfds_cifar100'
+  with _locked(session_dir / 'tfds_cifar100.lock'):
+    if not list(data_dir.glob('cifar100/*/dataset_info.json')):
+      data_dir.mkdir(exist_ok=True)
+      subprocess.run(
+        [sys.executable, script, script.parent / 'cifar100', data_dir]
+        + ['array_record'],
+        check=True,
+      )
+      shutil.rmtree(data_dir / 'downloads')
+  return data_dir
+
+
+@contextlib.contextmanager
+def _locked(path: pathlib.Path):
+  """Holds `path` against the other workers of this test run."""
+  with path.open('w') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield

@@ -1,0 +1,148 @@
+"""Formats told by content, and files that are damaged or lie."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from kdjax import convert
+
+ARRAYS = {'a': np.ones((2, 3), np.float32), 'b': np.zeros(4, np.float32)}
+
+
+def read(tmp_path, content: bytes):
+  path = tmp_path / 'weights'
+  path.write_bytes(content)
+  return convert.read(path)
+
+
+def safetensors_with(header, data=bytes(40)) -> bytes:
+  text = header if isinstance(header, bytes) else json.dumps(header).encode()
+  return len(text).to_bytes(8, 'little') + text + data
+
+
+def entry(shape, start, stop, dtype='F32'):
+  return {'dtype': dtype, 'shape': shape, 'data_offsets': [start, stop]}
+
+
+def npz(**arrays) -> bytes:
+  file = io.BytesIO()
+  np.savez(file, **arrays)
+  return file.getvalue()
+
+
+def test_safetensors_written_by_hand(tmp_path):
+  content = safetensors_with(
+    {'a': entry([2, 3], 0, 24), 'b': entry([4], 24, 40)}
+  )
+  got = read(tmp_path, content)
+  assert {name: array.shape for name, array in got.items()} == {
+    'a': (2, 3),
+    'b': (4,),
+  }
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (
+      safetensors_with({'a': entry([2, 3], 0, 40)}),
+      r'a is said to be F32 \[2, 3\], which is 24 bytes, and to lie in bytes '
+      '0 to 40, which is 40',
+    ),
+    (
+      safetensors_with({'a': entry([2, 3], 0, 24)}),
+      'describes 24 bytes of arrays, but 40 follow',
+    ),
+    (
+      safetensors_with({'a': entry([25], 0, 100)}),
+      'describes 100 bytes of arrays, but 40 follow',
+    ),
+    (
+      safetensors_with({'a': entry([6], 0, 24), 'b': entry([6], 16, 40)}),
+      'b begins at byte 16; expected 24',
+    ),
+    (safetensors_with({'a': entry([-1], 0, 4)}), 'a has a size or place'),
+    (safetensors_with({'a': entry([1], 4, 0)}), 'a is said to be'),
+    (safetensors_with({'a': entry([40], 0, 40, 'F8')}), 'type F8'),
+    (safetensors_with({'a': [1, 2]}), 'does not describe a'),
+    (safetensors_with(b'{"a": '), 'header is not JSON'),
+    (safetensors_with(b'{' + b'[' * 100_000), 'header is not JSON'),
+    (
+      (10**15).to_bytes(8, 'little') + b'{}',
+      'header is said to have 1000000000000000 bytes, but the file has 10',
+    ),
+  ],
+)
+def test_safetensors_header_that_lies(tmp_path, content, message):
+  with pytest.raises(ValueError, match=f'weights cannot be read: .*{message}'):
+    read(tmp_path, content)
+
+
+def test_truncated_safetensors(tmp_path):
+  whole = safetensors.numpy.save(ARRAYS)
+  for length in range(9, len(whole), 13):
+    with pytest.raises(ValueError, match='weights cannot be read'):
+      read(tmp_path, whole[:length])
+
+
+def test_npz_of_objects_is_refused(tmp_path):
+  objects = np.array([{'a': 1}], dtype=object)
+  with pytest.raises(ValueError, match=r'x\.npy holds Python objects'):
+    read(tmp_path, npz(x=objects))
+
+
+def test_npz_whose_header_lies(tmp_path):
+  lie = {'descr': '<f4', 'fortran_order': False, 'shape': (10**15,)}
+  content, array = io.BytesIO(), io.BytesIO()
+  np.lib.format.write_array_header_1_0(array, lie)
+  with zipfile.ZipFile(content, 'w') as archive:
+    archive.writestr('x.npy', array.getvalue() + bytes(12))
+  with pytest.raises(ValueError, match=r'x\.npy is said to be float32'):
+    read(tmp_path, content.getvalue())
+
+
+def test_truncated_npz(tmp_path):
+  whole = npz(**ARRAYS)
+  for length in (30, len(whole) // 2, len(whole) - 5):
+    with pytest.raises(ValueError, match='cut off or damaged'):
+      read(tmp_path, whole[:length])
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'', 'none of safetensors'),
+    (b'hello world', 'none of safetensors'),
+    (b'\x80\x04N.', 'a plain pickle, which is not read'),
+    (b'\x93NUMPY\x01\x00', 'one .npy array'),
+  ],
+)
+def test_other_files(tmp_path, content, message):
+  with pytest.raises(ValueError, match=message):
+    read(tmp_path, content)
+
+
+def test_zip_of_other_things(tmp_path):
+  content = io.BytesIO()
+  with zipfile.ZipFile(content, 'w') as archive:
+    archive.writestr('readme.txt', 'hello')
+  with pytest.raises(ValueError, match='zip archive, but none of'):
+    read(tmp_path, content.getvalue())
+
+
+def test_folder_of_other_things_and_no_file(tmp_path):
+  with pytest.raises(ValueError, match='neither a run folder nor an orbax'):
+    convert.read(tmp_path)
+  with pytest.raises(ValueError, match='nobody does not exist'):
+    convert.read(tmp_path / 'nobody')
+
+
+def test_damaged_orbax_folder(tmp_path):
+  (tmp_path / 'student').mkdir()
+  (tmp_path / 'student' / '_METADATA').write_text('{')
+  with pytest.raises(ValueError, match='damaged or of another format'):
+    convert.read(tmp_path)

@@ -1,0 +1,175 @@
+"""Weights of every format into a network, and what does not match."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from kdjax import convert
+from kdjax.convert import names, torch_layout
+from kdjax.train.checkpoints import save_variables
+from tests.golden import weights
+
+NAME, CLASSES, SHAPE = 'resnet8', 10, (8, 8, 3)
+
+
+@pytest.fixture(scope='module')
+def template():
+  return weights.template(NAME, CLASSES, SHAPE)
+
+
+@pytest.fixture(scope='module')
+def arrays(template):
+  """The network's arrays under PyTorch's names, each different."""
+  shapes = jax.tree.map(lambda x: np.zeros(x.shape), template)
+  named = torch_layout.to_torch(shapes, names.rules_of(NAME))
+  random = np.random.default_rng(0)
+  return {
+    name: random.uniform(0.5, 1, array.shape).astype(np.float32)
+    for name, array in named.items()
+  }
+
+
+@pytest.fixture(scope='module')
+def variables(template, arrays):
+  return torch_layout.from_torch(arrays, template, names.rules_of(NAME))
+
+
+def same(got, want):
+  return jax.tree.structure(got) == jax.tree.structure(want) and all(
+    np.array_equal(a, b)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want))
+  )
+
+
+def load(path, template, **kwargs):
+  return convert.load(path, template, network=NAME, **kwargs)
+
+
+def test_npz_under_pytorch_names(tmp_path, template, arrays, variables):
+  path = tmp_path / 'weights'  # no ending: the content tells the format
+  with path.open('wb') as file:
+    np.savez(file, **arrays)
+  assert same(load(path, template), variables)
+
+
+def test_compressed_npz_and_wide_numbers(tmp_path, template, arrays, variables):
+  path = tmp_path / 'weights.npz'
+  doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
+  np.savez_compressed(path, **doubles)
+  assert same(load(path, template), variables)
+
+
+@pytest.mark.parametrize('sep', ['/', '.'])
+def test_safetensors_under_flax_names(tmp_path, template, variables, sep):
+  path = tmp_path / 'weights.bin'
+  flat = {
+    jax.tree_util.keystr(key, simple=True, separator=sep): np.asarray(leaf)
+    for key, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]
+  }
+  safetensors.numpy.save_file(flat, path)
+  assert same(load(path, template), variables)
+  assert same(convert.load(path, template), variables)
+
+
+def test_half_precision_becomes_what_the_network_has(
+  tmp_path, template, arrays, variables
+):
+  path = tmp_path / 'weights.safetensors'
+  halves = {n: a.astype(jnp.bfloat16) for n, a in arrays.items()}
+  safetensors.numpy.save_file(halves, path)
+  rounded = jax.tree.map(
+    lambda x: np.asarray(x).astype(jnp.bfloat16).astype(np.float32),
+    variables,
+  )
+  assert same(load(path, template), rounded)
+
+
+def test_orbax_folder_and_run_folder(tmp_path, template, variables):
+  (tmp_path / 'run').mkdir()
+  save_variables(tmp_path / 'run' / 'student', variables)
+  assert same(load(tmp_path / 'run', template), variables)
+  assert same(load(tmp_path / 'run' / 'student', template), variables)
+
+
+def test_prefixes_go_and_counters_are_ignored(
+  tmp_path, template, arrays, variables
+):
+  path = tmp_path / 'weights.npz'
+  wrapped = {f'module.{name}': array for name, array in arrays.items()}
+  wrapped['module.bn1.num_batches_tracked'] = np.array(7)
+  np.savez(path, **wrapped)
+  assert same(load(path, template), variables)
+
+
+def test_another_depth_is_a_table_of_what_is_left_over(tmp_path, template):
+  deeper = weights.template('resnet14', CLASSES, SHAPE)
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), deeper)
+  np.savez(
+    tmp_path / 'deep.npz',
+    **torch_layout.to_torch(zeros, names.rules_of('resnet14')),
+  )
+  with pytest.raises(
+    ValueError, match=r'deep\.npz does not fit resnet8'
+  ) as info:
+    load(tmp_path / 'deep.npz', template)
+  lines = str(info.value).splitlines()
+  assert '  unexpected  layer1.1.conv1.weight (16, 16, 3, 3)' in lines
+  assert '  unexpected  and 18 more' in lines
+  assert not any('missing' in line for line in lines)
+
+
+def test_half_matching_weights(tmp_path, template, arrays, variables):
+  half = dict(list(arrays.items())[::2])
+  half['fc.weight'] = np.zeros((100, 64), np.float32)
+  half['extra'] = np.zeros(3, np.float32)
+  np.savez(tmp_path / 'half.npz', **half)
+  with pytest.raises(ValueError, match='allow_partial') as info:
+    load(tmp_path / 'half.npz', template)
+  table = str(info.value)
+  assert '  missing     bn1.weight (16,)' in table
+  assert '  unexpected  extra (3,)' in table
+  assert '  shape       fc.weight: stored (100, 64), expected (10, 64)' in table
+
+  start = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), template)
+  said = []
+  got = load(tmp_path / 'half.npz', start, allow_partial=True, say=said.append)
+  assert said == [table.rsplit('\n', 1)[0]]
+  there = torch_layout.to_torch(got, names.rules_of(NAME))
+  for name, array in there.items():
+    taken = name in half and name != 'fc.weight'
+    want = arrays[name] if taken else np.full_like(array, 9)
+    np.testing.assert_array_equal(array, want, err_msg=name)
+
+
+def test_partial_needs_something_to_stay(tmp_path, template, arrays):
+  np.savez(tmp_path / 'part.npz', **{'conv1.weight': arrays['conv1.weight']})
+  with pytest.raises(ValueError, match='needs the template to hold arrays'):
+    load(tmp_path / 'part.npz', template, allow_partial=True)
+
+
+def test_partial_of_nothing_is_an_error(tmp_path, template):
+  np.savez(tmp_path / 'other.npz', nobody=np.zeros(3, np.float32))
+  with pytest.raises(ValueError, match='Nothing matches'):
+    load(tmp_path / 'other.npz', template, allow_partial=True)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(
+  tmp_path, template, arrays, value
+):
+  bad = arrays['layer1.0.conv1.weight'].copy()
+  bad[0, 0, 0, :2] = value
+  np.savez(tmp_path / 'bad.npz', **{**arrays, 'layer1.0.conv1.weight': bad})
+  with pytest.raises(
+    ValueError, match=r'layer1\.0\.conv1\.weight has 2 of 2304 not finite'
+  ):
+    load(tmp_path / 'bad.npz', template)
+
+
+def test_integers_are_no_weights(tmp_path, template, arrays):
+  bad = {**arrays, 'fc.bias': np.zeros(10, np.int8)}
+  np.savez(tmp_path / 'bad.npz', **bad)
+  with pytest.raises(ValueError, match=r'fc\.bias is int8, not floating-point'):
+    load(tmp_path / 'bad.npz', template)

@@ -1,0 +1,163 @@
+"""Weights out, and back."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+
+from kdjax import convert, models
+from kdjax.convert import names, torch_layout
+from tests.golden import weights
+
+# A small network of every family of PyTorch names.
+SMALLEST = {
+  'convnet_': 'convnet_4_8',
+  'resnet': 'resnet8',
+  'ResNet50': 'ResNet50',
+  'cifar10_resnet': 'cifar10_resnet20',
+  'cifar100_resnet': 'cifar100_resnet8',
+  'imagenet_resnet': 'imagenet_resnet18',
+  'wrn_': 'wrn_16_1',
+  'vgg': 'vgg8',
+  'MobileNetV2': 'MobileNetV2',
+  'ShuffleV': 'ShuffleV2',
+  'imagenet_mobilenet_v1': 'imagenet_mobilenet_v1',
+  'imagenet_mobilenet_v2': 'imagenet_mobilenet_v2',
+  'vit_': 'vit_tiny_patch16',
+}
+
+
+def torch_arrays(rules: names.Rules, template) -> dict[str, np.ndarray]:
+  """Random numbers under PyTorch's names and in its layout."""
+  random = np.random.default_rng(0)
+  empty = jax.tree.map(lambda x: np.broadcast_to(0.0, x.shape), template)
+  return {
+    key: random.standard_normal(array.shape, np.float32)
+    for key, array in torch_layout.to_torch(empty, rules).items()
+  }
+
+
+def test_every_family_is_here():
+  assert SMALLEST.keys() == names.FAMILIES.keys()
+
+
+@pytest.mark.parametrize('family', SMALLEST)
+def test_round_trip_is_equal_to_the_bit(tmp_path, family):
+  name = SMALLEST[family]
+  template = weights.template(name, 7, (32, 32, 3))
+  arrays = torch_arrays(names.rules_of(name), template)
+  np.savez(tmp_path / 'in.npz', **arrays)
+  variables = convert.load(tmp_path / 'in.npz', template, network=name)
+  shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
+  assert shapes == jax.tree.map(lambda x: (x.shape, x.dtype), template)
+
+  out = tmp_path / 'out.safetensors'
+  convert.save_safetensors(out, variables, naming='torch', network=name)
+  back = convert.read(out)
+  assert back.keys() == arrays.keys()
+  for key, array in arrays.items():
+    assert back[key].tobytes() == array.tobytes(), key
+
+  convert.save_safetensors(out, variables)
+  again = convert.load(out, template, network=name)
+  equal = jax.tree.map(np.array_equal, again, variables)
+  assert all(jax.tree.leaves(equal))
+
+
+OTHER_NAMES = {
+  'imagenet_mobilenet_v2': (
+    'conv_stem.weight',
+    'blocks.0.0.conv_dw.weight',
+    'blocks.0.0.bn2.running_var',
+    'blocks.6.0.conv_pwl.weight',
+    'conv_head.weight',
+    'classifier.bias',
+  ),
+  'vit_tiny_patch16': (
+    'class_token',
+    'conv_proj.bias',
+    'encoder.pos_embedding',
+    'encoder.layers.encoder_layer_11.self_attention.in_proj_weight',
+    'encoder.layers.encoder_layer_11.self_attention.out_proj.bias',
+    'heads.head.weight',
+  ),
+}
+
+
+@pytest.mark.parametrize('name', OTHER_NAMES)
+def test_names_of_other_libraries(tmp_path, name):
+  template = weights.template(name, 7, (32, 32, 3))
+  first, *others = names.all_rules_of(name)
+  want = torch_layout.from_torch(torch_arrays(first, template), template, first)
+  for rules in others:
+    arrays = torch_layout.to_torch(want, rules)
+    assert set(OTHER_NAMES[name]) <= arrays.keys()
+    assert len(arrays) == len(jax.tree.leaves(template))
+    np.savez(tmp_path / 'in.npz', **arrays)
+    got = convert.load(tmp_path / 'in.npz', template, network=name)
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, want)))
+
+
+def test_file_says_what_it_is(tmp_path):
+  network = models.create('convnet_4_8', num_classes=3)
+  variables = network.initialize(jax.random.key(0), (8, 8, 1))
+  path = tmp_path / 'deep' / 'file'
+  about = {'mean': [0.25], 'std': [0.5], 'num_classes': 3}
+  convert.save_safetensors(
+    path, variables, naming='torch', network=network.name, about=about
+  )
+  with safetensors.safe_open(path, 'numpy') as file:
+    said = file.metadata()
+  assert said['format'] == 'pt'
+  assert json.loads(said['kdjax']) == {'network': 'convnet_4_8', **about}
+  assert convert.described(path)['network'] == 'convnet_4_8'
+  assert [entry.name for entry in path.parent.iterdir()] == ['file']
+
+
+def test_pytorch_names_need_a_network_that_has_them(tmp_path):
+  variables = {'params': {'dense': {'kernel': np.zeros((2, 3), np.float32)}}}
+  with pytest.raises(ValueError, match='name of the network'):
+    convert.save_safetensors(tmp_path / 'x', variables, naming='torch')
+  with pytest.raises(ValueError, match="No PyTorch names are known for 'mine'"):
+    convert.save_safetensors(
+      tmp_path / 'x', variables, naming='torch', network='mine'
+    )
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_stablehlo_of_any_batch(tmp_path, dtype):
+  network = models.create(
+    'convnet_4_8', num_classes=3, dtype=dtype, mean=(0.25,), std=(0.5,)
+  )
+  variables = network.initialize(jax.random.key(0), (8, 8, 1))
+  path = tmp_path / 'program'
+  convert.save_stablehlo(path, network, variables, (8, 8, 1))
+  program = jax.export.deserialize(pathlib.Path(path).read_bytes())
+  assert program.platforms == ('cpu', 'cuda', 'tpu')
+
+  @jax.jit  # bfloat16 is rounded elsewhere without
+  def logits(images):
+    features, _ = network.apply(variables, images, train=False)
+    return features.logits.astype(jnp.float32)
+
+  for batch in (1, 5):
+    images = jax.random.uniform(jax.random.key(batch), (batch, 8, 8, 1))
+    got = program.call(images)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, logits(images))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('family', SMALLEST)
+def test_stablehlo_of_every_family(tmp_path, family):
+  network = models.create(SMALLEST[family], num_classes=7)
+  variables = network.initialize(jax.random.key(0), (32, 32, 3))
+  convert.save_stablehlo(tmp_path / 'p', network, variables, (32, 32, 3))
+  program = jax.export.deserialize((tmp_path / 'p').read_bytes())
+  images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
+  want = network.apply(variables, images, train=False)[0].logits
+  np.testing.assert_allclose(program.call(images), want, rtol=1e-4, atol=1e-4)

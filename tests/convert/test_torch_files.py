@@ -1,0 +1,261 @@
+"""PyTorch files read without PyTorch: what is taken, and what is refused."""
+
+import collections
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from kdjax import convert
+from tests.convert import torch_writer as writer
+
+ARRAYS = {
+  'conv.weight': np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+  'conv.bias': np.array([0.5, -1], np.float16),
+  'bn.num_batches_tracked': np.array(3),
+}
+STORAGES = writer.numbered(ARRAYS)
+STATE = writer.state_dict(ARRAYS)
+WRITERS = pytest.mark.parametrize('write', [writer.zipped, writer.legacy])
+
+
+def read(tmp_path, content: bytes):
+  path = tmp_path / 'weights.bin'
+  path.write_bytes(content)
+  return convert.read(path)
+
+
+def expect_arrays(got, want):
+  assert list(got) == list(want)
+  for name, array in want.items():
+    np.testing.assert_array_equal(got[name], array)
+    assert got[name].dtype == array.dtype
+
+
+@WRITERS
+def test_state_dict(tmp_path, write):
+  expect_arrays(read(tmp_path, write(STATE, STORAGES)), ARRAYS)
+
+
+@WRITERS
+@pytest.mark.parametrize('wrapper', ['model', 'state_dict', 'net'])
+def test_wrapped_among_other_things(tmp_path, write, wrapper):
+  momentum = writer.tensor(STORAGES['1'], '1')
+  content = writer.mapping(
+    {
+      'epoch': writer.value(240),
+      'best_acc': writer.call(  # a NumPy scalar, as many loops leave them
+        writer.name('numpy.core.multiarray', 'scalar'),
+        writer.call(writer.name('numpy', 'dtype'), writer.value('f8')),
+        writer.value(np.float64(0.75).tobytes()),
+      ),
+      'milestones': writer.value(collections.Counter([150, 180])),
+      'seen': writer.value({1, 2}),
+      wrapper: STATE,
+      'optimizer': writer.mapping({'momentum': momentum}),
+    }
+  )
+  expect_arrays(read(tmp_path, write(content, STORAGES)), ARRAYS)
+
+
+def test_view_of_a_shared_storage(tmp_path):
+  base = np.arange(10, dtype=np.float32)
+  content = writer.mapping(
+    {
+      'a': writer.tensor(base, '0', shape=(2, 2)),
+      'b': writer.tensor(base, '0', shape=(3,), offset=7),
+      'none': writer.tensor(base, '0', shape=(0, 4)),
+    }
+  )
+  want = {
+    'a': base[:4].reshape(2, 2),
+    'b': base[7:],
+    'none': base[:0].reshape(0, 4),
+  }
+  expect_arrays(read(tmp_path, writer.zipped(content, {'0': base})), want)
+
+
+class Canary:
+  """Makes a file when it is unpickled."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return os.mkdir, (str(self.path),)
+
+
+def test_canary_is_named_and_does_not_run(tmp_path):
+  grave = tmp_path / 'canary'
+  sung = writer.value(Canary(grave))
+  loaded = pickle.loads(writer.program(sung))
+  assert loaded is None
+  assert grave.is_dir()  # what an unrestricted reader does
+  grave.rmdir()
+  content = writer.mapping({'model': STATE, 'optimizer': sung})
+  for write in (writer.zipped, writer.legacy):
+    with pytest.raises(
+      ValueError, match=rf'weights.bin .* names {os.mkdir.__module__}\.mkdir'
+    ) as info:
+      read(tmp_path, write(content, STORAGES))
+    assert 'nothing of it was run' in str(info.value)
+  assert not grave.exists()
+
+
+@pytest.mark.parametrize(
+  ('instructions', 'message'),
+  [
+    (writer.name('builtins', 'eval'), r'names builtins\.eval,'),
+    (writer.name('torch.nn', 'Linear'), r'names torch\.nn\.Linear,'),
+    # Protocol 4 takes the name from the stack.
+    (b'\x8c\x05posix\x8c\x06system\x93', r'names posix\.system,'),
+    (b'(S"true"\nios\nsystem\n', 'instruction INST os system'),
+    (b'}(K\x01K\x02\x81', 'instruction NEWOBJ'),
+    (b'\x82\x01', 'instruction EXT1'),
+    # A known name is no thing to be set attributes of.
+    (writer.name('torch', 'Size') + b'}b', 'needs a dict, got a Named'),
+    (b'(K\x01K\x02t)R', 'needs a Named, got a tuple'),
+    (b'})s', 'IndexError'),
+    (b'}(((K\x01ttK\x02u', 'a key is a tuple'),
+    (
+      writer.call(
+        writer.name('_codecs', 'encode'),
+        writer.value('x'),
+        writer.value('zlib'),
+      ),
+      'encodes text by zlib',
+    ),
+    (b'(Vmodule\nK\x01tQ', 'refers to something that is not a storage'),
+    (writer.value([1, 2]), 'no state dict, but list'),
+    (writer.value({'epoch': 1}), 'no state dict, but entries epoch'),
+  ],
+)
+@WRITERS
+def test_all_else_is_refused(tmp_path, write, instructions, message):
+  with pytest.raises(ValueError, match=message):
+    read(tmp_path, write(instructions, STORAGES))
+
+
+_BASE = np.arange(6, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+  ('made', 'message'),
+  [
+    (writer.tensor(_BASE, '0', shape=(7,)), 'beyond its storage of 6'),
+    (writer.tensor(_BASE, '0', offset=1), 'beyond its storage of 6'),
+    (writer.tensor(_BASE, '0', offset=-1), 'not a count'),
+    (writer.tensor(_BASE, '0', shape=(-6,)), 'not a count'),
+    (writer.tensor(_BASE, '0', shape=(7,), numbers=7), '7 .*numbers'),
+    (writer.tensor(_BASE, '0', shape=(10**15,), numbers=10**15), 'numbers'),
+    (writer.tensor(_BASE, '1'), 'storage 1 is missing|storage 0 belongs'),
+    (
+      writer.tensor(_BASE, '0', view=writer.value(('1', 0, 3))),
+      'view of another',
+    ),
+  ],
+)
+@WRITERS
+def test_lies_about_sizes(tmp_path, write, made, message):
+  content = writer.mapping({'w': made})
+  with pytest.raises(ValueError, match=message):
+    read(tmp_path, write(content, {'0': _BASE}))
+
+
+def test_many_numbers_from_one(tmp_path):
+  # Strides of zero would make a giant of one stored number.
+  made = writer.tensor(_BASE, '0', shape=(10**6, 10**6))
+  made = made.replace(writer.value((10**6, 1)), writer.value((0, 0)))
+  with pytest.raises(ValueError, match='beyond its storage'):
+    read(tmp_path, writer.zipped(writer.mapping({'w': made}), {'0': _BASE}))
+
+
+@WRITERS
+def test_cut_off_anywhere(tmp_path, write):
+  whole = write(STATE, STORAGES)
+  for length in range(20, len(whole), 97):
+    with pytest.raises(ValueError, match=r'weights\.bin cannot be read'):
+      read(tmp_path, whole[:length])
+
+
+def test_truncated_zip_says_so(tmp_path):
+  whole = writer.zipped(STATE, STORAGES)
+  with pytest.raises(ValueError, match='zip archive but is cut off or damaged'):
+    read(tmp_path, whole[:-100])
+
+
+def test_flipped_bytes_are_noticed(tmp_path):
+  whole = bytearray(writer.zipped(STATE, STORAGES))
+  at = whole.index(ARRAYS['conv.weight'].tobytes())
+  whole[at + 5] ^= 255
+  with pytest.raises(ValueError, match='CRC'):
+    read(tmp_path, bytes(whole))
+
+
+def test_other_byte_order(tmp_path):
+  with pytest.raises(ValueError, match='big-endian'):
+    read(tmp_path, writer.zipped(STATE, STORAGES, byteorder=b'big'))
+  with pytest.raises(ValueError, match='big-endian'):
+    read(tmp_path, writer.legacy(STATE, STORAGES, little_endian=False))
+
+
+def test_torchscript_is_told_apart(tmp_path):
+  content = writer.zipped(STATE, STORAGES, **{'constants.pkl': b''})
+  with pytest.raises(ValueError, match='TorchScript'):
+    read(tmp_path, content)
+
+
+class TestAgainstPyTorch:
+  """Files that PyTorch itself has written."""
+
+  @pytest.fixture
+  def torch(self):
+    return pytest.importorskip('torch', reason='PyTorch is not installed')
+
+  @pytest.mark.parametrize('as_zip', [True, False])
+  def test_module(self, tmp_path, torch, as_zip):
+    module = torch.nn.Sequential(
+      torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+    )
+    optimizer = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9)
+    module(torch.ones(2, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    torch.save(
+      {
+        'model': torch.nn.DataParallel(module).state_dict(),
+        'optimizer': optimizer.state_dict(),
+        'device': torch.device('cpu'),
+        'shape': torch.Size([3, 4]),
+        'dtype': torch.float16,
+        'best': np.float64(0.5),
+      },
+      tmp_path / 'file',
+      _use_new_zipfile_serialization=as_zip,
+    )
+    want = {
+      f'module.{name}': tensor.numpy()
+      for name, tensor in module.state_dict().items()
+    }
+    expect_arrays(convert.read(tmp_path / 'file'), want)
+
+  @pytest.mark.parametrize('as_zip', [True, False])
+  @pytest.mark.parametrize(
+    'dtype', ['float64', 'float16', 'bfloat16', 'int8', 'bool']
+  )
+  def test_numbers_and_views(self, tmp_path, torch, as_zip, dtype):
+    base = torch.arange(24).to(getattr(torch, dtype)).reshape(4, 6)
+    state = {'turned': base.T, 'part': base[1:3, ::2], 'p': base[0, 0]}
+    if dtype.startswith(('f', 'bf')):
+      state['p'] = torch.nn.Parameter(base[0, 0])
+    torch.save(state, tmp_path / 'file', _use_new_zipfile_serialization=as_zip)
+    got = convert.read(tmp_path / 'file')
+    for name, tensor in state.items():
+      want = tensor.detach().to(torch.float64).numpy()
+      np.testing.assert_array_equal(got[name].astype(np.float64), want)
+      assert got[name].dtype.name == dtype
+
+  def test_whole_module_is_refused_by_name(self, tmp_path, torch):
+    torch.save(torch.nn.Linear(2, 3), tmp_path / 'file')
+    with pytest.raises(ValueError, match=r'names torch\.nn\.modules\.linear'):
+      convert.read(tmp_path / 'file')

@@ -1,0 +1,135 @@
+import functools
+
+import chex
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax.data import Augmentation, to_float
+from kdjax.data.augment import crop_and_flip
+
+few = hypothesis.settings(deadline=None, max_examples=20, derandomize=True)
+
+
+def random_images(batch=6, height=5, width=7, channels=3, seed=0):
+  random = np.random.default_rng(seed)
+  # No zeros, so that padding cannot be mistaken for an image.
+  return random.integers(1, 256, (batch, height, width, channels), np.uint8)
+
+
+@few
+@hypothesis.given(
+  padding=st.integers(0, 3), mirror=st.booleans(), seed=st.integers(0, 99)
+)
+def test_each_is_the_window_at_its_offset(padding, mirror, seed):
+  images = random_images(seed=seed)
+  batch, height, width, _ = images.shape
+  random = np.random.default_rng(seed)
+  offsets = random.integers(0, 2 * padding + 1, (batch, 2))
+  mirrored = np.full(batch, mirror)
+  got = crop_and_flip(images, offsets, mirrored, padding=padding)
+  for image, (top, left), view in zip(images, offsets, np.asarray(got)):
+    whole = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    window = whole[top : top + height, left : left + width]
+    np.testing.assert_array_equal(view, window[:, ::-1] if mirror else window)
+
+
+@few
+@hypothesis.given(padding=st.integers(0, 4), seed=st.integers(0, 99))
+def test_central_offset_is_the_image_itself(padding, seed):
+  images = random_images(seed=seed)
+  offsets = jnp.full((len(images), 2), padding)
+  got = crop_and_flip(images, offsets, jnp.zeros(6, bool), padding=padding)
+  np.testing.assert_array_equal(got, images)
+
+
+def test_mirroring_twice_is_the_image_itself():
+  images, centre = random_images(), jnp.zeros((6, 2), int)
+  mirror = functools.partial(
+    crop_and_flip, offsets=centre, mirrored=jnp.ones(6, bool), padding=0
+  )
+  once = mirror(images)
+  assert (once != images).any()
+  np.testing.assert_array_equal(mirror(once), images)
+
+
+def test_without_crop_and_flip_it_only_scales():
+  images = random_images()
+  got = Augmentation()(jax.random.key(0), images)
+  np.testing.assert_array_equal(got, to_float(images))
+  np.testing.assert_allclose(got, images / 255, rtol=1e-6)
+  assert got.dtype == jnp.float32
+
+
+class DrawsTest(chex.TestCase):
+  @chex.variants(with_jit=True, without_jit=True)
+  def test_same_key_same_views_other_key_other_views(self):
+    augment = self.variant(Augmentation(crop_padding=2, flip=True))
+    images = random_images(batch=32)
+    first = augment(jax.random.key(1), images)
+    chex.assert_trees_all_equal(first, augment(jax.random.key(1), images))
+    other = np.asarray(augment(jax.random.key(2), images))
+    self.assertGreater((other != first).mean(), 0.5)
+
+
+def test_an_example_does_not_depend_on_the_size_of_its_batch():
+  augment = Augmentation(crop_padding=4, flip=True)
+  images = random_images(batch=32)
+  whole = augment(jax.random.key(0), images)
+  part = augment(jax.random.key(0), images[:5])
+  chex.assert_trees_all_equal(whole[:5], part)
+
+
+@pytest.mark.parametrize('devices', [2, 8])
+def test_sharding_changes_nothing(devices):
+  if jax.device_count() < devices:
+    pytest.skip(f'{jax.device_count()} devices only')
+  augment = jax.jit(Augmentation(crop_padding=4, flip=True))
+  images = random_images(batch=32)
+  mesh = jax.make_mesh(
+    (devices,), ('data',), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  spread = jax.device_put(images, jax.NamedSharding(mesh, jax.P('data')))
+  got = augment(jax.random.key(0), spread)
+  assert len(got.sharding.device_set) == devices
+  np.testing.assert_array_equal(got, augment(jax.random.key(0), images))
+
+
+def test_crops_and_flips_are_uniform():
+  # One bright pixel at the centre tells where the window was.
+  images = np.zeros((4000, 5, 5, 1), np.uint8)
+  images[:, 2, 2] = 255
+  got = Augmentation(crop_padding=2)(jax.random.key(0), images)
+  where = np.asarray(got).mean(0)[..., 0]
+  # 25 places with probability 1/25: standard error 0.0031.
+  np.testing.assert_allclose(where, np.full((5, 5), 0.04), atol=0.013)
+  images = np.zeros((4000, 1, 2, 1), np.uint8)
+  images[:, :, 0] = 255
+  got = Augmentation(flip=True)(jax.random.key(0), images)
+  np.testing.assert_allclose(np.asarray(got)[:, 0, 0].mean(), 0.5, atol=0.03)
+
+
+def test_crop_alone_never_mirrors():
+  images = np.tile(np.arange(1, 8, dtype=np.uint8)[:, None], (64, 5, 1, 3))
+  got = np.asarray(Augmentation(crop_padding=1)(jax.random.key(0), images))
+  assert (np.diff(got[..., 0], axis=2)[:, 2, 1:-1] > 0).all()
+
+
+def test_negative_padding_is_refused():
+  with pytest.raises(ValueError, match='not be negative, got -1'):
+    Augmentation(crop_padding=-1)
+
+
+@pytest.mark.parametrize(
+  ('images', 'message'),
+  [
+    (random_images()[0], r'uint8 \(5, 7, 3\)'),
+    (random_images() / 255, r'float64 \(6, 5, 7, 3\)'),
+  ],
+)
+def test_other_images_are_refused(images, message):
+  with pytest.raises(ValueError, match=message):
+    Augmentation(flip=True)(jax.random.key(0), images)

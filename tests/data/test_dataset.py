@@ -1,0 +1,86 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kdjax.data import Augmentation, Dataset, Split, limit_per_class
+
+
+def split(count=6, classes=3, shape=(4, 4, 3), seed=0):
+  images = np.random.default_rng(seed).integers(0, 256, (count, *shape))
+  labels = np.arange(count) % classes
+  return Split(images.astype(np.uint8), labels.astype(np.int32))
+
+
+def dataset(**changes):
+  settings = {
+    'name': 'tiny',
+    'train': split(),
+    'test': split(3),
+    'num_classes': 3,
+    'class_names': ('a', 'b', 'c'),
+    'mean': (0.5, 0.5, 0.5),
+    'std': (0.2, 0.2, 0.2),
+    'augment': Augmentation(),
+  }
+  return Dataset(**(settings | changes))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'test': split(shape=(4, 4, 1))}, r'\(4, 4, 3\) but test images \(4, 4,'),
+    ({'num_classes': 2}, r'training labels must be in \[0, 1\].*got 0 to 2'),
+    ({'test': split(classes=5)}, r'test labels must be in \[0, 2\].*0 to 4'),
+    ({'class_names': ('a', 'b')}, '2 class names for 3 classes'),
+    ({'mean': (0.5,)}, 'need 3 values, one per channel, got 1 and 3'),
+    ({'std': (0.2, 0.2, 0.0)}, r'must be positive, got \(0\.2, 0\.2, 0\.0\)'),
+  ],
+)
+def test_parts_that_do_not_fit_are_named(changes, message):
+  with pytest.raises(ValueError, match=f'tiny: .*{message}'):
+    dataset(**changes)
+
+
+@pytest.mark.parametrize(
+  ('images', 'labels', 'message'),
+  [
+    (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int32), r'got shape \(2, 4'),
+    (np.zeros((2, 4, 4, 1)), np.zeros(2, np.int32), 'got float64'),
+    (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2), 'int32.*got float64'),
+    (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int32), '2 images but 3'),
+    (np.zeros((0, 4, 4, 1), np.uint8), np.zeros(0, np.int32), 'no images'),
+  ],
+)
+def test_split_of_another_form_is_named(images, labels, message):
+  with pytest.raises(ValueError, match=message):
+    Split(images, labels)
+
+
+def test_fingerprint_tells_contents_apart():
+  one = dataset()
+  assert one.fingerprint == dataset(name='other', mean=(0, 0, 0)).fingerprint
+  changed = one.train.images.copy()
+  changed[3, 2, 1, 0] ^= 1
+  train = dataclasses.replace(one.train, images=changed)
+  swapped = Split(one.train.images, one.train.labels[::-1])
+  others = [
+    dataset(train=train),
+    dataset(train=swapped),
+    dataset(class_names=('a', 'b', 'd')),
+    dataset(train=split(5)),
+  ]
+  assert len({one.fingerprint, *(d.fingerprint for d in others)}) == 5
+
+
+def test_limit_keeps_order_and_whole_small_classes():
+  whole = Split(split(30).images, np.r_[np.zeros(28), 1, 2].astype(np.int32))
+  part = limit_per_class(whole, 4, seed=3)
+  np.testing.assert_array_equal(part.labels, [0, 0, 0, 0, 1, 2])
+  position = [
+    next(i for i, other in enumerate(whole.images) if (other == image).all())
+    for image in part.images
+  ]
+  assert position == sorted(position)
+  everything = limit_per_class(whole, 28)
+  np.testing.assert_array_equal(everything.images, whole.images)

@@ -1,0 +1,136 @@
+"""The networks of docs/own-networks.md, as they are printed there, in use."""
+
+import importlib.util
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import convert, methods, models
+from kdjax.tasks import SingleLabel
+from kdjax.train import Parts, Recipe, init_state, train_step
+from kdjax.train.checkpoints import save_variables
+
+PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'own-networks.md'
+SHAPE, CLASSES, BATCH = (8, 8, 3), 3, 4
+NAMES = ('two_stages', 'small_nnx', 'small_equinox')
+HAS_STATISTICS = {'two_stages': True, 'small_nnx': True, 'small_equinox': False}
+
+
+def block_with(name: str) -> str:
+  """The page's code that makes a network of that name."""
+  blocks = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
+  (found,) = [block for block in blocks if f"NETWORKS['{name}']" in block]
+  return found
+
+
+@pytest.fixture(params=NAMES)
+def network(request, monkeypatch):
+  if request.param == 'small_equinox' and not importlib.util.find_spec(
+    'equinox'
+  ):
+    pytest.skip('Equinox is not installed')
+  known = dict(models.NETWORKS)
+  monkeypatch.setattr(models, 'NETWORKS', known)
+  code = block_with(request.param)
+  exec(compile(code, str(PAGE), 'exec'), {'__name__': 'page'})
+  return models.create(
+    request.param, num_classes=CLASSES, mean=(0.5,) * 3, std=(0.25,) * 3
+  )
+
+
+@pytest.fixture
+def variables(network):
+  return network.initialize(jax.random.key(0), SHAPE)
+
+
+@pytest.fixture
+def images():
+  return jax.random.uniform(jax.random.key(1), (BATCH, *SHAPE))
+
+
+def step(student, teacher):
+  """One step of KD and what it began with."""
+  recipe = Recipe(epochs=1, batch_size=BATCH)
+  parts = Parts(
+    student=student,
+    teacher=teacher,
+    method=methods.create('kd'),
+    task=SingleLabel(),
+    augment=lambda key, pixels: pixels / jnp.float32(255),
+    optimizer=recipe.optimizer(1),
+    steps_per_epoch=1,
+  )
+  given = teacher.initialize(jax.random.key(2), SHAPE)
+  state = init_state(parts, jax.random.key(0), SHAPE, BATCH, given)
+  random = np.random.default_rng(0)
+  batch = {
+    'image': jnp.asarray(random.integers(0, 256, (BATCH, *SHAPE), np.uint8)),
+    'label': jnp.arange(BATCH) % CLASSES,
+    'index': jnp.arange(BATCH),
+  }
+  run = jax.jit(
+    lambda state, given: train_step(state, given, batch, parts=parts)
+  )
+  return state, *run(state, given)
+
+
+def moved(old, new):
+  return [
+    not np.array_equal(a, b)
+    for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+  ]
+
+
+def test_trains_a_step_as_a_student(network):
+  teacher = models.create('convnet_4_8', num_classes=CLASSES)
+  before, after, metrics = step(network, teacher)
+  assert np.isfinite(metrics['loss'])
+  changed = moved(before.params['student'], after.params['student'])
+  assert sum(changed) >= len(changed) - 1  # a bias before a norm has no effect
+  changed = moved(before.batch_stats, after.batch_stats)
+  assert any(changed) == HAS_STATISTICS[network.name]
+
+
+def test_teaches_a_step(network):
+  student = models.create('convnet_4_8', num_classes=CLASSES)
+  before, after, metrics = step(student, network)
+  assert metrics['terms/kd'] > 0
+  assert any(moved(before.params['student'], after.params['student']))
+
+
+def test_features_are_whole_and_evaluation_moves_nothing(
+  network, variables, images
+):
+  features, statistics = network.apply(variables, images, train=False)
+  assert features.logits.shape == (BATCH, CLASSES)
+  assert features.stages[-1].shape[-1] == features.embedding.shape[-1]
+  for pre, stage in zip(features.pre_stages[-1:], features.stages[-1:]):
+    np.testing.assert_array_equal(jax.nn.relu(pre), stage)
+  assert not any(moved(variables['batch_stats'], statistics))
+  alone, _ = network.apply(variables, images[:1], train=False)
+  np.testing.assert_allclose(
+    alone.logits, features.logits[:1], rtol=1e-5, atol=1e-6
+  )
+
+
+def test_weights_out_and_in(tmp_path, network, variables):
+  template = network.describe(SHAPE).variables
+  convert.save_safetensors(tmp_path / 'file', variables)
+  save_variables(tmp_path / 'folder', variables)
+  for name in ('file', 'folder'):
+    got = convert.load(tmp_path / name, template, network=network.name)
+    assert jax.tree.structure(got) == jax.tree.structure(variables)
+    assert not any(moved(got, variables))
+
+
+def test_program_of_it(tmp_path, network, variables, images):
+  convert.save_stablehlo(tmp_path / 'file', network, variables, SHAPE)
+  program = jax.export.deserialize((tmp_path / 'file').read_bytes())
+  want, _ = network.apply(variables, images, train=False)
+  np.testing.assert_allclose(
+    program.call(images), want.logits, rtol=1e-5, atol=1e-6
+  )

@@ -1,0 +1,112 @@
+"""Two processes train one comparison; gloo carries what they exchange."""
+
+import pathlib
+import signal
+import socket
+
+import pytest
+
+from tests.experiments import commands
+from tests.train import support
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('processes')
+  commands.write_npz(folder)
+  return folder
+
+
+def _pair(place: pathlib.Path, folder: pathlib.Path, *flags: str):
+  """Two processes of two devices each; the second has a disk of its own."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  return [
+    commands.start(
+      'cifar',
+      *commands.SMALL,
+      '--method=kd+icd',
+      f'--dataset=npz:{place / "toy.npz"}',
+      f'--workdir={folder / f"w{process}"}',
+      f'--coordinator=localhost:{port}',
+      '--num_processes=2',
+      f'--process_id={process}',
+      *flags,
+      cache=folder / f'cache{process}',
+      environment={
+        'JAX_COMPILATION_CACHE_DIR': '',
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+      },
+    )
+    for process in (0, 1)
+  ]
+
+
+def _ends(pair):
+  """Status and messages of each process."""
+  said = [process.communicate(timeout=300)[1] for process in pair]
+  return [process.returncode for process in pair], said
+
+
+def _assert_close(one: pathlib.Path, other: pathlib.Path) -> None:
+  for run in ('teacher/seed0', 'student/seed0', 'kd+icd/seed0'):
+    a, b = one / 'runs' / run, other / 'runs' / run
+    support.close(commands.student(a), commands.student(b), 1e-5)
+    kinds = [[line['kind'] for line in commands.lines(r)] for r in (a, b)]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.fixture(scope='module')
+def alone(place):
+  """The work folder of one process with one device."""
+  commands.run(
+    'cifar',
+    *commands.SMALL,
+    '--method=kd+icd',
+    f'--dataset=npz:{place / "toy.npz"}',
+    f'--workdir={place / "alone"}',
+    cache=place,
+  )
+  return place / 'alone'
+
+
+def test_two_processes_end_as_one_and_only_the_first_writes(
+  place, alone, tmp_path
+):
+  codes, said = _ends(_pair(place, tmp_path))
+  assert codes == [0, 0], said
+  _assert_close(alone, tmp_path / 'w0')
+  assert not (tmp_path / 'w1').exists()
+  assert not (tmp_path / 'cache1').exists()
+  assert 'starts' not in said[1]  # and only the first reports
+
+
+def test_asked_to_stop_in_one_both_stop_and_go_on(place, alone, tmp_path):
+  pair = _pair(place, tmp_path)
+  commands.wait_for(pair[0], 'student (convnet_4_8), seed 0: starts')
+  pair[1].terminate()
+  codes, said = _ends(pair)
+  assert codes == [128 + signal.SIGTERM] * 2, said
+  assert 'To go on:' in said[0]
+  codes, said = _ends(_pair(place, tmp_path, '--resume'))
+  assert codes == [0, 0], said
+  _assert_close(alone, tmp_path / 'w0')
+
+
+def test_what_fails_in_the_first_ends_the_other(place, tmp_path):
+  (tmp_path / 'w0').write_text('')  # in the way of the work folder
+  codes, said = _ends(_pair(place, tmp_path))
+  assert codes[0] == 2
+  assert 'cannot be made' in said[0]
+  assert codes[1] != 0
+
+
+def test_a_process_that_is_told_too_little_says_so(place, tmp_path):
+  process = commands.start('cifar', '--coordinator=localhost:1', cache=tmp_path)
+  _, said = process.communicate(timeout=60)
+  assert process.returncode == 2
+  assert 'did not find each other' in said
+  assert 'Traceback' not in said

@@ -1,0 +1,25 @@
+"""`kd`: Hinton's divergence and its gradient."""
+
+import pathlib
+
+import jax
+import numpy as np
+
+from kdjax import losses
+from tests.golden.comparison import Comparison, compare
+
+
+def check(path: pathlib.Path) -> list[Comparison]:
+  """Compares every stored result of one file."""
+  stored = np.load(path)
+
+  def loss(student_logits):
+    return losses.soft_target_kl(
+      student_logits, stored['logits_t'], temperature=float(stored['T'])
+    ).mean()
+
+  value, gradient = jax.value_and_grad(loss)(stored['logits_s'])
+  return [
+    compare('loss', value, stored['loss'], 1e-5),
+    compare('grad_logits_s', gradient, stored['grad_logits_s'], 1e-5),
+  ]

@@ -1,0 +1,90 @@
+"""Finds golden files, hands each to its kind, prints a line per file."""
+
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+
+from tests.golden.comparison import Comparison
+from tests.golden.kinds import kd, kd2m, networks, train_step
+
+Check = Callable[[pathlib.Path], list[Comparison]]
+
+KINDS: dict[str, Check] = {
+  'kd': kd.check,
+  'kd2m': kd2m.check,
+  'networks': networks.check,
+  'train_step': train_step.check,
+}
+
+# Keys that only one kind has, for files that lie in a folder of another name.
+_SIGNATURES = {
+  'kd2m': 'in/xs',
+  'networks': 'param_shapes',
+  'train_step': 'student_weights_seed',
+}
+
+
+def kind_of(path: pathlib.Path) -> str | None:
+  """The kind of a file: its folder's name, its own, or what it contains."""
+  by_name = (path.parent.name, path.stem.split('_seed')[0])
+  for name in by_name:
+    if name in KINDS:
+      return name
+  if not zipfile.is_zipfile(path):
+    return None
+  with np.load(path) as stored:
+    keys = stored.files
+  for kind, key in _SIGNATURES.items():
+    if key in keys:
+      return kind
+  return None
+
+
+def run(folder: pathlib.Path, write: Callable[[str], None] = print) -> int:
+  """Runs every file under `folder`; 0 if something ran and nothing failed."""
+  paths = sorted(
+    path
+    for path in folder.rglob('*')
+    if path.suffix in ('.npz', '.json') and path.is_file()
+  )
+  files = arrays = failed = 0
+  unknown = []
+  for path in paths:
+    name = path.relative_to(folder)
+    results = _check(path)
+    if results is None:
+      unknown.append(name)
+      continue
+    bad = [r for r in results if not r.passed]
+    files, arrays, failed = files + 1, arrays + len(results), failed + len(bad)
+    worst = max(results, key=lambda r: r.error / (r.tolerance or 1e-300))
+    write(
+      f'{"FAIL" if bad else "ok  "} {name}: {len(results)} arrays, worst '
+      f'{worst.error:.1e} of {worst.tolerance:.0e} ({worst.name})'
+    )
+    for result in bad:
+      write(f'     {result.name}: {result.error:.2e} > {result.tolerance:.0e}')
+  for name in unknown:
+    write(f'unknown {name}: no runner for this kind')
+  write(
+    f'golden: {files} files, {arrays} arrays, {failed} failed, '
+    f'{len(unknown)} unknown'
+  )
+  return int(failed > 0 or arrays == 0)
+
+
+def _check(path: pathlib.Path) -> list[Comparison] | None:
+  """The comparisons of one file; `None` if nobody knows its kind."""
+  try:
+    kind = kind_of(path)
+    if kind is None:
+      return None
+    if not zipfile.is_zipfile(path):
+      return [Comparison('not a whole npz file', np.inf, 0.0)]
+    # A file that breaks its kind is a failed case, not the end of the run.
+    return KINDS[kind](path) or None
+  except Exception as error:
+    message = f'{type(error).__name__}: {str(error).splitlines()[0][:200]}'
+    return [Comparison(message, np.inf, 0.0)]

@@ -1,0 +1,47 @@
+"""Passes and networks as methods see them, without networks."""
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.features import Features, NetworkSpec
+from kdjax.methods import Context, Method, Pass
+
+BATCH, CLASSES = 6, 4
+
+
+def features(width: int, seed: int) -> Features:
+  keys = jax.random.split(jax.random.key(seed))
+  embedding = jax.random.normal(keys[0], (BATCH, width))
+  logits = 2 * jax.random.normal(keys[1], (BATCH, CLASSES))
+  return Features((), (), (), embedding, logits)
+
+
+def spec(width: int, name: str = 'network') -> NetworkSpec:
+  shapes = jax.eval_shape(lambda: features(width, 0))
+  return NetworkSpec(
+    name=name, boundary='post_relu', features=shapes, variables={}
+  )
+
+
+def made(width: int, seed: int) -> Pass:
+  def tail(hidden, start):
+    raise AssertionError('this method enters no network')
+
+  return Pass(features=features(width, seed), tail=tail)
+
+
+def context() -> Context:
+  return Context(step=jnp.int32(0), epoch=jnp.float32(0), key=jax.random.key(3))
+
+
+def terms(
+  method: Method, student: int = 5, teacher: int = 7, variables=None
+) -> dict[str, jax.Array]:
+  """The terms of a method on embeddings of the given widths."""
+  if variables is None:
+    key = jax.random.key(4)
+    variables = method.init(key, spec(student), spec(teacher))
+  got, _ = method.terms(
+    variables, made(student, 1), made(teacher, 2), {}, context()
+  )
+  return got

@@ -1,0 +1,140 @@
+import dataclasses
+from typing import ClassVar
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax.methods import Icd, Kd, Method, Supervised, Updates, combine, create
+from tests.methods import support
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory(Method):
+  """Carries a count, and keeps its parameters still."""
+
+  def init(self, key, student, teacher):
+    return {'params': {'w': jax.random.normal(key)}, 'state': {'count': 0}}
+
+  def prepare(self, variables, passes, key):
+    return {**variables, 'state': {'count': 10}}
+
+  def terms(self, variables, student, teacher, batch, context):
+    count = variables['state']['count'] + 1
+    noise = jax.random.normal(context.key)
+    return {'kd': noise}, Updates(state={'count': count}, active=False)
+
+
+class Predicting(Memory):
+  def predict(self, variables, student, teacher):
+    return student.features.logits + variables['params']['w']
+
+
+class Drifting(Kd):
+  teacher_mode: ClassVar = 'train'
+
+
+def _variables(method):
+  return method.init(jax.random.key(4), support.spec(5), support.spec(7))
+
+
+def test_minimises_the_terms_of_both():
+  both = support.terms(create('kd+icd'))
+  assert set(both) == {'kd', 'icd'}
+  alone = support.terms(Kd(weight=1.0))
+  np.testing.assert_allclose(both['kd'], alone['kd'], rtol=1e-6)
+
+
+def test_each_part_has_variables_of_its_own():
+  variables = _variables(create('kd+icd'))
+  assert variables['params']['kd'] == {}
+  assert set(variables['params']['icd']) == {
+    'student',
+    'teacher',
+    'log_scale',
+    'bias',
+  }
+
+
+def test_a_term_of_the_same_name_is_told_apart():
+  method = combine({'kd': Kd(), 'memory': Memory()})
+  assert set(support.terms(method)) == {'kd', 'memory.kd'}
+
+
+def test_state_and_activity_stay_with_their_part():
+  method = combine({'kd': Kd(), 'memory': Memory()})
+  variables = _variables(method)
+  _, updates = method.terms(
+    variables,
+    support.made(5, 1),
+    support.made(7, 2),
+    {},
+    support.context(),
+  )
+  assert updates.state == {'kd': {}, 'memory': {'count': 1}}
+  assert updates.active == {'kd': True, 'memory': False}
+  prepared = method.prepare(variables, lambda: iter(()), jax.random.key(0))
+  assert prepared['state']['memory'] == {'count': 10}
+
+
+def test_all_active_is_not_spelt_out():
+  method = create('kd+icd')
+  _, updates = method.terms(
+    _variables(method),
+    support.made(5, 1),
+    support.made(7, 2),
+    {},
+    support.context(),
+  )
+  assert updates.active is None
+
+
+def test_parts_draw_different_numbers():
+  method = combine({'one': Memory(), 'two': Memory()})
+  terms = support.terms(method)
+  assert float(terms['kd']) != float(terms['two.kd'])
+  params = _variables(method)['params']
+  assert float(params['one']['w']) != float(params['two']['w'])
+
+
+def test_predicts_through_the_part_that_does():
+  method = combine({'kd': Kd(), 'p': Predicting()})
+  variables = _variables(method)
+  student = support.made(5, 1)
+  got = method.predict(variables, student, None)
+  want = student.features.logits + variables['params']['p']['w']
+  np.testing.assert_array_equal(got, want)
+  plain = create('kd+icd')
+  np.testing.assert_array_equal(
+    plain.predict(_variables(plain), student, None), student.features.logits
+  )
+
+
+def test_two_that_predict_cannot_be_combined():
+  with pytest.raises(ValueError, match='one and two cannot be combined'):
+    combine({'one': Predicting(), 'two': Predicting()})
+
+
+def test_the_teacher_drifts_as_soon_as_one_part_asks():
+  assert combine({'kd': Kd(), 'd': Drifting()}).teacher_mode == 'train'
+  assert create('kd+icd').teacher_mode == 'eval'
+
+
+def test_its_task_weight_is_its_own():
+  method = create('kd+icd')
+  assert method.task_weight == 1.0
+  assert method.needs_teacher
+  assert dataclasses.replace(method, task_weight=0.5).task_weight == 0.5
+
+
+def test_fields_are_the_parts():
+  method = create('kd+icd')
+  changed = dataclasses.replace(method, icd=Icd(weight=3.0))
+  assert changed.icd.weight == 3.0
+  assert method.icd.weight == 1.0
+  assert type(method).__name__ == 'kd+icd'
+
+
+def test_supervised_has_no_terms_and_no_teacher():
+  assert not Supervised().needs_teacher
+  assert support.terms(Supervised()) == {}

@@ -1,0 +1,130 @@
+"""Work folders as the commands leave them, without training anything."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+CLASSES = 10
+IMAGES = 400
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arm:
+  """One arm of an invented study: how well it ends, and how it learns."""
+
+  accuracies: Sequence[float]  # after the last epoch, one for each seed
+  epochs: int = 20
+  width: int = 16  # of its embeddings
+  nearness: float = 0.0  # of its embeddings to the teacher's, 0 to 1
+  curve: bool = True  # whether it logs its epochs
+
+
+ARMS = {
+  'teacher': Arm(accuracies=(0.98,), width=16),
+  'student': Arm(accuracies=(0.84, 0.86, 0.85), nearness=0.2),
+  'kd': Arm(accuracies=(0.92, 0.93, 0.94), nearness=0.4),
+  'kd2m': Arm(accuracies=(0.87, 0.90, 0.90), nearness=0.9),
+}
+
+
+def write_study(
+  folder: pathlib.Path, arms: Mapping[str, Arm] = ARMS, *, features: bool = True
+) -> pathlib.Path:
+  """Writes the runs of some arms; the same numbers each time."""
+  config = {
+    'command': 'experiments.digits',
+    'arguments': ['--method=kd2m'],
+    'config': {'student': 'resnet8', 'note': 'a < b & "c"'},
+    'versions': {'jax': '0.10.2'},
+  }
+  write_json(folder / 'config.json', config)
+  for name, arm in arms.items():
+    for seed, accuracy in enumerate(arm.accuracies):
+      run = folder / 'runs' / name / f'seed{seed}'
+      teacher = name == 'teacher'
+      role = name if name in ('teacher', 'student') else 'distilled'
+      network = 'convnet_32_64' if teacher else 'convnet_4_8'
+      write_json(
+        run / 'config.json',
+        {'arm': name, 'role': role, 'seed': seed, 'network': network},
+      )
+      write_lines(run, run_lines(arm, accuracy, seed, teacher=teacher))
+      if features:
+        write_features(run, arm, seed, teacher=teacher)
+  return folder
+
+
+def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
+  """The lines of a finished run: curves that rise and fall as they should."""
+  lines = []
+  rng = np.random.default_rng(seed)
+  for epoch in range(1, arm.epochs + 1) if arm.curve else ():
+    done = 1 - np.exp(-5 * epoch / arm.epochs)
+    noise = 0.02 * rng.normal() * (1 - epoch / arm.epochs)
+    task = float(2.3 * (1 - done) + 0.5 * (1 - accuracy))
+    where = {'epoch': epoch, 'step': 16 * epoch}
+    lines.append(
+      {'kind': 'train', **where, 'loss': task + 0.3, 'terms': {'task': task}}
+    )
+    score = float(accuracy * done / (1 - np.exp(-5)) + noise)
+    lines.append(
+      {
+        'kind': 'eval',
+        **where,
+        'split': 'test',
+        'accuracy': score,
+        'loss': task * (1 + abs(noise)),
+      }
+    )
+  end = {
+    'kind': 'end',
+    'epoch': arm.epochs,
+    'step': 16 * arm.epochs,
+    'accuracy': accuracy,
+    'best_accuracy': accuracy + 0.01,
+    'parameters': 272474 if teacher else 78042,
+    'forward_flops': 8.2e7 if teacher else 2.55e7,
+    'seconds': 12.5,
+    'images_per_second': 4000.0,
+  }
+  return [*lines, end]
+
+
+def write_features(
+  run: pathlib.Path, arm: Arm, seed: int, *, teacher: bool
+) -> None:
+  """Ten blobs; the student's between their own places and the teacher's."""
+  rng = np.random.default_rng(7)
+  labels = np.arange(IMAGES) % CLASSES
+  goal = 4 * rng.normal(size=(CLASSES, 16))[labels]
+  goal += rng.normal(size=goal.shape)
+  rng = np.random.default_rng(100 + seed)
+  start = rng.normal(size=(IMAGES, arm.width)) + 1
+  if teacher:
+    np.savez(run / 'features.npz', embedding=np.float32(goal), labels=labels)
+    return
+  own = 3 * rng.normal(size=(CLASSES, arm.width))[labels]
+  own += rng.normal(size=own.shape)
+  image = goal @ np.linalg.qr(rng.normal(size=(16, 16)))[0][:, : arm.width]
+  image = goal if arm.width == 16 else image
+  after = arm.nearness * image + (1 - arm.nearness) * own
+  np.savez(
+    run / 'features.npz',
+    embedding=np.float32(after),
+    labels=labels,
+    embedding_before=np.float32(start),
+  )
+
+
+def write_json(path: pathlib.Path, content) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(content))
+
+
+def write_lines(run: pathlib.Path, lines) -> None:
+  run.mkdir(parents=True, exist_ok=True)
+  text = ''.join(json.dumps(line) + '\n' for line in lines)
+  (run / 'metrics.jsonl').write_text(text)

@@ -1,0 +1,162 @@
+import html.parser
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kdjax import report
+from kdjax.report import plots
+from kdjax.report.page import draw
+from tests.report.synthetic import ARMS, Arm, write_lines, write_study
+
+
+class _Reader(html.parser.HTMLParser):
+  """Collects tags and attributes, and holds that what opens is closed."""
+
+  def __init__(self):
+    super().__init__()
+    self.open, self.tags, self.sources = [], [], []
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.sources += [v for k, v in attrs if k in ('src', 'href')]
+    if tag not in ('meta', 'img'):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+  folder = write_study(tmp_path_factory.mktemp('study'))
+  report.write(folder)
+  return folder
+
+
+def test_leaves_everything_in_the_report_folder(study):
+  names = {path.name for path in (study / 'report').iterdir()}
+  assert names == {
+    'report.html',
+    'table.md',
+    'table.txt',
+    'summary.json',
+    *(f'{name}.png' for name in plots.PLOTS),
+  }
+
+
+def test_page_is_whole_and_needs_nothing_else(study):
+  text = (study / 'report' / 'report.html').read_text('utf-8')
+  reader = _Reader()
+  reader.feed(text)
+  assert reader.open == []
+  assert len(reader.sources) == len(plots.PLOTS)
+  assert all(s.startswith('data:image/png;base64,') for s in reader.sources)
+  assert not {'script', 'link', 'iframe'} & set(reader.tags)
+  assert 'http' not in text
+
+
+def test_page_says_what_was_run_and_escapes_it(study):
+  text = (study / 'report' / 'report.html').read_text('utf-8')
+  assert '<h1>experiments.digits</h1>' in text
+  assert 'python -m experiments.digits --method=kd2m' in text
+  assert '&quot;jax&quot;: &quot;0.10.2&quot;' in text
+  assert 'a &lt; b &amp; ' in text
+  assert '89.00 ± 1.00' in text
+
+
+def test_an_arm_cannot_bring_html_along(tmp_path):
+  arms = {'<b onclick=x>': Arm(accuracies=(0.5,))}
+  text = report.write(write_study(tmp_path, arms)).read_text('utf-8')
+  assert '<b onclick' not in text
+  assert '&lt;b onclick=x&gt;' in text
+
+
+def test_summary_is_strict_json_of_the_same_numbers(study):
+  def refuse(constant):
+    raise AssertionError(constant)
+
+  text = (study / 'report' / 'summary.json').read_text('utf-8')
+  summary = json.loads(text, parse_constant=refuse)
+  arms = {row['arm']: row for row in summary['arms']}
+  assert arms['kd2m']['accuracy']['mean'] == pytest.approx(0.89)
+  assert arms['kd2m']['difference']['count'] == 3
+  assert arms['teacher']['accuracy']['standard_error'] is None
+  assert set(summary['plots']) == set(plots.PLOTS)
+  assert summary['notes'] == []
+
+
+def test_what_is_left_out_is_on_the_page(tmp_path):
+  study = write_study(tmp_path, features=False)
+  write_lines(study / 'runs' / 'kd' / 'seed1', [])
+  (study / 'runs' / 'teacher' / 'seed0' / 'features.npz').write_bytes(b'PK')
+  text = report.write(study).read_text('utf-8')
+  assert 'runs/kd/seed1: unfinished' in text
+  assert 'No picture of features: runs/teacher/seed0/features.npz' in text
+
+
+def test_a_picture_that_became_impossible_does_not_stay(tmp_path):
+  study = write_study(tmp_path)
+  report.write(study)
+  for path in study.glob('runs/*/*/features.npz'):
+    path.unlink()
+  report.write(study)
+  assert not (study / 'report' / 'features.png').exists()
+  assert (study / 'report' / 'accuracy.png').exists()
+
+
+def test_nothing_finished_still_makes_a_page(tmp_path):
+  write_lines(tmp_path / 'runs' / 'teacher' / 'seed0', [])
+  text = report.write(tmp_path).read_text('utf-8')
+  assert 'unfinished' in text
+
+
+def test_a_plot_of_other_lines_is_one_entry(tmp_path, monkeypatch):
+  def bounds(study):
+    lines = study.arms['kd'][0].of_kind('bound')
+    if not lines:
+      return None
+    figure = plots.curves.canvas.figure(3, 2)
+    figure.add_subplot().plot([line['gap'] for line in lines])
+    figure.set_label('The theorem.')
+    return figure
+
+  monkeypatch.setitem(plots.PLOTS, 'bounds', bounds)
+  study = write_study(tmp_path, {'kd': ARMS['kd']}, features=False)
+  assert 'bounds' not in [p.name for p in draw(report.read_study(study))[0]]
+  path = study / 'runs' / 'kd' / 'seed0' / 'metrics.jsonl'
+  path.write_text(path.read_text() + '{"kind": "bound", "gap": 0.5}\n')
+  text = report.write(study).read_text('utf-8')
+  assert (study / 'report' / 'bounds.png').exists()
+  assert 'The theorem.' in text
+
+
+def test_pyplot_is_left_alone(study):
+  code = (
+    f'from kdjax import report; report.write({str(study)!r}); import sys; '
+    'assert "matplotlib.pyplot" not in sys.modules'
+  )
+  subprocess.run([sys.executable, '-W', 'error', '-c', code], check=True)
+
+
+def test_command_prints_the_table_and_the_page(study):
+  done = subprocess.run(
+    [sys.executable, '-m', 'kdjax.report', str(study)],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert '89.00 ± 1.00' in done.stdout
+  assert done.stdout.rstrip().endswith('report.html')
+
+
+def test_command_says_what_is_missing(tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-m', 'kdjax.report', str(tmp_path)],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith(f'kdjax.report: {tmp_path} has no runs')
+  assert 'Traceback' not in done.stderr

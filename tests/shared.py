@@ -1,0 +1,12 @@
+"""The material beside the checkout that only developers and CI have."""
+
+import pathlib
+
+import pytest
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'
+
+needs_shared = pytest.mark.skipif(
+  not SHARED.is_dir(),
+  reason='the shared material (data, goldens) is not beside this checkout',
+)

@@ -1,0 +1,170 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import methods
+from kdjax.data import Split
+from kdjax.methods import Kd2m
+from kdjax.train import Program, first_devices
+from tests.train import support
+
+METHODS = {
+  'none': 'none',
+  'kd': 'kd',
+  'kd2m': Kd2m(metric='w2', weight=1.0),
+  'icd': 'icd',
+  'kd+kd2m': 'kd+kd2m',
+}
+STEPS = 3  # of an epoch; the last has five examples
+
+
+@functools.cache
+def _program(name, devices):
+  """Programs are stateless, so that tests can share their executables."""
+  return support.program(support.parts(METHODS[name]), first_devices(devices))
+
+
+def _advance(made, stops):
+  """The carry after dispatches up to each of `stops`."""
+  carry, teacher, key = support.start(made)
+  for stop in stops:
+    carry = made.advance(carry, teacher, made.train_data, key, np.int32(stop))
+  return carry
+
+
+@functools.cache
+def _epoch(name, devices):
+  """State and sums after one epoch on some devices."""
+  return support.numbers(_advance(_program(name, devices), [STEPS]))
+
+
+@pytest.mark.parametrize(
+  ('name', 'devices'),
+  [
+    ('none', 2),
+    ('kd+kd2m', 8),
+    *(
+      pytest.param(name, devices, marks=pytest.mark.slow)
+      for name in METHODS
+      for devices in (2, 8)
+      if (name, devices) not in (('none', 2), ('kd+kd2m', 8))
+    ),
+  ],
+)
+def test_an_epoch_is_the_same_on_any_number_of_devices(name, devices):
+  # Parameters, momentum (sums of gradients), statistics and reported sums.
+  # Two and eight devices divide the batch of 8, but not the last one of 5.
+  support.close(_epoch(name, 1), _epoch(name, devices), 1e-5)
+
+
+def test_examples_lie_on_all_devices_while_the_batch_can_be_split():
+  made = _program('none', 8)
+  seen = []
+
+  def look(batch):
+    jax.debug.inspect_array_sharding(batch['image'], callback=seen.append)
+    return batch
+
+  jax.jit(lambda batch: look(made.devices.split(batch)))(support.first_batch(8))
+  jax.jit(lambda batch: look(made.devices.split(batch)))(support.first_batch(5))
+  assert [sharding.is_fully_replicated for sharding in seen] == [False, True]
+
+
+@pytest.mark.parametrize('name', ['none', 'kd'])
+def test_one_dispatch_is_bitwise_many(name):
+  made = _program(name, 1)
+  once = _advance(made, [STEPS])
+  support.identical(once, _advance(made, [1, 2, 3]))
+  support.identical(once, _advance(made, [2, 2, 3]))
+  assert made.compilations() == 1
+
+
+def test_a_dispatch_ends_with_its_epoch_and_the_next_one_counts_anew():
+  made = _program('none', 1)
+  first = _advance(made, [99])
+  assert int(first[0].step) == STEPS
+  assert float(first[1]['examples']) == support.TRAIN
+  second = _advance(made, [99, 4])
+  assert float(second[1]['examples']) == support.BATCH
+
+
+def test_reports_means_over_the_examples_of_an_epoch():
+  sums = _epoch('kd', 1)[1]
+  assert sums['loss'] == pytest.approx(
+    sums['terms/task'] + sums['terms/kd'], rel=1e-6
+  )
+  assert sums['terms/task'] == pytest.approx(0.1 * sums['outputs/loss'])
+  right = float(sums['outputs/accuracy'])
+  assert right == pytest.approx(round(right))  # a number of examples
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+@pytest.mark.parametrize('count', [13, 300])
+def test_evaluation_counts_every_example_once(count, devices):
+  made = _program('none', devices)
+  images, labels = support.arrays(count, 5)
+  split = Split(images, labels.astype(np.int32))
+  state = support.start(made)[0][0]
+  outputs, embedding = made.evaluate(state, {}, made.place(split))
+  features, _ = made.parts.student.apply(
+    jax.tree.map(jnp.asarray, support.numbers(state.student_variables)),
+    jnp.asarray(images, jnp.float32) / 255,
+    train=False,
+  )
+  right = np.asarray(features.logits).argmax(-1) == labels
+  scores = made.parts.task.summarize(outputs)
+  assert scores['correct'] == right.sum()
+  assert scores['accuracy'] == pytest.approx(right.mean())
+  np.testing.assert_allclose(embedding, features.embedding, atol=1e-5)
+
+
+def test_evaluation_of_the_first_examples_is_the_start_of_the_whole():
+  made = _program('none', 1)
+  state = support.start(made)[0][0]
+  test = made.place(support.dataset().test)
+  whole, embedding = made.evaluate(state, {}, test)
+  part, few = made.evaluate(state, {}, test, first=4)
+  np.testing.assert_array_equal(part['loss'], whole['loss'][:4])
+  np.testing.assert_array_equal(few, embedding[:4])
+
+
+def test_refuses_a_batch_larger_than_the_set():
+  train = support.dataset().train
+  with pytest.raises(ValueError, match=r'batch of 22 .*21 images.*=21'):
+    Program(support.parts(), first_devices(1), train, 22)
+
+
+def test_refuses_devices_that_are_not_there():
+  with pytest.raises(ValueError, match='99 devices were asked for'):
+    first_devices(99)
+
+
+def test_a_walk_of_the_teacher_sees_the_set_in_order():
+  made = _program('kd', 2)
+  teacher = made.devices.replicate(support.teacher_variables(made.parts))
+  walk = list(made.teacher_passes(teacher))
+  seen = np.concatenate([batch['image'] for _, batch in walk])
+  images = support.dataset().train.images
+  np.testing.assert_allclose(seen, images / 255, rtol=1e-6)
+  index = np.concatenate([batch['index'] for _, batch in walk])
+  np.testing.assert_array_equal(index, np.arange(support.TRAIN))
+  assert made.parts.teacher is not None
+  wanted, _ = made.parts.teacher.apply(
+    support.numbers(teacher), jnp.asarray(seen), train=False
+  )
+  logits = np.concatenate([features.logits for features, _ in walk])
+  np.testing.assert_allclose(logits, wanted.logits, atol=1e-5)
+
+
+def test_counts_the_operations_of_one_image():
+  made = _program('none', 1)
+  state = support.start(made)[0][0]
+  # Two products, 16 x 6 and 6 x 3, of two operations an entry at the least.
+  assert made.forward_flops(state) >= 2 * (16 * 6 + 6 * 3)
+
+
+def test_methods_by_name_are_all_here():
+  assert set(methods.METHODS) - {'dcd'} <= set(METHODS)

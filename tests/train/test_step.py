@@ -1,0 +1,215 @@
+import dataclasses
+import functools
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax.methods import Kd, Method, Updates, combine
+from kdjax.train import Recipe, train_step
+from kdjax.train.step import predict
+from tests.train import support
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Toy(Method):
+  """Two trained numbers, of which even steps touch one and odd steps both."""
+
+  def init(self, key, student, teacher):
+    return {
+      'params': {'always': jnp.float32(2.0), 'odd': {'w': jnp.ones(3)}},
+      'state': {'steps': jnp.int32(0), 'mean': jnp.zeros(6)},
+    }
+
+  def prepare(self, variables, passes, key):
+    walks = [[f.embedding for f, _ in passes()] for _ in range(2)]
+    first, second = (jnp.concatenate(walk) for walk in walks)
+    np.testing.assert_array_equal(first, second)
+    state = {**variables['state'], 'mean': first.mean(0)}
+    return {**variables, 'state': state}
+
+  def terms(self, variables, student, teacher, batch, context):
+    params, state = variables['params'], variables['state']
+    value = params['always'] ** 2 + params['odd']['w'].sum()
+    return {'toy': value}, Updates(
+      state={**state, 'steps': state['steps'] + 1},
+      active={'always': True, 'odd': context.step % 2 == 1},
+    )
+
+  def predict(self, variables, student, teacher):
+    return student.features.logits + variables['params']['always']
+
+
+class Drifting(Kd):
+  """A method whose paper leaves the teacher in training mode."""
+
+  teacher_mode: ClassVar = 'train'
+
+
+@functools.cache
+def _parts(method):
+  """What tests share, so that each step is compiled once."""
+  return support.parts(method)
+
+
+@functools.cache
+def _compiled(made):
+  return jax.jit(functools.partial(train_step, parts=made))
+
+
+def _one(made, state):
+  teacher = support.teacher_variables(made)
+  return _compiled(made)(state, teacher, support.first_batch())
+
+
+def _momentum(state):
+  """Of the method's parameters."""
+  return state.opt_state[1][0].trace['method']
+
+
+def test_what_was_minimised_is_the_sum_of_the_reported_terms():
+  made = _parts('kd+icd')
+  _, metrics = _one(made, support.first_state(made))
+  terms = {k: v for k, v in metrics.items() if k.startswith('terms/')}
+  assert set(terms) == {'terms/task', 'terms/kd', 'terms/icd'}
+  assert float(metrics['loss']) == pytest.approx(float(sum(terms.values())))
+
+
+def test_the_update_is_the_gradient_of_the_reported_loss():
+  recipe = Recipe(learning_rate=0.25, momentum=0.0, weight_decay=0.0)
+  made = support.parts('kd', recipe)
+  state = support.first_state(made)
+  after, _ = _one(made, state)
+
+  def loss(weight):
+    params = jax.tree.map(lambda leaf: leaf, state.params)
+    params['student']['Dense_0']['kernel'] = weight
+    moved = dataclasses.replace(state, params=params)
+    return _one(made, moved)[1]['loss']
+
+  weight = state.params['student']['Dense_0']['kernel']
+  direction = jax.random.normal(jax.random.key(1), weight.shape)
+  step = 1e-2 / jnp.abs(direction).max()
+  slope = loss(weight + step * direction) - loss(weight - step * direction)
+  moved = after.params['student']['Dense_0']['kernel'] - weight
+  np.testing.assert_allclose(
+    jnp.vdot(moved, direction), -0.25 * slope / (2 * step), rtol=2e-2
+  )
+
+
+def test_parts_that_take_no_part_keep_value_and_momentum_to_the_bit():
+  made = _parts(Toy())
+  state = support.first_state(made)
+  state, _ = _one(made, state)  # step 0: even
+  support.identical(state.params['method']['odd']['w'], jnp.ones(3))
+  state, _ = _one(made, state)  # step 1: odd, so that there is momentum
+  before = state
+  state, _ = _one(made, state)  # step 2: even again
+  old, new = before.params['method'], state.params['method']
+  support.identical(old['odd'], new['odd'])
+  assert old['always'] != new['always']
+  old, new = (_momentum(state)['odd']['w'] for state in (before, state))
+  support.identical(old, new)
+  assert np.all(np.asarray(old) != 0)
+
+
+def test_in_a_combination_each_part_is_active_or_not_by_itself():
+  made = support.parts(combine({'kd': Kd(), 'toy': Toy()}))
+  state = support.first_state(made)
+  after, _ = _one(made, state)
+  old, new = state.params['method']['toy'], after.params['method']['toy']
+  support.identical(old['odd'], new['odd'])
+  assert old['always'] != new['always']
+  assert int(after.method_state['toy']['steps']) == 1
+
+
+def test_a_teacher_in_training_mode_drifts_by_its_batches():
+  made = support.parts(Drifting())
+  state = support.first_state(made)
+  assert made.teacher is not None
+  variables = support.teacher_variables(made)
+  after, _ = _one(made, state)
+  images = made.augment(jax.random.key(0), support.first_batch()['image'])
+  assert images.shape == (8, 4, 4, 1)
+  moved = jax.tree.map(
+    lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))),
+    after.teacher_stats,
+    variables['batch_stats'],
+  )
+  assert all(jax.tree.leaves(moved))
+  twice, _ = _one(made, after)
+  with pytest.raises(AssertionError):
+    support.identical(twice.teacher_stats, after.teacher_stats)
+
+
+def test_any_other_teacher_does_not():
+  made = _parts('kd')
+  state, _ = _one(made, support.first_state(made))
+  assert state.teacher_stats == {}
+
+
+def test_the_student_starts_the_same_whatever_it_is_taught_by():
+  states = [
+    support.first_state(_parts(method))
+    for method in ('none', 'kd', 'kd+icd', Toy())
+  ]
+  for state in states[1:]:
+    support.identical(states[0].params['student'], state.params['student'])
+    support.identical(states[0].batch_stats, state.batch_stats)
+    support.identical(states[0].key, state.key)
+
+
+def test_another_seed_is_another_student():
+  made = support.parts()
+  one, other = (support.first_state(made, seed).params for seed in (0, 1))
+  with pytest.raises(AssertionError):
+    support.identical(one, other)
+
+
+def test_prepare_and_predict_reach_the_method(tmp_path):
+  made = support.program(support.parts(Toy()))
+  run = support.run(tmp_path, made)
+  state = run._init()
+  teacher = made.devices.local(run.teacher_variables)
+  walk = [f.embedding for f, _ in made.teacher_passes(teacher)]
+  np.testing.assert_allclose(
+    state.method_state['mean'], jnp.concatenate(walk).mean(0), rtol=1e-6
+  )
+  images = jnp.zeros((2, *support.IMAGE_SHAPE))
+  features, logits = predict(
+    state.student_variables,
+    state.method_variables,
+    teacher,
+    images,
+    parts=made.parts,
+  )
+  np.testing.assert_allclose(logits, features.logits + 2.0, rtol=1e-6)
+
+
+def test_bfloat16_computes_roughly_the_same_with_float32_weights():
+  narrow = support.network(dtype=jnp.bfloat16)
+  teacher = support.network('teacher', dtype=jnp.bfloat16)
+  losses = []
+  for made in (
+    _parts('kd+icd'),
+    support.parts('kd+icd', student=narrow, teacher=teacher),
+  ):
+    state, metrics = _one(made, support.first_state(made))
+    for leaf in jax.tree.leaves((state.params, state.batch_stats)):
+      assert leaf.dtype == jnp.float32
+    assert metrics['loss'].dtype == jnp.float32
+    losses.append(float(metrics['loss']))
+  assert losses[0] != losses[1]
+  assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+
+
+def test_a_step_is_a_function_of_seed_and_step():
+  made = _parts('kd')
+  state = support.first_state(made)
+  support.identical(_one(made, state), _one(made, state))
+  later = dataclasses.replace(state, step=state.step + 1)
+  assert float(_one(made, later)[1]['loss']) != float(
+    _one(made, state)[1]['loss']
+  )

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from kdjax.convert import safetensors_files, torch_files
+from kdjax.convert.orbax_folders import check_readable
 
 _FORMATS = 'safetensors, .npz, a PyTorch file, a run folder or an orbax folder'
 
@@ -108,6 +109,7 @@ def _read_folder(path: pathlib.Path) -> dict[str, np.ndarray]:
     path = path / 'student'
   if not (path / '_METADATA').exists():
     raise ValueError('it is neither a run folder nor an orbax folder')
+  check_readable(path)
   with ocp.PyTreeCheckpointer() as reader:
     found = reader.metadata(path.absolute()).item_metadata.tree
     as_numpy = jax.tree.map(

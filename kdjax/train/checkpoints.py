@@ -14,8 +14,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from kdjax.convert.orbax_folders import check_readable
+
 PyTree = Any
 
+_ITEM = 'default'  # orbax's name of the only tree in a checkpoint
 _OVERHEAD = 1 << 16  # bytes of metadata beside the arrays, roughly
 
 
@@ -79,6 +82,7 @@ class Checkpoints:
     """
     for step in sorted(self._latest.all_steps(), reverse=True):
       try:
+        check_readable(self._folder / 'latest' / str(step) / _ITEM)
         tree = _restore(self._latest, step, like)
         self._forget_after(step)
         return tree
@@ -137,6 +141,7 @@ def load_variables(folder: pathlib.Path, like: PyTree) -> PyTree:
   """
   folder = folder.absolute()
   try:
+    check_readable(folder)
     with _checkpointer() as reader:
       _check_same(reader.metadata(folder).item_metadata.tree, like)
       args = ocp.args.StandardRestore(_empty(like))

@@ -58,7 +58,7 @@ def test_runs_from_top_to_bottom(tmp_path, monkeypatch):
     resources={'metadata': {'path': str(tmp_path)}},
   ).execute()
   shown = _text(notebook.cells)
-  assert '| kd2m | convnet_4_8 | 2 |' in shown
+  assert '| kd2m | convnet_8_16 | 2 |' in shown
   assert 'predicted [' in shown
   images = [
     output

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from kdjax import convert
+from kdjax.train.checkpoints import save_variables
 
 ARRAYS = {'a': np.ones((2, 3), np.float32), 'b': np.zeros(4, np.float32)}
 
@@ -144,5 +145,17 @@ def test_folder_of_other_things_and_no_file(tmp_path):
 def test_damaged_orbax_folder(tmp_path):
   (tmp_path / 'student').mkdir()
   (tmp_path / 'student' / '_METADATA').write_text('{')
-  with pytest.raises(ValueError, match='damaged or of another format'):
+  with pytest.raises(ValueError, match='student has no manifest'):
+    convert.read(tmp_path)
+
+
+@pytest.mark.parametrize('torn', ['manifest.ocdbt', 'd/*'])
+def test_torn_orbax_folder(tmp_path, torn):
+  folder = tmp_path / 'student'
+  names = [f'layer_{index}' for index in range(20)]
+  save_variables(folder, {name: np.ones((8, 8), np.float32) for name in names})
+  assert sorted(convert.read(tmp_path)) == sorted(names)
+  for file in folder.glob(torn):
+    file.write_bytes(file.read_bytes()[:9])
+  with pytest.raises(ValueError, match='student is torn'):
     convert.read(tmp_path)

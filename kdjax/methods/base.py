@@ -22,10 +22,16 @@ class Pass:
     tail: `(hidden, start) -> Features` of the stages from `start` on, in the
       mode the network is in. Differentiable in `hidden`, and for the student in
       its parameters too. It leaves the running statistics alone.
+    head: `embedding [B, D] -> logits [B, K]`, the network's own classifier, on
+      whatever embeddings; differentiable as `tail` is.
+    has_head: False for a network that does not say what its classifier is;
+      `head` then raises.
   """
 
   features: Features
   tail: Callable[[jax.Array, int], Features] = struct.field(pytree_node=False)
+  head: Callable[[jax.Array], jax.Array] = struct.field(pytree_node=False)
+  has_head: bool = struct.field(pytree_node=False, default=True)
 
 
 @struct.dataclass

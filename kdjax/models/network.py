@@ -31,6 +31,8 @@ class Network:
     forward_tail: `(variables, hidden, start, train) -> (Features,
       batch_stats)`: the stages from `start` on. `None` for a network that
       cannot be cut.
+    forward_head: `(variables, embedding) -> logits`: the classifier alone.
+      `None` for a network that does not say which part of it that is.
     boundary: What stands between two stages; see `Features.boundaries`.
     mean: Per-channel mean of the images in [0, 1] that are subtracted.
     std: Per-channel divisor after that.
@@ -42,6 +44,7 @@ class Network:
   forward_tail: (
     Callable[[PyTree, jax.Array, int, bool], tuple[Features, PyTree]] | None
   ) = None
+  forward_head: Callable[[PyTree, jax.Array], jax.Array] | None = None
   boundary: Boundary = 'post_relu'
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
@@ -67,6 +70,15 @@ class Network:
         'without forward_tail. Give one, or use a method of features only.'
       )
     return self.forward_tail(variables, hidden, start, train)
+
+  def head(self, variables: PyTree, embedding: jax.Array) -> jax.Array:
+    """Logits `[B, K]` of embeddings `[B, D]`, by the network's classifier."""
+    if self.forward_head is None:
+      raise ValueError(
+        f'{self.name} cannot classify an embedding: it was made without '
+        'forward_head. Give one, or use a method that needs no head.'
+      )
+    return self.forward_head(variables, embedding)
 
   def initialize(self, key: jax.Array, image_shape: tuple[int, ...]) -> PyTree:
     """Fresh variables for images of `[H, W, C]`."""
@@ -107,7 +119,8 @@ def linen_network(
 
   Args:
     module: Called as `module(images, train=…)`; with a method
-      `tail(hidden, start, train=…)` if it can be entered in the middle.
+      `tail(hidden, start, train=…)` if it can be entered in the middle, and
+      with a method `classify(embedding)` if its classifier can run alone.
     name: As tables and messages print it.
     mean: Per-channel mean of the images in [0, 1].
     std: Per-channel standard deviation of the images in [0, 1].
@@ -128,11 +141,15 @@ def linen_network(
   def forward_tail(variables, hidden, start, train):
     return run(variables, train, hidden, start, method='tail')
 
+  def forward_head(variables, embedding):
+    return module.apply(variables, embedding, method='classify')
+
   return Network(
     name=name,
     init=init,
     forward=lambda variables, images, train: run(variables, train, images),
     forward_tail=forward_tail if hasattr(module, 'tail') else None,
+    forward_head=forward_head if hasattr(module, 'classify') else None,
     boundary=getattr(module, 'boundary', 'post_relu'),
     mean=mean,
     std=std,

@@ -100,5 +100,9 @@ class Stack(nn.Module):
       pre_stages=tuple(pre_outputs),
       boundaries=tuple(boundaries),
       embedding=embedding,
-      logits=self.head(embedding),
+      logits=self.classify(embedding),
     )
+
+  def classify(self, embedding: jax.Array) -> jax.Array:
+    """Logits `[B, K]` of embeddings `[B, D]`: the classifier alone."""
+    return self.head(embedding)

@@ -193,7 +193,12 @@ def make_pass(
     # normalises in the same mode and throws its update away.
     return network.tail(variables, hidden, start, train=train)[0]
 
-  return Pass(features=features, tail=tail)
+  return Pass(
+    features=features,
+    tail=tail,
+    head=functools.partial(network.head, variables),
+    has_head=network.forward_head is not None,
+  )
 
 
 def _teacher_pass(

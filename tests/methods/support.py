@@ -27,7 +27,10 @@ def made(width: int, seed: int) -> Pass:
   def tail(hidden, start):
     raise AssertionError('this method enters no network')
 
-  return Pass(features=features(width, seed), tail=tail)
+  def head(embedding):
+    raise AssertionError('this method classifies nothing')
+
+  return Pass(features=features(width, seed), tail=tail, head=head)
 
 
 def context() -> Context:

@@ -30,6 +30,7 @@ def _pass(embedding, logits):
   return Pass(
     features=Features((), (), (), embedding, logits),
     tail=lambda hidden, start: None,
+    head=lambda embedding: None,
   )
 
 

@@ -1,5 +1,6 @@
 """A network entered at any boundary ends where the whole one ends."""
 
+import dataclasses
 import functools
 
 import jax
@@ -42,6 +43,17 @@ class TailTest(parameterized.TestCase):
         np.testing.assert_allclose(got, want, atol=1e-5)
       self.assertEqual(tail.stages[:start], (None,) * start)
       self.assertEqual(tail.boundaries[:start], (None,) * start)
+
+  @parameterized.parameters(*small.NAMES)
+  def test_head_gives_the_logits_of_the_embedding(self, name):
+    whole, _ = _passes(name)
+    got = small.create(name).head(small.variables(name), whole.embedding)
+    np.testing.assert_allclose(got, whole.logits, atol=1e-6)
+
+  def test_says_that_it_was_given_no_head(self):
+    network = dataclasses.replace(small.create('resnet'), forward_head=None)
+    with self.assertRaisesRegex(ValueError, 'resnet cannot classify'):
+      network.head(small.variables('resnet'), jnp.zeros((1, 16)))
 
   @parameterized.parameters(-1, 4)
   def test_refuses_a_stage_that_is_not_there(self, start):

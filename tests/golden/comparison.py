@@ -1,8 +1,23 @@
 """One stored array against one computed: the error, and whether it will do."""
 
 import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+
+class Stored(dict[str, np.ndarray]):
+  """The arrays of a golden file; one that is not there is named."""
+
+  @classmethod
+  def read(cls, path: pathlib.Path) -> 'Stored':
+    """All arrays of an .npz file."""
+    with np.load(path, allow_pickle=False) as file:
+      return cls(file)
+
+  def __missing__(self, key: str):
+    raise ValueError(f'the file holds no {key}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,5 +71,27 @@ def compare(
     finite = want[np.isfinite(want)]
     scale = float(np.max(np.abs(finite), initial=0.0)) or 1.0
   with np.errstate(invalid='ignore'):
-    difference = np.abs(got - want)[~same]
-  return Comparison(name, float(np.max(difference) / scale), tolerance)
+    error = float(np.max(np.abs(got - want)[~same]) / scale)
+  return Comparison(name, np.inf if np.isnan(error) else error, tolerance)
+
+
+def left_over(
+  stored: Mapping[str, np.ndarray],
+  results: Iterable[Comparison],
+  inputs: tuple[str, ...],
+) -> list[Comparison]:
+  """A failed comparison for each stored array that nobody looked at.
+
+  Args:
+    stored: The arrays of the file.
+    results: What was compared.
+    inputs: Names of what is no result; with a dot or a slash at the end, what
+      all of a group begin with.
+  """
+  groups = tuple(name for name in inputs if name.endswith(('.', '/')))
+  known = {*inputs, *(result.name.split()[0] for result in results)}
+  return [
+    Comparison(f'{key}: nobody compares it', np.inf, 0.0)
+    for key in stored
+    if key not in known and not key.startswith(groups)
+  ]

@@ -9,6 +9,8 @@ import numpy as np
 from tests.golden.comparison import Comparison
 from tests.golden.kinds import kd, kd2m, networks, train_step
 
+_SHOWN = 10  # failed arrays of one file
+
 Check = Callable[[pathlib.Path], list[Comparison]]
 
 KINDS: dict[str, Check] = {
@@ -64,8 +66,10 @@ def run(folder: pathlib.Path, write: Callable[[str], None] = print) -> int:
       f'{"FAIL" if bad else "ok  "} {name}: {len(results)} arrays, worst '
       f'{worst.error:.1e} of {worst.tolerance:.0e} ({worst.name})'
     )
-    for result in bad:
+    for result in bad[:_SHOWN]:
       write(f'     {result.name}: {result.error:.2e} > {result.tolerance:.0e}')
+    if len(bad) > _SHOWN:
+      write(f'     and {len(bad) - _SHOWN} more')
   for name in unknown:
     write(f'unknown {name}: no runner for this kind')
   write(
@@ -79,12 +83,13 @@ def _check(path: pathlib.Path) -> list[Comparison] | None:
   """The comparisons of one file; `None` if nobody knows its kind."""
   try:
     kind = kind_of(path)
-    if kind is None:
+    if kind is None or path.suffix != '.npz':
       return None
     if not zipfile.is_zipfile(path):
       return [Comparison('not a whole npz file', np.inf, 0.0)]
     # A file that breaks its kind is a failed case, not the end of the run.
     return KINDS[kind](path) or None
   except Exception as error:
-    message = f'{type(error).__name__}: {str(error).splitlines()[0][:200]}'
+    first_line = (str(error).splitlines() or [''])[0][:200]
+    message = f'{type(error).__name__}: {first_line}'
     return [Comparison(message, np.inf, 0.0)]

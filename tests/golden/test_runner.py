@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.golden import runner
-from tests.golden.comparison import compare
+from tests.golden.comparison import compare, left_over
 
 VALUES = pathlib.Path(__file__).parent / 'values'
 
@@ -35,6 +35,67 @@ def test_a_wrong_number_fails_and_is_named(tmp_path):
   assert len(named) == 1
   assert '> 1e-05' in named[0]
   assert lines[-1] == 'golden: 1 files, 2 arrays, 1 failed, 0 unknown'
+
+
+@pytest.mark.parametrize(
+  ('source', 'changes', 'why'),
+  [
+    ('kd', {'grad_logits_s': None}, 'the file holds no grad_logits_s'),
+    ('kd', {'T': None}, 'the file holds no T'),
+    ('kd', {'loss_2': np.ones(1)}, 'loss_2: nobody compares it'),
+    ('kd', {'loss': np.float32(np.nan)}, 'loss: inf > 1e-05'),
+    ('kd', {'logits_t': np.ones((4, 5))}, 'ValueError: soft_target_kl needs'),
+    ('kd', {'T': np.array('four')}, 'ValueError: could not convert'),
+    ('train_step', {'schedule.lr': None}, 'the file holds no schedule.lr'),
+    ('networks', {'weights_seed': None}, 'the file holds no weights_seed'),
+  ],
+)
+def test_a_file_with_other_arrays_fails_in_a_line(
+  tmp_path, source, changes, why
+):
+  (path, *_) = sorted(
+    (VALUES / source).glob('*_seed0.npz'), key=lambda path: path.stat().st_size
+  )
+  stored = {**np.load(path), **changes}
+  contents = {key: value for key, value in stored.items() if value is not None}
+  (tmp_path / source).mkdir()
+  np.savez(tmp_path / source / path.name, **contents)
+  status, lines = _run(tmp_path)
+  assert status == 1
+  assert lines[0].startswith(f'FAIL {source}/{path.name}: ')
+  assert any(line.startswith('     ') and why in line for line in lines)
+  assert lines[-1].startswith('golden: 1 files, ')
+  assert lines[-1].endswith(' 1 failed, 0 unknown')
+
+
+def test_an_array_that_nobody_compares_is_a_failure():
+  stored = {name: np.ones(1) for name in ('x', 'w/a', 'loss', 'grad', 'new')}
+  found = [compare('loss', [1.0], stored['loss'], 0.0)]
+  found.append(compare('grad', np.ones(2), stored['grad'], 0.0))
+  (left,) = left_over(stored, found, ('x', 'w/'))
+  assert left.name == 'new: nobody compares it'
+  assert not left.passed
+
+
+def test_many_failures_of_one_file_are_counted(tmp_path, monkeypatch):
+  failed = [compare(f'a{i}', [0.0], [1.0], 0.0) for i in range(50)]
+  monkeypatch.setitem(runner.KINDS, 'kd', lambda path: failed)
+  np.savez(tmp_path / 'kd_seed0.npz', a=np.zeros(1))
+  _, lines = _run(tmp_path)
+  assert len(lines) == 13
+  assert lines[-2].strip() == 'and 40 more'
+
+
+@pytest.mark.parametrize('error', [AssertionError(), KeyError('a\nb')])
+def test_whatever_a_kind_raises_is_a_line(tmp_path, monkeypatch, error):
+  def breaks(path):
+    raise error
+
+  monkeypatch.setitem(runner.KINDS, 'kd', breaks)
+  np.savez(tmp_path / 'kd_seed0.npz', a=np.zeros(1))
+  status, lines = _run(tmp_path)
+  assert status == 1
+  assert f'({type(error).__name__}' in lines[0]
 
 
 def test_what_nobody_knows_is_listed_and_alone_is_a_failure(tmp_path):

@@ -3,15 +3,14 @@
 import pathlib
 
 import jax
-import numpy as np
 
 from kdjax import losses
-from tests.golden.comparison import Comparison, compare
+from tests.golden.comparison import Comparison, Stored, compare, left_over
 
 
 def check(path: pathlib.Path) -> list[Comparison]:
   """Compares every stored result of one file."""
-  stored = np.load(path)
+  stored = Stored.read(path)
 
   def loss(student_logits):
     return losses.soft_target_kl(
@@ -19,7 +18,9 @@ def check(path: pathlib.Path) -> list[Comparison]:
     ).mean()
 
   value, gradient = jax.value_and_grad(loss)(stored['logits_s'])
-  return [
+  results = [
     compare('loss', value, stored['loss'], 1e-5),
     compare('grad_logits_s', gradient, stored['grad_logits_s'], 1e-5),
   ]
+  inputs = ('logits_s', 'logits_t', 'T')
+  return results + left_over(stored, results, inputs)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.golden.comparison import Comparison, compare
+from tests.golden.comparison import Comparison, Stored, compare
 from tests.golden.kinds import kd2m_cases as cases
 
 # What a stored file says of how it was made, and not a result.
@@ -27,7 +27,7 @@ _NOTES = ('n_iter', 'marginal_err_l1', 'div_marginal_err_l1')
 
 def check(path: pathlib.Path) -> list[Comparison]:
   """Compares every stored result of one file, in the precision that is set."""
-  stored = dict(np.load(path))
+  stored = Stored.read(path)
   batch = cases.Batch.of(stored)
   answers = _answers(batch, tuple(stored))
   unit = _unit(batch)

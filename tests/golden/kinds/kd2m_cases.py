@@ -76,8 +76,11 @@ class Batch:
   def of(cls, stored: Mapping[str, np.ndarray]) -> 'Batch':
     """From a file; one without labels has features only."""
 
+    names = ('in/labels', 'in/logits_s', 'in/logits_t')
+    labelled = any(name in stored for name in names)
+
     def read(key, dtype):
-      return jnp.asarray(stored[key], dtype) if key in stored else None
+      return jnp.asarray(stored[key], dtype) if labelled else None
 
     real = jnp.result_type(float)
     return cls(
@@ -86,7 +89,7 @@ class Batch:
       labels=read('in/labels', jnp.int32),
       student_logits=read('in/logits_s', real),
       teacher_logits=read('in/logits_t', real),
-      classes=int(stored['in/n_classes']) if 'in/n_classes' in stored else 0,
+      classes=int(stored['in/n_classes']) if labelled else 0,
     )
 
   @property

@@ -12,12 +12,16 @@ from kdjax import losses, models
 from kdjax.convert import names, torch_layout
 from kdjax.features import Features
 from tests.golden import weights
-from tests.golden.comparison import Comparison, compare
+from tests.golden.comparison import Comparison, Stored, compare, left_over
 
 # As the README of the goldens has it; the deep ones and all gradients get ten
 # times as much.
 _TOLERANCE = 1e-4
 _DEEP = ('resnet110', 'ResNet50')
+_INPUTS = (
+  *('x', 'labels', 'weights_seed', 'param_names', 'param_shapes', 'w/'),
+  *('bn_names', 'bn_channels', 'running_mean', 'running_var'),
+)
 
 
 def check(path: pathlib.Path) -> list[Comparison]:
@@ -25,7 +29,7 @@ def check(path: pathlib.Path) -> list[Comparison]:
   name = path.stem.split('_seed')[0]
   if name not in models.NETWORKS:
     return []
-  stored = dict(np.load(path))
+  stored = Stored.read(path)
   tolerance = _TOLERANCE * (10 if name in _DEEP else 1)
   evaluated, trained, loss, batch_stats, gradients = _passes(
     name, stored, jnp.float32
@@ -40,7 +44,7 @@ def check(path: pathlib.Path) -> list[Comparison]:
       name, batch_stats, 'running_var'
     ),
   }
-  return [
+  found = [
     *_features('eval', evaluated, evaluated.stages, stored, tolerance),
     *_features(
       'eval.preact', evaluated, evaluated.pre_stages, stored, tolerance
@@ -52,6 +56,7 @@ def check(path: pathlib.Path) -> list[Comparison]:
     ),
     _gradient_norms(name, stored, gradients),
   ]
+  return found + left_over(stored, found, _INPUTS)
 
 
 def _gradient_norms(name: str, stored: dict[str, Any], gradients) -> Comparison:
@@ -143,8 +148,8 @@ def _features(
 ) -> list[Comparison]:
   """Logits and every summary of every feature stored under a prefix."""
   results = []
-  if f'{prefix}.logits' in stored:
-    key = f'{prefix}.logits'
+  key = f'{prefix}.logits'
+  if key in stored or prefix != 'eval.preact':  # which is of features only
     results.append(compare(key, features.logits, stored[key], tolerance))
   maps = [*stages, features.embedding]
   listed = sum(

@@ -11,6 +11,7 @@ from kdjax.features import Features, NetworkSpec
 
 PyTree = Any
 Terms = dict[str, jax.Array]
+Observations = dict[str, dict[str, jax.Array]]
 
 
 @struct.dataclass
@@ -138,6 +139,37 @@ class Method:
       context: Step, epoch and key.
     """
     raise NotImplementedError
+
+  def observe(
+    self,
+    variables: dict[str, PyTree],
+    student: Pass,
+    teacher: Pass,
+    batch: Mapping[str, jax.Array],
+  ) -> Observations:
+    """What the method wants logged of evaluation images; minimises nothing.
+
+    Called before the first step and at each evaluation, on the first images of
+    the evaluation set, all at once, with both networks in evaluation mode.
+
+    Args:
+      variables: The method's own.
+      student: The pass of the student as it is evaluated.
+      teacher: Its teacher's, of the same images.
+      batch: `label`, `index` (place in the evaluation set) and `image`, as in
+        `terms`.
+
+    Returns:
+      By kind of line in `metrics.jsonl`, scalars by name. What is not finite is
+      left out of the line.
+    """
+    del variables, student, teacher, batch
+    return {}
+
+  @property
+  def observes(self) -> bool:
+    """Whether `observe` has anything to say; else it is never called."""
+    return type(self).observe is not Method.observe
 
   def predict(
     self, variables: dict[str, PyTree], student: Pass, teacher: Pass | None

@@ -64,6 +64,20 @@ class Combination(Method):
     everything = all(mask is True for mask in active.values())
     return terms, Updates(state=states, active=None if everything else active)
 
+  def observe(self, variables, student, teacher, batch):
+    """The lines of all; a kind two methods share is told apart by theirs."""
+    lines = {}
+    for name, part in self.parts().items():
+      own = part.observe(_of(variables, name), student, teacher, batch)
+      for kind, line in own.items():
+        lines[f'{name}.{kind}' if kind in lines else kind] = line
+    return lines
+
+  @property
+  def observes(self):
+    """Whether one of the methods does."""
+    return any(part.observes for part in self.parts().values())
+
   def predict(self, variables, student, teacher):
     """Through the one method that predicts by parts of its own, if any."""
     for name, part in self.parts().items():

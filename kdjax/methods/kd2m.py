@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kdjax import losses
-from kdjax.methods import base
+from kdjax.methods import base, kd2m_bound
 from kdjax.methods.kd2m_metrics import (
   METRICS,
   SOLVERS,
@@ -124,6 +124,17 @@ class Kd2m(base.Method):
       variance = losses.total_variance(clouds.teacher)
       distance = distance / jnp.where(variance > 0, variance, 1)
     return {'kd2m': self.weight * distance}, base.Updates()
+
+  def observe(self, variables, student, teacher, batch):
+    """`bound`: both sides of the theorem; see docs/theorem.md."""
+    del batch
+    found = kd2m_bound.feature_distances(
+      self._projected(variables, student.features.embedding),
+      teacher.features.embedding,
+    )
+    if self.projection == 'none':  # the heads take what is compared
+      found |= kd2m_bound.risks_of(student, teacher)
+    return {'bound': found}
 
   def _projected(self, variables, embedding: jax.Array) -> jax.Array:
     """The student's embedding in the teacher's width."""

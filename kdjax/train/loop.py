@@ -16,6 +16,8 @@ from kdjax.train.state import TrainState
 if TYPE_CHECKING:
   from kdjax.train.run import Run
 
+FEATURE_IMAGES = 500  # of the evaluation set: those that methods observe
+
 _DISPATCH_SECONDS = 1.0  # how long a dispatch may keep a signal waiting
 
 
@@ -49,6 +51,8 @@ class Loop:
     """Trains from `step` to the end and gives the state there."""
     per_epoch = self.program.steps_per_epoch
     chunk = 1
+    if step == 0:
+      self._observe(carry[0], 0, 0)
     while step < self.total:
       end = (step // per_epoch + 1) * per_epoch
       if jax.process_count() > 1:
@@ -119,6 +123,7 @@ class Loop:
       self.record.write(
         kind='eval', epoch=epoch, step=step, split='test', **self.scores
       )
+      self._observe(state, epoch, step)
       score = self.scores[self.program.parts.task.score]
       self.record.save_if_best(step, score, state.student_variables)
     if last or epoch % settings.checkpoint_every == 0:
@@ -129,6 +134,16 @@ class Loop:
       state, self.run.teacher_variables, self.run.test_data
     )
     self.scores = self.program.parts.task.summarize(outputs)
+
+  def _observe(self, state, epoch, step):
+    lines = self.program.observe(
+      state,
+      self.run.teacher_variables,
+      self.run.test_data,
+      first=FEATURE_IMAGES,
+    )
+    for kind, line in lines.items():
+      self.record.write(kind=kind, epoch=epoch, step=step, **line)
 
   def _stop_if_asked(self, carry, step):
     if self.program.devices.any(self.request.asked):

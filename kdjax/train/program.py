@@ -12,7 +12,13 @@ from kdjax.data import Split, batch_order, to_float
 from kdjax.features import Features
 from kdjax.train.mesh import Devices
 from kdjax.train.state import TrainState
-from kdjax.train.step import Batch, Parts, predict, train_step
+from kdjax.train.step import (
+  Batch,
+  Parts,
+  evaluation_pass,
+  predict,
+  train_step,
+)
 
 PyTree = Any
 # Sums over the steps of an epoch so far, of what `train_step` reports.
@@ -46,6 +52,7 @@ class Program:
     # The carry is donated: the loop updates it in place.
     self.advance = jax.jit(self._advance, donate_argnums=0)
     self.evaluate_batch = jax.jit(self._evaluate_batch)
+    self.observe_images = jax.jit(self._observe_images, static_argnames='count')
 
   def place(self, split: Split) -> Batch:
     """A set on the devices, uint8 as it is stored."""
@@ -163,6 +170,55 @@ class Program:
       *parts,
     )
     return joined
+
+  def _observe_images(self, variables, data, count):
+    """What the method sees in the first images of a set."""
+    batch = jax.tree.map(lambda array: array[:count], data)
+    batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
+    student_variables, method, teacher_variables = variables
+    student, teacher = (
+      evaluation_pass(network, of_it, batch['image'])
+      for network, of_it in (
+        (self.parts.student, student_variables),
+        (self.parts.teacher, teacher_variables),
+      )
+    )
+    # Whole on each device from here on: a transport plan is found step by
+    # step, and would talk to all devices in each.
+    student, teacher, batch = self.devices.gather((student, teacher, batch))
+    lines = self.parts.method.observe(method, student, teacher, batch)
+    return self.devices.gather(lines)
+
+  def observe(
+    self,
+    state: TrainState,
+    teacher_variables: PyTree,
+    data: Batch,
+    *,
+    first: int,
+  ) -> dict[str, dict[str, float]]:
+    """Lines for the log, by kind; see `Method.observe`.
+
+    Args:
+      state: Of the student as it is evaluated, and of the method.
+      teacher_variables: The frozen teacher's.
+      data: The evaluation set.
+      first: How many of its images are seen, all in one pass.
+    """
+    if self.parts.teacher is None or not self.parts.method.observes:
+      return {}
+    variables = (
+      state.student_variables,
+      state.method_variables,
+      teacher_variables,
+    )
+    count = min(len(data['label']), first)
+    found = jax.device_get(self.observe_images(variables, data, count))
+    lines = {
+      kind: {n: float(v) for n, v in line.items() if np.isfinite(v)}
+      for kind, line in found.items()
+    }
+    return {kind: line for kind, line in lines.items() if line}
 
   def forward_flops(self, state: TrainState) -> float | None:
     """Floating-point operations of one image through the student, by XLA.

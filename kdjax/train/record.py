@@ -74,7 +74,10 @@ class Record:
     step = int(carry[0].step)
     if self._checkpoints is not None:
       path = self.folder / 'metrics.jsonl'
-      self._writer = writers.MetricsWriter(path, step)
+      # Before the first step lines are written too, those of step 0: without a
+      # checkpoint to go on from, none may stay.
+      kept = step if found is not None else -1
+      self._writer = writers.MetricsWriter(path, kept)
       for line in writers.read_lines(path):
         if line['kind'] == 'eval':
           self.best = max(self.best, line[score])

@@ -13,7 +13,7 @@ import tyro
 from kdjax.data import Split
 from kdjax.train import writers
 from kdjax.train.interrupts import StopRequest
-from kdjax.train.loop import Loop
+from kdjax.train.loop import FEATURE_IMAGES, Loop
 from kdjax.train.program import Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
@@ -22,8 +22,6 @@ from kdjax.train.state import TrainState
 from kdjax.train.step import init_state
 
 PyTree = Any
-
-_FEATURE_IMAGES = 500  # whose embeddings are kept for the report's pictures
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)  # as for `Recipe`
@@ -119,7 +117,7 @@ class Run:
     try:
       state = self._init()
       _, embedding_before = self.program.evaluate(
-        state, self.teacher_variables, self.test_data, first=_FEATURE_IMAGES
+        state, self.teacher_variables, self.test_data, first=FEATURE_IMAGES
       )
       carry = (state, self.program.init_sums(state, self.teacher_variables))
       score = self.program.parts.task.score
@@ -186,8 +184,8 @@ class Run:
 
   def _features(self, embedding, **more) -> dict[str, np.ndarray]:
     return {
-      'embedding': embedding[:_FEATURE_IMAGES],
-      'labels': self.test.labels[:_FEATURE_IMAGES],
+      'embedding': embedding[:FEATURE_IMAGES],
+      'labels': self.test.labels[:FEATURE_IMAGES],
       **more,
     }
 

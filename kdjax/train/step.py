@@ -174,13 +174,20 @@ def predict(
   parts: Parts,
 ) -> tuple[Features, jax.Array]:
   """The student's features and its logits at evaluation; images in [0, 1]."""
-  features, _ = parts.student.apply(student_variables, images, train=False)
-  student = make_pass(parts.student, student_variables, features, train=False)
+  student = evaluation_pass(parts.student, student_variables, images)
   teacher = None
   if parts.teacher is not None:
-    wanted, _ = parts.teacher.apply(teacher_variables, images, train=False)
-    teacher = make_pass(parts.teacher, teacher_variables, wanted, train=False)
-  return features, parts.method.predict(method_variables, student, teacher)
+    teacher = evaluation_pass(parts.teacher, teacher_variables, images)
+  logits = parts.method.predict(method_variables, student, teacher)
+  return student.features, logits
+
+
+def evaluation_pass(
+  network: Network, variables: PyTree, images: jax.Array
+) -> Pass:
+  """A pass over images in [0, 1] as the network is evaluated."""
+  features, _ = network.apply(variables, images, train=False)
+  return make_pass(network, variables, features, train=False)
 
 
 def make_pass(

@@ -41,16 +41,21 @@ class Dense(nn.Module):
   width: int
   dtype: Any = jnp.float32
 
-  @nn.compact
-  def __call__(self, images: jax.Array, *, train: bool) -> Features:
-    x = images.reshape(images.shape[0], -1)
+  def setup(self):
     # Without a bias, which batch norm would take away: its gradient would be
     # nothing but rounding.
-    x = layers.Dense(self.width, use_bias=False, dtype=self.dtype)(x)
-    pre = layers.BatchNorm(dtype=self.dtype)(x, train=train)
-    hidden = nn.relu(pre)
-    logits = layers.Dense(CLASSES, dtype=self.dtype)(hidden)
-    return Features((hidden,), (pre,), (hidden,), hidden, logits)
+    self.hidden = layers.Dense(self.width, use_bias=False, dtype=self.dtype)
+    self.norm = layers.BatchNorm(dtype=self.dtype)
+    self.head = layers.Dense(CLASSES, dtype=self.dtype)
+
+  def __call__(self, images: jax.Array, *, train: bool) -> Features:
+    x = self.hidden(images.reshape(images.shape[0], -1))
+    pre = self.norm(x, train=train)
+    out = nn.relu(pre)
+    return Features((out,), (pre,), (out,), out, self.classify(out))
+
+  def classify(self, embedding: jax.Array) -> jax.Array:
+    return self.head(embedding)
 
 
 def network(name: str = 'dense', width: int = 6, **kwargs: Any) -> Network:

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 from kdjax import methods
 from kdjax.data import Split
 from kdjax.methods import Kd2m
-from kdjax.train import Program, first_devices
+from kdjax.train import Program, Recipe, first_devices
 from tests.train import support
 
 METHODS = {
@@ -129,6 +130,59 @@ def test_evaluation_of_the_first_examples_is_the_start_of_the_whole():
   part, few = made.evaluate(state, {}, test, first=4)
   np.testing.assert_array_equal(part['loss'], whole['loss'][:4])
   np.testing.assert_array_equal(few, embedding[:4])
+
+
+@functools.cache
+def _observing(devices):
+  """Of a student and a teacher of one architecture."""
+  recipe = Recipe(batch_size=support.BATCH, ema_decay=0.9)
+  made = support.parts('kd2m', recipe)
+  return support.program(made, first_devices(devices))
+
+
+def _observe(made, first=8, **changes):
+  (state, _), teacher, _ = support.start(made)
+  state = dataclasses.replace(state, **changes)
+  test = made.place(support.dataset().test)
+  return made.observe(state, teacher, test, first=first)
+
+
+@pytest.mark.parametrize('first', [8, 13])
+def test_observes_the_same_on_any_number_of_devices(first):
+  one, many = (_observe(_observing(devices), first) for devices in (1, 8))
+  assert one['bound']['risk_gap'] > 0
+  support.close(one, many, 1e-5)
+
+
+def test_observes_the_first_images_and_no_more_than_there_are():
+  made = _observing(1)
+  assert _observe(made, 8) != _observe(made, 13)
+  assert _observe(made, 13) == _observe(made, 500)
+
+
+def test_observes_the_student_that_is_evaluated():
+  # Its averages are the teacher's own weights: nothing is left between them.
+  made = _observing(1)
+  teacher = support.teacher_variables(made.parts)
+  found = _observe(
+    made, ema=teacher['params'], batch_stats=teacher['batch_stats']
+  )
+  bound = found['bound']
+  assert bound['w2'] == bound['paired'] == bound['risk_gap'] == 0
+  assert bound['lipschitz'] > 0
+
+
+def test_a_method_that_observes_nothing_compiles_nothing_for_it():
+  made = _program('kd', 1)
+  assert _observe(made) == {}
+  assert made.observe_images._cache_size() == 0
+
+
+def test_what_is_not_finite_is_left_out():
+  made = _observing(1)
+  (state, _), _, _ = support.start(made)
+  broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.ema)
+  assert _observe(made, ema=broken) == {}
 
 
 def test_refuses_a_batch_larger_than_the_set():

@@ -134,6 +134,51 @@ def test_without_a_readable_checkpoint_it_begins_anew(program, whole, tmp_path):
   _assert_same_end(program, whole, tmp_path)
 
 
+@pytest.fixture(scope='module')
+def observing():
+  """A program whose method observes, beside one that does not."""
+  return support.program(support.parts('kd+kd2m'))
+
+
+@pytest.fixture(scope='module')
+def observed(observing, tmp_path_factory):
+  """The folder of its run."""
+  made = support.run(tmp_path_factory.mktemp('observed'), observing)
+  support.train(made)
+  return made.folder
+
+
+def test_a_method_observes_before_the_first_step_and_at_each_evaluation(
+  observed,
+):
+  lines = _lines(observed)
+  kinds = [line['kind'] for line in lines]
+  assert kinds == ['bound', *(['train', 'eval', 'bound'] * 3), 'end']
+  bounds = [line for line in lines if line['kind'] == 'bound']
+  places = [(line['epoch'], line['step']) for line in bounds]
+  assert places == [(0, 0), (1, 3), (2, 6), (3, 9)]
+  for line in bounds:
+    assert 0 <= line['risk_gap'] <= line['w2'] <= line['paired']
+    assert np.isclose(
+      line['risk_gap'] * line['lipschitz'],
+      abs(line['risk_student'] - line['risk_teacher']),
+      atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize('checkpoint', ['newest', 'none'])
+def test_what_was_observed_is_logged_once_by_a_run_that_goes_on(
+  observing, observed, tmp_path, checkpoint
+):
+  shutil.copytree(observed, tmp_path, dirs_exist_ok=True)
+  _cut_end(tmp_path)
+  shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '9')
+  if checkpoint == 'none':
+    shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '6')
+  assert support.train(support.run(tmp_path, observing)) == []
+  _assert_same_end(observing, observed, tmp_path)
+
+
 def _cut_end(folder):
   """Takes the last line away, as if the run had not come to it."""
   path = folder / 'metrics.jsonl'

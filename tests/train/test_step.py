@@ -85,15 +85,15 @@ def test_the_update_is_the_gradient_of_the_reported_loss():
 
   def loss(weight):
     params = jax.tree.map(lambda leaf: leaf, state.params)
-    params['student']['Dense_0']['kernel'] = weight
+    params['student']['hidden']['kernel'] = weight
     moved = dataclasses.replace(state, params=params)
     return _one(made, moved)[1]['loss']
 
-  weight = state.params['student']['Dense_0']['kernel']
+  weight = state.params['student']['hidden']['kernel']
   direction = jax.random.normal(jax.random.key(1), weight.shape)
   step = 1e-2 / jnp.abs(direction).max()
   slope = loss(weight + step * direction) - loss(weight - step * direction)
-  moved = after.params['student']['Dense_0']['kernel'] - weight
+  moved = after.params['student']['hidden']['kernel'] - weight
   np.testing.assert_allclose(
     jnp.vdot(moved, direction), -0.25 * slope / (2 * step), rtol=2e-2
   )

@@ -6,11 +6,13 @@ are: `--method.weight` belongs to the method.
 
 import dataclasses
 import datetime
+import logging
 import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, TypeVar
 
 import jax
@@ -68,6 +70,11 @@ class Processes:
     """Joins the others, if there are any."""
     if self.distributed or self.coordinator is not None:
       start_processes(self.coordinator, self.num_processes, self.process_id)
+    elif self.num_processes is not None or self.process_id is not None:
+      raise ValueError(
+        '--num_processes and --process_id are for --coordinator=HOST:PORT or '
+        '--distributed; give one of them.'
+      )
 
 
 def run(
@@ -132,8 +139,11 @@ def main(
     run that failed, 128 + the signal's number for one that was stopped.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
+  logging.getLogger('absl').addFilter(_not_of_orbax)
   try:
     config, place, processes = parse(make_config, argv, name, default_method)
+    if place.resume and place.workdir is None:
+      raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
     processes.start()
   except ValueError as error:
     return _fail(error, 2)
@@ -148,11 +158,14 @@ def main(
       command = _resume_command(name, argv, place.workdir)
       print(f'Stopped and saved. To go on:\n  {command}', file=sys.stderr)
     return 128 + stop.signal_number
+  except KeyboardInterrupt:  # a second one, or before the first run
+    return _fail('stopped at once; what was saved before is kept.', 130)
   except ValueError as error:
     return _leave_others(_fail(error, 2))
   except OSError as error:
+    where = '' if error.filename else f' in {place.workdir}'
     saved = 'What was saved before is kept.'
-    return _leave_others(_fail(f'{error}. {saved}', 1))
+    return _leave_others(_fail(f'{error}{where}. {saved}', 1))
   return 0
 
 
@@ -168,8 +181,9 @@ def parse(
     ValueError: If a value cannot be; unknown flags end the process with a
       message of their own, as is usual.
   """
-  method, rest = _take_method(_spread_seeds(argv), default_method)
+  method, rest = _take_method(argv, default_method)
   config = make_config(methods.create(method))
+  rest = _spread(rest, set(_flags_of_several(config)))
 
   flat = tyro.conf.arg(name='')  # unlike OmitArgPrefixes, keeps `method.`
   flags = dataclasses.make_dataclass(
@@ -208,14 +222,31 @@ def _take_method(argv, default):
   return method, rest
 
 
-def _spread_seeds(argv):
+def _flags_of_several(config, prefix: str = '') -> Iterator[str]:
+  """The flags that take more than one value."""
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if isinstance(value, tuple):
+      yield f'--{prefix}{field.name}'
+    elif isinstance(value, methods.Method):
+      yield from _flags_of_several(value, f'{prefix}{field.name}.')
+    elif dataclasses.is_dataclass(value):
+      yield from _flags_of_several(value, prefix)
+
+
+def _spread(argv, several):
   """`--seeds=0,1,2` as the separate values that the parser takes."""
-  spread = []
+  spread, inside = [], False
   for argument in argv:
-    if argument.startswith('--seeds='):
-      spread += ['--seeds', *argument.removeprefix('--seeds=').split(',')]
-    else:
-      spread.append(argument)
+    flag, equals, value = argument.partition('=')
+    if flag.startswith('--'):
+      inside = flag.replace('-', '_').replace('__', '--', 1) in several
+      if not (inside and equals):
+        spread.append(argument)
+        continue
+      spread.append(flag)
+      argument = value
+    spread += argument.split(',') if inside else [argument]
   return spread
 
 
@@ -239,12 +270,25 @@ def _claim(workdir: pathlib.Path, about: dict, *, resume: bool) -> None:
       f'--workdir={workdir} cannot be made: {error.strerror}. Give a folder '
       'that can be written.'
     ) from error
+  _check_writable(workdir)
   check_config(workdir, about)
   if (workdir / 'config.json').exists() and not resume:
     raise ValueError(
       f'{workdir} holds this comparison already. Give --resume to go on with '
       'it, or another --workdir.'
     )
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+  """Raises a `ValueError` before an hour of loading, rather than after it."""
+  try:
+    with tempfile.TemporaryFile(dir=workdir):
+      pass
+  except OSError as error:
+    raise ValueError(
+      f'--workdir={workdir} cannot be written to: {error.strerror}. Give a '
+      'folder that can be.'
+    ) from error
 
 
 def _resume_command(
@@ -268,6 +312,11 @@ def _leave_others(status: int) -> int:
     sys.stderr.flush()
     os._exit(status)
   return status
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+  """Leaves out what orbax logs, with tracebacks, of what it raises as well."""
+  return f'{os.sep}orbax{os.sep}' not in record.pathname
 
 
 def _fail(message, status: int) -> int:

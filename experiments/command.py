@@ -240,13 +240,10 @@ def _spread(argv, several):
   for argument in argv:
     flag, equals, value = argument.partition('=')
     if flag.startswith('--'):
-      inside = flag.replace('-', '_').replace('__', '--', 1) in several
-      if not (inside and equals):
-        spread.append(argument)
-        continue
-      spread.append(flag)
-      argument = value
-    spread += argument.split(',') if inside else [argument]
+      inside = '--' + flag[2:].replace('-', '_') in several
+      spread += [flag, *value.split(',')] if inside and equals else [argument]
+    else:
+      spread += argument.split(',') if inside else [argument]
   return spread
 
 

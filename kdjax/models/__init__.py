@@ -32,6 +32,7 @@ __all__ = [
   'ResNet',
   'Stack',
   'WideResNet',
+  'check_name',
   'create',
   'linen_network',
 ]
@@ -118,6 +119,12 @@ NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
 }
 
 
+def check_name(name: str) -> None:
+  """Raises a `ValueError` that names the nearest ones, if there is none such."""
+  if name not in NETWORKS:
+    raise ValueError(names.unknown('network', name, NETWORKS))
+
+
 def create(
   name: str,
   *,
@@ -138,8 +145,7 @@ def create(
   Raises:
     ValueError: If there is no such network; names the nearest ones.
   """
-  if name not in NETWORKS:
-    raise ValueError(names.unknown('network', name, NETWORKS))
+  check_name(name)
   made = NETWORKS[name](num_classes=num_classes, dtype=dtype)
   if isinstance(made, Network):
     return dataclasses.replace(made, name=name, mean=mean, std=std)

@@ -94,12 +94,21 @@ class Network:
   def describe(
     self, image_shape: tuple[int, ...], batch_size: int = 1
   ) -> NetworkSpec:
-    """Shapes of everything the network gives, without computing any of it."""
+    """Shapes of everything the network gives, without computing any of it.
+
+    Raises:
+      ValueError: If images are too small for its stages.
+    """
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
     variables = jax.eval_shape(self.init, jax.random.key(0), images)
     features = jax.eval_shape(
       lambda v, x: self.forward(v, x, False)[0], variables, images
     )
+    if any(0 in leaf.shape for leaf in jax.tree.leaves(features)):
+      raise ValueError(
+        f'{self.name} leaves nothing of images of {image_shape[0]} by '
+        f'{image_shape[1]} pixels: give larger images or another network.'
+      )
     return NetworkSpec(
       name=self.name,
       boundary=self.boundary,

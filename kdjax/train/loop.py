@@ -100,11 +100,12 @@ class Loop:
     epoch = step // self.program.steps_per_epoch
     self.record.write(kind='diverged', epoch=epoch, step=step)
     self.record.wait()
+    folder = self.run.folder / 'checkpoints'
     raise DivergedError(
       f'The loss or its gradient was not finite at step {step} (epoch '
-      f'{epoch}) of {self.run.folder}. The last good checkpoint is kept in '
-      f'{self.run.folder / "checkpoints"}. A smaller --learning_rate or '
-      'method weight usually helps.'
+      f'{epoch}) of {self.run.folder}. Checkpoints of the steps before, if '
+      f'any, are kept in {folder}. A smaller --learning_rate or method weight '
+      'usually helps.'
     )
 
   def _end_epoch(self, carry, step):

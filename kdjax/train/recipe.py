@@ -49,6 +49,21 @@ class Recipe:
       raise ValueError(
         f'weight_decay must be zero or more, got {self.weight_decay}.'
       )
+    if not (self.decay_factor > 0 and math.isfinite(self.decay_factor)):
+      raise ValueError(
+        f'decay_factor must be positive, got {self.decay_factor}.'
+      )
+    if not (0 <= self.final_learning_rate < math.inf):
+      raise ValueError(
+        'final_learning_rate must be zero or more, got '
+        f'{self.final_learning_rate}.'
+      )
+    for share in self.decay_at:
+      if not 0 <= share <= 1:
+        raise ValueError(
+          f'decay_at is in shares of all epochs, from 0 to 1, got {share}: '
+          'epoch 150 of 240 is 0.625.'
+        )
     for name in ('momentum', 'ema_decay'):
       value = getattr(self, name)
       if value is not None and not 0 <= value < 1:

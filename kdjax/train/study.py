@@ -79,8 +79,16 @@ class StudyConfig:
       raise ValueError(
         f'seeds must be different and at least one, got {self.seeds}.'
       )
-    if min(self.seeds) < 0:
-      raise ValueError(f'seeds must be zero or more, got {self.seeds}.')
+    if min(self.seeds) < 0 or max(self.seeds) >= 2**32:  # JAX takes 32 bits
+      raise ValueError(
+        f'seeds must be zero or more, and below 2**32, got {self.seeds}.'
+      )
+    for name in ('limit', 'teacher_limit'):
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise ValueError(
+          f'{name} is training images per class, at least 1, got {value}.'
+        )
     if self.allow_partial and self.teacher_checkpoint is None:
       raise ValueError('allow_partial is about a teacher_checkpoint; give one.')
     if self.teacher_epochs is not None and self.teacher_epochs < 1:
@@ -123,6 +131,8 @@ class Comparison:
     self.request = request
     self.progress = progress
     self.devices = devices or mesh.all_devices()
+    for network in (config.student, config.teacher):
+      models.check_name(network)  # before a set is downloaded
     progress.say(f'Loading {config.dataset}')
     self.dataset = self.load(config.limit)
     own = convert.Normalization(self.dataset.mean, self.dataset.std)

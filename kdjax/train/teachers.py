@@ -86,7 +86,8 @@ def _find(
     variables = load_variables(place, like)
   except ValueError as error:
     study.progress.say(f'The teacher is trained again: {error}')
-    shutil.rmtree(place.parent if place is not own else own)
+    broken = place.parent if place is not own else own
+    shutil.rmtree(broken, ignore_errors=True)  # a cache may be read-only
     return None
   if place is not own:
     study.progress.say(f'The teacher is taken from {cached}')

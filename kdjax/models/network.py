@@ -150,7 +150,7 @@ def linen_network(
   def forward_tail(variables, hidden, start, train):
     return run(variables, train, hidden, start, method='tail')
 
-  def forward_head(variables, embedding):
+  def forward_head(variables, embedding) -> Any:
     return module.apply(variables, embedding, method='classify')
 
   return Network(

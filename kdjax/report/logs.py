@@ -15,7 +15,7 @@ Line = Mapping[str, Any]
 
 # The kinds of lines that something here reads. A plot of other lines adds its
 # kind, so that the notes no longer call them unknown.
-KINDS = frozenset({'train', 'eval', 'end', 'diverged'})
+KINDS = frozenset({'train', 'eval', 'bound', 'end', 'diverged'})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

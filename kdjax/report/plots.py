@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from kdjax.report import bars, clouds, curves
+from kdjax.report import bars, bound, clouds, curves, plan
 from kdjax.report.logs import Study
 
 Plot = Callable[[Study], Figure | None]
@@ -20,5 +20,7 @@ PLOTS: dict[str, Plot] = {
   'comparison': bars.comparison,
   'accuracy': curves.accuracy,
   'loss': curves.loss,
+  'bound': bound.bound,
   'features': clouds.features,
+  'plan': plan.plan,
 }

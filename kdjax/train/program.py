@@ -175,12 +175,13 @@ class Program:
     """What the method sees in the first images of a set."""
     batch = jax.tree.map(lambda array: array[:count], data)
     batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
-    student_variables, method, teacher_variables = variables
+    of_student, method, of_teacher = variables
+    assert self.parts.teacher is not None
     student, teacher = (
       evaluation_pass(network, of_it, batch['image'])
       for network, of_it in (
-        (self.parts.student, student_variables),
-        (self.parts.teacher, teacher_variables),
+        (self.parts.student, of_student),
+        (self.parts.teacher, of_teacher),
       )
     )
     # Whole on each device from here on: a transport plan is found step by

@@ -20,13 +20,14 @@ class Arm:
   width: int = 16  # of its embeddings
   nearness: float = 0.0  # of its embeddings to the teacher's, 0 to 1
   curve: bool = True  # whether it logs its epochs
+  bound: bool = False  # whether it logs both sides of KD²M's theorem
 
 
 ARMS = {
   'teacher': Arm(accuracies=(0.98,), width=16),
   'student': Arm(accuracies=(0.84, 0.86, 0.85), nearness=0.2),
   'kd': Arm(accuracies=(0.92, 0.93, 0.94), nearness=0.4),
-  'kd2m': Arm(accuracies=(0.87, 0.90, 0.90), nearness=0.9),
+  'kd2m': Arm(accuracies=(0.87, 0.90, 0.90), nearness=0.9, bound=True),
 }
 
 
@@ -61,11 +62,15 @@ def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
   """The lines of a finished run: curves that rise and fall as they should."""
   lines = []
   rng = np.random.default_rng(seed)
+  if arm.bound:
+    lines.append({'kind': 'bound', 'epoch': 0, 'step': 0, **chain(0, seed)})
   for epoch in range(1, arm.epochs + 1) if arm.curve else ():
     done = 1 - np.exp(-5 * epoch / arm.epochs)
     noise = 0.02 * rng.normal() * (1 - epoch / arm.epochs)
     task = float(2.3 * (1 - done) + 0.5 * (1 - accuracy))
     where = {'epoch': epoch, 'step': 16 * epoch}
+    if arm.bound:
+      lines.append({'kind': 'bound', **where, **chain(epoch, seed)})
     lines.append(
       {'kind': 'train', **where, 'loss': task + 0.3, 'terms': {'task': task}}
     )
@@ -91,6 +96,19 @@ def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
     'images_per_second': 4000.0,
   }
   return [*lines, end]
+
+
+def chain(epoch: int, seed: int) -> dict[str, float]:
+  """A distance that falls, what lies above it and what lies below."""
+  distance = 8 / (1 + epoch) + 0.5 * seed
+  return {
+    'paired': 1.1 * distance,
+    'w2': distance,
+    'risk_gap': 0.01 * distance,
+    'risk_student': 0.3,
+    'risk_teacher': 0.3 - 0.02 * distance,
+    'lipschitz': 2.0,
+  }
 
 
 def write_features(

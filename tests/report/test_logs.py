@@ -119,14 +119,14 @@ def test_what_was_written_twice_counts_once_and_the_later_wins(tmp_path):
 
 
 def test_unknown_kinds_are_kept_for_their_readers_and_said(tmp_path):
-  lines = [{'kind': 'bound', 'step': s, 'risk_gap': 0.1} for s in (1, 2)]
+  lines = [{'kind': 'overlap', 'step': s, 'share': 0.1} for s in (1, 2)]
   lines += [{'kind': 'remark', 'value': 1}, {'kind': 'remark', 'value': 2}]
   _run(tmp_path, [*lines, {'kind': 'end', 'accuracy': 0.5}])
   study = read_study(tmp_path)
-  assert len(study.runs[0].of_kind('bound')) == 2
+  assert len(study.runs[0].of_kind('overlap')) == 2
   assert [x['value'] for x in study.runs[0].of_kind('remark')] == [1, 2]
   assert study.notes == (
-    "2 lines of kind 'bound', which no plot here reads.",
+    "2 lines of kind 'overlap', which no plot here reads.",
     "2 lines of kind 'remark', which no plot here reads.",
   )
 

@@ -113,23 +113,23 @@ def test_nothing_finished_still_makes_a_page(tmp_path):
 
 
 def test_a_plot_of_other_lines_is_one_entry(tmp_path, monkeypatch):
-  def bounds(study):
-    lines = study.arms['kd'][0].of_kind('bound')
+  def overlap(study):
+    lines = study.arms['kd'][0].of_kind('overlap')
     if not lines:
       return None
     figure = plots.curves.canvas.figure(3, 2)
     figure.add_subplot().plot([line['gap'] for line in lines])
-    figure.set_label('The theorem.')
+    figure.set_label('Both in one place.')
     return figure
 
-  monkeypatch.setitem(plots.PLOTS, 'bounds', bounds)
+  monkeypatch.setitem(plots.PLOTS, 'overlap', overlap)
   study = write_study(tmp_path, {'kd': ARMS['kd']}, features=False)
-  assert 'bounds' not in [p.name for p in draw(report.read_study(study))[0]]
+  assert 'overlap' not in [p.name for p in draw(report.read_study(study))[0]]
   path = study / 'runs' / 'kd' / 'seed0' / 'metrics.jsonl'
-  path.write_text(path.read_text() + '{"kind": "bound", "gap": 0.5}\n')
+  path.write_text(path.read_text() + '{"kind": "overlap", "gap": 0.5}\n')
   text = report.write(study).read_text('utf-8')
-  assert (study / 'report' / 'bounds.png').exists()
-  assert 'The theorem.' in text
+  assert (study / 'report' / 'overlap.png').exists()
+  assert 'Both in one place.' in text
 
 
 def test_pyplot_is_left_alone(study):

@@ -3,7 +3,7 @@
 The format is told by the content, not by the ending of the name.
 """
 
-import io
+import collections
 import math
 import os
 import pathlib
@@ -13,9 +13,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from kdjax.convert import safetensors_files, torch_files
+from kdjax.convert import pickles, safetensors_files, torch_files
+from kdjax.convert.messages import shown
 from kdjax.convert.orbax_folders import check_readable
 
+# An archive may unpack to more than `_SMALL` bytes if that is not more than so
+# many times its size: weights are hardly compressible.
+_SMALL, _DENSEST = 1 << 28, 100
 _FORMATS = 'safetensors, .npz, a PyTorch file, a run folder or an orbax folder'
 
 
@@ -37,10 +41,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     raise ValueError(f'{path} does not exist.')
   try:
     return _read_folder(path) if path.is_dir() else _read_file(path)
-  except ValueError as error:
-    raise ValueError(f'{path} cannot be read: {error}.') from None
-  except Exception as error:  # what damaged files lead the libraries to
+  except Exception as error:  # what damaged files lead the libraries to as well
     lines = str(error).splitlines() or ['']
+    if type(error) is ValueError:
+      raise ValueError(f'{path} cannot be read: {lines[0]}.') from None
     raise ValueError(
       f'{path} cannot be read; it is damaged or of another format '
       f'({type(error).__name__}: {lines[0][:200]}).'
@@ -52,14 +56,16 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
     start = file.read(16)
   if start.startswith(b'PK'):
     return _read_zip(path)
-  if start.startswith(torch_files.LEGACY_START):
-    return torch_files.read_legacy(io.BytesIO(path.read_bytes()))
-  if safetensors_files.looks_so(path):
+  if safetensors_files.looks_so(start):
     return safetensors_files.read(path)
-  if start.startswith(b'\x80'):
-    raise ValueError('it is a plain pickle, which is not read')
+  if start.startswith(b'\x80'):  # a pickle of protocol 2 or later
+    return torch_files.read_legacy(path.read_bytes())
   if start.startswith(b'\x93NUMPY'):
     raise ValueError('it is one .npy array; several by name make an .npz')
+  with path.open('rb') as file:
+    older = pickles.is_one(file)
+  if older:  # of a protocol without a mark of its own
+    return torch_files.read_legacy(path.read_bytes())
   raise ValueError(f'it is none of {_FORMATS}')
 
 
@@ -72,8 +78,9 @@ def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
       'it begins as a zip archive but is cut off or damaged'
     ) from None
   with archive:
+    _check_members(archive, path.stat().st_size)
     names = archive.namelist()
-    if any(name.endswith('data.pkl') for name in names):
+    if any(pathlib.PurePosixPath(name).name == 'data.pkl' for name in names):
       return torch_files.read_zip(archive)
     if names and all(name.endswith('.npy') for name in names):
       return {
@@ -81,6 +88,23 @@ def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
         for info in archive.infolist()
       }
   raise ValueError(f'it is a zip archive, but none of {_FORMATS}')
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+  """That an archive holds each member once, and no more than it can hold."""
+  members = archive.infolist()
+  names = collections.Counter(info.filename for info in members)
+  name, count = max(names.items(), key=lambda item: item[1], default=('', 0))
+  if count > 1:
+    raise ValueError(f'it holds {shown(name)} {count} times')
+  packed = sum(info.compress_size for info in members)
+  if packed > size:
+    raise ValueError(
+      f'its members are said to have {packed} bytes, but the file has {size}'
+    )
+  unpacked = sum(info.file_size for info in members)
+  if unpacked > max(_SMALL, _DENSEST * size):
+    raise ValueError(f'it unpacks to {unpacked} bytes, {size} of which it has')
 
 
 def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -92,12 +116,13 @@ def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
       header = np.lib.format.read_array_header_2_0
     shape, _, dtype = header(file)
     wanted, there = math.prod(shape) * dtype.itemsize, info.file_size
+  name = shown(info.filename)
   if dtype.hasobject:
-    raise ValueError(f'{info.filename} holds Python objects, not numbers')
+    raise ValueError(f'{name} holds Python objects, not numbers')
   if wanted > there:
     raise ValueError(
-      f'{info.filename} is said to be {dtype} {shape}, which is {wanted} '
-      f'bytes, but has {there}'
+      f'{name} is said to be {dtype} {shape}, which is {wanted} bytes, but has '
+      f'{there}'
     )
   with archive.open(info) as file:
     return np.lib.format.read_array(file, allow_pickle=False)

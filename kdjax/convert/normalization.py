@@ -81,8 +81,12 @@ def described(path: str | os.PathLike[str]) -> Mapping[str, Any]:
   if path.is_dir():
     inside = path / 'config.json'
     config = inside if inside.exists() else path.parent / 'config.json'
-    return _parse(config.read_text(), config) if config.exists() else {}
-  if not path.exists() or not safetensors_files.looks_so(path):
+    return _parse(config.read_bytes(), config) if config.exists() else {}
+  if not path.exists():
+    return {}
+  with path.open('rb') as file:
+    start = file.read(16)
+  if not safetensors_files.looks_so(start):
     return {}
   try:
     about = safetensors_files.metadata(path).get('kdjax', '{}')
@@ -107,9 +111,9 @@ def _checked(
   return found
 
 
-def _parse(text: str, path: pathlib.Path) -> Mapping[str, Any]:
+def _parse(text: str | bytes, path: pathlib.Path) -> Mapping[str, Any]:
   try:
     found = json.loads(text)
-  except json.JSONDecodeError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f'{path} is not readable JSON: {error}.') from error
   return found if isinstance(found, dict) else {}

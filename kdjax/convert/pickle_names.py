@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from kdjax.convert.messages import shown
+
 
 class Storage(NamedTuple):
   """Where the numbers of some tensors lie: a key, their type, how many."""
@@ -41,6 +43,11 @@ class StorageType(NamedTuple):
   """The type of the numbers of a storage."""
 
   dtype: np.dtype
+
+
+# More dimensions than NumPy has; and how many numbers a tensor whose strides
+# repeat them may have, where its storage has fewer.
+_DIMENSIONS, _REPEATED = 64, 1 << 24
 
 
 def expect(value: Any, kind: type) -> Any:
@@ -91,18 +98,25 @@ def _numpy_scalar(dtype: np.dtype, data: bytes) -> Any:
 def _tensor(
   storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any
 ) -> Tensor:
-  numbers = (offset, *expect(shape, tuple), *expect(strides, tuple))
-  if not all(type(number) is int and number >= 0 for number in numbers):
-    raise ValueError('a tensor has a size or stride that is not a count')
-  if len(shape) != len(strides):
+  if not len(expect(shape, tuple)) == len(expect(strides, tuple)):
     raise ValueError(f'a tensor has {len(shape)} sizes, {len(strides)} strides')
+  if len(shape) > _DIMENSIONS:
+    raise ValueError(f'a tensor has {len(shape)} dimensions')
+  for number in (offset, *shape, *strides):
+    if type(number) is not int or not 0 <= number < 1 << 63:
+      raise ValueError('a tensor has a size or stride that is not a count')
   tensor = Tensor(expect(storage, Storage), offset, shape, strides)
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
   count = math.prod(shape)
-  if count and max(last + 1, count) > storage.size:
+  if count and last >= storage.size:
     raise ValueError(
       f'a tensor of shape {shape} reaches beyond its storage of '
       f'{storage.size} numbers'
+    )
+  if count > max(storage.size, _REPEATED):
+    raise ValueError(
+      f'a tensor of shape {shape} repeats the {storage.size} numbers of its '
+      'storage too often'
     )
   return tensor
 
@@ -115,12 +129,12 @@ def named(name: str) -> Any:
   """
   if name in _STORAGES:
     return StorageType(_STORAGES[name])
-  if name in _TORCH_TYPES:
+  if name in _TYPES:
     return name
   if name not in _CALLS:
     raise ValueError(
-      f'it names {name}, which is no tensor and no plain container; nothing '
-      'of it was run. Save the state dict alone: '
+      f'it names {shown(name)}, which is no tensor and no plain container; '
+      'nothing of it was run. Save the state dict alone: '
       'torch.save(model.state_dict(), FILE)'
     )
   return Named(name, _CALLS[name])
@@ -143,18 +157,30 @@ _STORAGES = {
   for module in ('torch', 'torch.cuda')
   for name, dtype in _DTYPES.items()
 }
-_TORCH_TYPES = frozenset(
-  f'torch.{name}'
-  for name in (
-    *('float64', 'float32', 'float16', 'bfloat16'),
-    *('int64', 'int32', 'int16', 'int8', 'uint8', 'bool'),
+# Types that are named only: dtypes, and what fills a `defaultdict`.
+_TYPES = frozenset(
+  f'{module}.{name}'
+  for modules, names in (
+    (
+      ('torch',),
+      (
+        *('float64', 'float32', 'float16', 'bfloat16'),
+        *('int64', 'int32', 'int16', 'int8', 'uint8', 'bool'),
+      ),
+    ),
+    (('builtins', '__builtin__'), ('dict', 'list', 'int', 'float')),
   )
+  for module in modules
+  for name in names
 )
 _CALLS: dict[str, Callable[..., Any]] = {
   'collections.OrderedDict': as_dict,
   'collections.Counter': as_dict,
+  'collections.defaultdict': lambda factory=None: {},
   '__builtin__.set': _set,
+  '__builtin__.frozenset': _set,
   'builtins.set': _set,
+  'builtins.frozenset': _set,
   '_codecs.encode': _encode,
   'numpy.dtype': _numpy_dtype,
   'numpy.core.multiarray.scalar': _numpy_scalar,
@@ -164,4 +190,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
   'torch._utils._rebuild_tensor': _tensor,
   'torch._utils._rebuild_tensor_v2': _tensor,
   'torch._utils._rebuild_parameter': lambda data, *_: expect(data, Tensor),
+  'torch._utils._rebuild_parameter_with_state': (
+    lambda data, *_: expect(data, Tensor)
+  ),
 }

@@ -1,7 +1,7 @@
 """The pickles inside PyTorch files, read without running anything.
 
 A pickle is a program for a small stack machine, and some of its instructions
-call functions that the file  This machine has the instructions that build
+call functions that the file names. This machine has the instructions that build
 plain containers only, and the names of a short table; all else is refused.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from kdjax.convert.messages import shown
 from kdjax.convert.pickle_names import (
   Named,
   Storage,
@@ -35,11 +36,31 @@ def read(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
       file's name and what to say.
   """
   machine = _Machine({} if storages is None else storages)
-  for opcode, argument, _ in pickletools.genops(file):
+  start = file.tell()
+  for number, (opcode, argument, place) in enumerate(pickletools.genops(file)):
+    if number == _MOST:
+      raise ValueError(f'it has more than {_MOST} instructions')
+    machine.length = (place or start) - start
     machine.do(opcode.name, argument)
   return machine.stack.pop()
 
 
+def is_one(file: BinaryIO) -> bool:
+  """Whether there is a whole pickle where `file` stands; leaves it there."""
+  start = file.tell()
+  try:
+    for _ in pickletools.genops(file):
+      pass
+  except Exception:  # any at all: pickletools is not made for other files
+    return False
+  finally:
+    file.seek(start)
+  return True
+
+
+# A byte may ask for an empty container of two hundred. State dicts have some
+# sixty instructions for a tensor.
+_MOST = 5_000_000
 _VALUES = frozenset(
   (
     *('BININT', 'BININT1', 'BININT2', 'INT', 'LONG', 'LONG1', 'LONG4'),
@@ -67,6 +88,7 @@ _TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 _PUTS = ('PUT', 'BINPUT', 'LONG_BINPUT')
 _GETS = ('GET', 'BINGET', 'LONG_BINGET')
 _NOTHING = ('PROTO', 'FRAME', 'STOP')
+_COPIED = (str, bytes, tuple, list, dict, set, frozenset)
 
 
 class _Machine:
@@ -77,6 +99,8 @@ class _Machine:
     self.stack: list[Any] = []
     self.below: list[list[Any]] = []
     self.memo: dict[int, Any] = {}
+    self.length = 0  # of the pickle so far, in bytes
+    self.copied = 0  # by calls so far, in items
 
   def do(self, name: str, argument: Any) -> None:
     """One instruction."""
@@ -97,8 +121,18 @@ class _Machine:
     elif hasattr(self, f'do_{name}'):
       getattr(self, f'do_{name}')(argument)
     elif name not in _NOTHING:
-      what = f'{name} {argument}' if isinstance(argument, str) else name
+      what = f'{name} {shown(argument)}' if type(argument) is str else name
       raise ValueError(f'it holds the instruction {what}, which makes objects')
+
+  def storage(self, found: Storage) -> Storage:
+    """A storage, which is the same wherever the pickle refers to it."""
+    known = self.storages.setdefault(found.key, found)
+    if known != found:
+      raise ValueError(
+        f'storage {shown(found.key)} is said to hold {known.size} '
+        f'{known.dtype} numbers and also {found.size} {found.dtype}'
+      )
+    return known
 
   def to_mark(self) -> list[Any]:
     """What was pushed since the last mark, which is gone with it."""
@@ -153,6 +187,12 @@ class _Machine:
 
   def do_REDUCE(self, _):
     arguments = expect(self.stack.pop(), tuple)
+    # Whatever a call copies was written once for it. A file that has one large
+    # thing copied again and again would fill the memory.
+    self.copied += sum(len(a) for a in arguments if type(a) in _COPIED)
+    self.copied += len(arguments)
+    if self.copied > self.length:
+      raise ValueError('it makes more of its contents than it holds')
     self.stack.append(expect(self.stack.pop(), Named).call(*arguments))
 
   def do_BUILD(self, _):
@@ -166,9 +206,8 @@ class _Machine:
   def do_BINPERSID(self, _):
     match self.stack.pop():
       case ('storage', StorageType(dtype), str(key), _, int(size), *view):
-        if any(part is not None for part in view):
-          raise ValueError(f'storage {key} is a view of another one')
-        self.storages[key] = Storage(key, dtype, size)
-        self.stack.append(self.storages[key])
+        if view not in ([], [None]):
+          raise ValueError(f'storage {shown(key)} is a view of another one')
+        self.stack.append(self.storage(Storage(key, dtype, size)))
       case _:
         raise ValueError('it refers to something that is not a storage')

@@ -7,46 +7,49 @@ the storages behind them.
 
 import functools
 import io
+import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from kdjax.convert import pickles
-from kdjax.convert.pickle_names import Storage, Tensor
+from kdjax.convert.messages import shown
+from kdjax.convert.pickle_names import Storage, Tensor, expect
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# The legacy file's first pickle is this number.
-LEGACY_START = b'\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.'
+# Under which names training loops keep a state dict; the first one holds.
 _WRAPPERS = (
-  'model',
-  'state_dict',
-  'net',
-  'network',
-  'model_state_dict',
-  'module',
-  'model_state',
-  'weights',
+  *('model', 'state_dict', 'net', 'network', 'model_state_dict'),
+  *('module', 'model_state', 'weights'),
+  # Running averages of the weights, where the weights themselves are not there.
+  *('state_dict_ema', 'model_ema', 'ema', 'ema_state_dict', 'ema_model'),
 )
 # Of a storage, the bytes.
-_Bytes = Callable[[Storage], bytes]
+_Bytes = Callable[[Storage], bytes | memoryview]
 
 
 def read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   """The state dict of an opened archive; see `read_legacy`."""
   members = {info.filename: info for info in archive.infolist()}
-  root = next(n for n in members if n.endswith('data.pkl'))
-  root = root.removesuffix('data.pkl')
+  roots = [
+    name.removesuffix('data.pkl')
+    for name in members
+    if pathlib.PurePosixPath(name).name == 'data.pkl'
+  ]
+  if len(roots) != 1:
+    raise ValueError(f'it holds {len(roots)} pickles; PyTorch writes one')
+  (root,) = roots
   if f'{root}constants.pkl' in members:
     raise ValueError(
       'it is a TorchScript program; save its state dict: '
       'torch.save(torch.jit.load(FILE).state_dict(), OTHER)'
     )
-  for info in members.values():
+  for name, info in members.items():
     if info.compress_type != zipfile.ZIP_STORED:
-      raise ValueError(f'{info.filename} is compressed, which PyTorch never is')
+      raise ValueError(f'{shown(name)} is compressed, which PyTorch never is')
   order = f'{root}byteorder'
   if order in members and archive.read(order) != b'little':
     raise ValueError('it holds numbers in big-endian order')
@@ -56,20 +59,27 @@ def read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   def stored(storage: Storage) -> bytes:
     name = f'{root}data/{storage.key}'
     if name not in members:
-      raise ValueError(f'storage {storage.key} is missing')
+      raise ValueError(f'storage {shown(storage.key)} is missing')
+    _check_length(storage, members[name].file_size)
     return archive.read(name)
 
   return _arrays(state, stored)
 
 
-def read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+def read_legacy(content: bytes) -> dict[str, np.ndarray]:
   """The state dict of a file from before PyTorch 1.6, or written like one.
+
+  Args:
+    content: A file that begins with a pickle.
 
   Raises:
     ValueError: If it holds anything but tensors and plain containers, or no
       state dict, or sizes that do not fit; says which.
   """
-  if pickles.read(file) != _MAGIC or pickles.read(file) != _PROTOCOL:
+  file = io.BytesIO(content)
+  if pickles.read(file) != _MAGIC:
+    raise ValueError('it is a plain pickle, which is not read')
+  if pickles.read(file) != _PROTOCOL:
     raise ValueError('it does not begin as PyTorch files do')
   system = pickles.read(file)
   if not (isinstance(system, dict) and system.get('little_endian')):
@@ -77,76 +87,91 @@ def read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
   storages: dict[str, Storage] = {}
   state = _state_dict(pickles.read(file, storages))
   places: dict[str, tuple[int, int]] = {}
-  for key in pickles.read(file):
-    if key not in storages:
-      raise ValueError(f'storage {key} belongs to no tensor')
-    size = int.from_bytes(_exactly(file, 8), 'little')
-    places[key] = (file.tell(), size)
-    file.seek(storages[key].dtype.itemsize * size, io.SEEK_CUR)
+  for key in expect(pickles.read(file), list):
+    if expect(key, str) not in storages:
+      raise ValueError(f'storage {shown(key)} belongs to no tensor')
+    size = int.from_bytes(file.read(8), 'little')
+    places[key] = (file.tell(), size * storages[key].dtype.itemsize)
+    file.seek(sum(places[key]))
 
-  def stored(storage: Storage) -> bytes:
+  def stored(storage: Storage) -> memoryview:
     if storage.key not in places:
-      raise ValueError(f'storage {storage.key} is missing')
-    place, size = places[storage.key]
-    if size != storage.size:
-      raise ValueError(
-        f'storage {storage.key} is said to hold {storage.size} numbers and '
-        f'also {size}'
-      )
-    file.seek(place)
-    return _exactly(file, size * storage.dtype.itemsize)
+      raise ValueError(f'storage {shown(storage.key)} is missing')
+    place, length = places[storage.key]
+    _check_length(storage, length)
+    data = memoryview(content)[place : place + length]
+    if len(data) != length:
+      raise ValueError('it ends in the middle of its numbers')
+    return data
 
   return _arrays(state, stored)
 
 
-def _exactly(file: BinaryIO, count: int) -> bytes:
-  data = file.read(count)
-  if len(data) != count:
-    raise ValueError('it ends in the middle of its numbers')
-  return data
+def _check_length(storage: Storage, length: int) -> None:
+  """That a storage is as long as the pickle says, before it is read."""
+  if length != storage.size * storage.dtype.itemsize:
+    raise ValueError(
+      f'storage {shown(storage.key)} is said to hold {storage.size} '
+      f'{storage.dtype} numbers, but has {length} bytes'
+    )
 
 
 def _arrays(state: Mapping[Any, Any], stored: _Bytes) -> dict[str, np.ndarray]:
-  """The tensors of a state dict, with storages of their own."""
-  # Neighbours often are views of one storage.
-  stored = functools.lru_cache(maxsize=1)(stored)
+  """The tensors of a state dict, as views of what is stored."""
+  # No copies: many tensors may be views of one storage.
+  stored = functools.cache(stored)
   return {
-    str(name): _array(str(name), value, stored(value.storage))
+    str(name): _array(value, stored(value.storage))
     for name, value in state.items()
     if isinstance(value, Tensor)
   }
 
 
-def _array(name: str, tensor: Tensor, data: bytes) -> np.ndarray:
-  storage = tensor.storage
-  if len(data) != storage.size * storage.dtype.itemsize:
-    raise ValueError(
-      f'{name} needs a storage of {storage.size} {storage.dtype} numbers, but '
-      f'it has {len(data)} bytes'
-    )
-  view = np.lib.stride_tricks.as_strided(
-    np.frombuffer(data, storage.dtype)[tensor.offset :],
+def _array(tensor: Tensor, data: bytes | memoryview) -> np.ndarray:
+  dtype = tensor.storage.dtype
+  return np.lib.stride_tricks.as_strided(
+    np.frombuffer(data, dtype)[tensor.offset :],
     tensor.shape,
-    [step * storage.dtype.itemsize for step in tensor.strides],
+    [step * dtype.itemsize for step in tensor.strides],
+    writeable=False,
   )
-  return view.copy()
 
 
 def _state_dict(content: Any) -> Mapping[Any, Any]:
-  """What holds the tensors: `content`, or what is wrapped in it."""
-  for _ in range(3):
-    if not isinstance(content, dict):
-      break
-    if any(isinstance(value, Tensor) for value in content.values()):
-      return content
-    inner = [content[name] for name in _WRAPPERS if name in content]
-    if not inner:
-      break
-    content = inner[0]
-  found = type(content).__name__
+  """What holds the tensors: `content`, or what is wrapped in it.
+
+  Tensors may also lie beside a wrapped state dict: RepDistiller's accuracy is
+  one.
+  """
+  found = _wrapped(content, 3)
+  if found is not None:
+    return found
+  what = type(content).__name__
   if isinstance(content, dict):
-    found = f'entries {", ".join(map(str, list(content)[:10]))}'
+    names = ', '.join(shown(str(name)) for name in list(content)[:10])
+    what = f'entries {names}'
   raise ValueError(
-    f'it holds no state dict, but {found}. A state dict may be the whole file '
-    f'or lie under one of {", ".join(_WRAPPERS)}'
+    f'it holds no state dict, or several, but {what}. A state dict may be the '
+    f'whole file or lie under one of {", ".join(_WRAPPERS)}'
+  )
+
+
+def _wrapped(content: Any, depth: int) -> Mapping[Any, Any] | None:
+  """The state dict in `content`, at most so many wrappers deep."""
+  if not isinstance(content, dict) or depth < 0:
+    return None
+  for name in _WRAPPERS:
+    found = _wrapped(content.get(name), depth - 1)
+    if found is not None:
+      return found
+  if _holds_tensors(content):
+    return content
+  # Under a name of the user's own, if there is but one.
+  found = [value for value in content.values() if _holds_tensors(value)]
+  return found[0] if len(found) == 1 else None
+
+
+def _holds_tensors(content: Any) -> bool:
+  return isinstance(content, dict) and any(
+    isinstance(value, Tensor) for value in content.values()
   )

@@ -70,6 +70,23 @@ def test_safetensors_written_by_hand(tmp_path):
     (safetensors_with({'a': entry([1], 4, 0)}), 'a is said to be'),
     (safetensors_with({'a': entry([40], 0, 40, 'F8')}), 'type F8'),
     (safetensors_with({'a': [1, 2]}), 'does not describe a'),
+    (safetensors_with({'a': entry([1] * 65, 0, 4)}), 'a has 65 dimensions'),
+    (safetensors_with({'a': entry([10**30], 0, 40)}), 'a has a size or place'),
+    (safetensors_with({'a': entry([True], 0, 4)}), 'a has a size or place'),
+    (safetensors_with({'a': entry([5], 0, 40)}), 'which is 20 bytes'),
+    (safetensors_with({'a': entry([5], 0, 40, 'F64')}, bytes(0)), '40 bytes'),
+    (
+      safetensors_with(
+        b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, '
+        b'"a": {"dtype": "F32", "shape": [10], "data_offsets": [0, 40]}}'
+      ),
+      'describes a twice',
+    ),
+    (
+      safetensors_with(b'{"a": {"shape": [9], "shape": [1]}}'),
+      'describes shape twice',
+    ),
+    (safetensors_with({'\x1b[2J': 1}), r"does not describe '\\x1b\[2J'"),
     (safetensors_with(b'{"a": '), 'header is not JSON'),
     (safetensors_with(b'{' + b'[' * 100_000), 'header is not JSON'),
     (
@@ -81,6 +98,24 @@ def test_safetensors_written_by_hand(tmp_path):
 def test_safetensors_header_that_lies(tmp_path, content, message):
   with pytest.raises(ValueError, match=f'weights cannot be read: .*{message}'):
     read(tmp_path, content)
+
+
+@pytest.mark.parametrize('metadata', [[1], 'text', {'kdjax': 3}])
+def test_metadata_that_is_no_text_by_name(tmp_path, metadata):
+  path = tmp_path / 'weights'
+  path.write_bytes(safetensors_with({'__metadata__': metadata}, b''))
+  for read_ in (convert.described, convert.read):
+    with pytest.raises(ValueError, match='weights cannot be read'):
+      read_(path)
+
+
+@pytest.mark.parametrize(
+  'content', [b'\xff\xfe\x00', b'[' * 100_000, b'9' * 5000, b'{"mean": ']
+)
+def test_config_that_is_no_json(tmp_path, content):
+  (tmp_path / 'config.json').write_bytes(content)
+  with pytest.raises(ValueError, match=r'config\.json is not readable JSON'):
+    convert.described(tmp_path)
 
 
 def test_truncated_safetensors(tmp_path):
@@ -96,13 +131,29 @@ def test_npz_of_objects_is_refused(tmp_path):
     read(tmp_path, npz(x=objects))
 
 
-def test_npz_whose_header_lies(tmp_path):
-  lie = {'descr': '<f4', 'fortran_order': False, 'shape': (10**15,)}
-  content, array = io.BytesIO(), io.BytesIO()
-  np.lib.format.write_array_header_1_0(array, lie)
+@pytest.mark.parametrize(
+  ('said', 'message'),
+  [
+    ({'shape': (10**15,)}, r'x\.npy is said to be float32 .* but has 9'),
+    ({'shape': (-3,)}, 'negative'),
+    ({'descr': 'O'}, r'x\.npy holds Python objects'),
+    ({'descr': [('a', '<f4'), ('b', 'O')]}, r'x\.npy holds Python objects'),
+    ({'descr': '<nonsense'}, 'descr is not a valid dtype'),
+    ({'shape': '3'}, 'shape is not valid'),
+    ({'shape': __import__}, 'Cannot parse header'),
+    ({'more': 1}, 'does not contain the correct keys'),
+  ],
+)
+def test_npz_whose_header_lies(tmp_path, said, message):
+  lie = {'descr': '<f4', 'fortran_order': False, 'shape': (3,), **said}
+  header = f'{lie}\n'.encode()
+  length = len(header).to_bytes(2, 'little')
+  content = io.BytesIO()
   with zipfile.ZipFile(content, 'w') as archive:
-    archive.writestr('x.npy', array.getvalue() + bytes(12))
-  with pytest.raises(ValueError, match=r'x\.npy is said to be float32'):
+    archive.writestr(
+      'x.npy', b'\x93NUMPY\x01\x00' + length + header + bytes(12)
+    )
+  with pytest.raises(ValueError, match=message):
     read(tmp_path, content.getvalue())
 
 

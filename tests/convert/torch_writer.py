@@ -1,6 +1,7 @@
 """PyTorch files made without PyTorch: the same instructions, by hand."""
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -30,13 +31,15 @@ def tensor(
   key: str,
   *,
   shape: tuple[int, ...] | None = None,
+  strides: tuple[int, ...] | None = None,
   offset: int = 0,
   numbers: int | None = None,
   view: bytes = b'',
 ) -> bytes:
   """The instructions that rebuild a tensor over storage `key`."""
   shape = array.shape if shape is None else shape
-  strides = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+  if strides is None:
+    strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
   storage = (
     b'('
     + value('storage')

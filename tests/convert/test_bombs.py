@@ -1,0 +1,161 @@
+"""Small files that would fill the memory: refused before it is asked for."""
+
+import io
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from kdjax import convert
+from kdjax.convert import pickles
+from tests.convert import torch_writer as writer
+
+BASE = np.arange(6, dtype=np.float32)
+WRITERS = pytest.mark.parametrize('write', [writer.zipped, writer.legacy])
+DICT = writer.name('collections', 'OrderedDict')
+
+
+@pytest.fixture
+def read(tmp_path):
+  """`convert.read` of a file's content, of whose size it asks a few times."""
+
+  def within(content: bytes):
+    path = tmp_path / 'weights'
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+      return convert.read(path)
+    finally:
+      _, most = tracemalloc.get_traced_memory()
+      tracemalloc.stop()
+      assert most < 50 * len(content) + 2**20
+
+  return within
+
+
+def again(made: bytes, times: int) -> bytes:
+  """Instructions that make a list of what others make, so many times."""
+  return b'](' + made * times + b'e'
+
+
+@pytest.mark.parametrize(
+  ('large', 'copied'),
+  [
+    (writer.value({str(key): None for key in range(2000)}), DICT),
+    (writer.value([[key, None] for key in range(2000)]), DICT),
+    (writer.value(list(range(2000))), writer.name('builtins', 'set')),
+    (writer.value(tuple(range(2000))), writer.name('torch', 'device')),
+  ],
+)
+@WRITERS
+def test_copies_of_one_large_thing(read, write, large, copied):
+  # `large` is number 0 of the memo; each call on it is a few bytes.
+  once = large + b'r\xff\x00\x00\x000'
+  call = copied + b'j\xff\x00\x00\x00\x85R'
+  if copied.endswith(b'device\n'):
+    call = copied + b'j\xff\x00\x00\x00R'
+  with pytest.raises(ValueError, match='makes more of its contents'):
+    read(write(once + again(call, 10_000), {}))
+
+
+@WRITERS
+def test_texts_of_one_long_text(read, write):
+  once = writer.value('x' * 10_000) + b'r\xff\x00\x00\x000'
+  call = writer.name('_codecs', 'encode') + b'j\xff\x00\x00\x00\x85R'
+  with pytest.raises(ValueError, match='makes more of its contents'):
+    read(write(once + again(call, 2000), {}))
+
+
+@WRITERS
+def test_lists_of_lists_share_what_they_hold(read, write):
+  # Ten to the power of a thousand ends, if someone walked through them.
+  deep = b'](NNNNNNNNNNe'
+  for _ in range(1000):
+    deep = deep + b'r\xff\x00\x00\x000](' + b'j\xff\x00\x00\x00' * 10 + b'e'
+  with pytest.raises(ValueError, match='no state dict, or several, but list'):
+    read(write(deep, {}))
+
+
+@WRITERS
+@pytest.mark.parametrize('end', [b'K\x00s', b'0'])
+def test_depth(read, write, end):
+  deep = b')' + b'\x85' * 100_000
+  with pytest.raises(ValueError, match=r'a key is a tuple|no state dict'):
+    read(write(b'}' + deep + end, {}))
+
+
+def test_depth_in_the_list_of_storages(read):
+  state = writer.state_dict({'w': BASE})
+  whole = writer.legacy(state, {'0': BASE})
+  listed = writer.program(writer.value(['0']))
+  deep = writer.program(b'](' + b')' + b'\x85' * 100_000 + b'e')
+  with pytest.raises(ValueError, match='needs a str, got a tuple'):
+    read(whole.replace(listed, deep))
+
+
+@WRITERS
+def test_empty_containers(read, write, monkeypatch):
+  monkeypatch.setattr(pickles, '_MOST', 1000)  # of five million
+  with pytest.raises(ValueError, match='more than 1000 instructions'):
+    read(write(b'}' * 1000, {}))
+
+
+@WRITERS
+def test_many_numbers_from_one(read, write):
+  # Strides of zero would make a giant of one stored number.
+  made = writer.tensor(BASE, '0', shape=(10**6, 10**6), strides=(0, 0))
+  with pytest.raises(ValueError, match='repeats the 6 numbers'):
+    read(write(writer.mapping({'w': made}), {'0': BASE}))
+
+
+@WRITERS
+def test_many_views_of_one_storage_copy_nothing(read, write):
+  base = np.ones(10_000, np.float32)
+  views = {f'w{i}': writer.tensor(base, '0') for i in range(1000)}
+  got = read(write(writer.mapping(views), {'0': base}))
+  assert len(got) == 1000
+  np.testing.assert_array_equal(got['w999'], base)
+
+
+def header(shape, dtype='<f4') -> bytes:
+  """The beginning of a `.npy` file."""
+  file = io.BytesIO()
+  said = {'descr': dtype, 'fortran_order': False, 'shape': shape}
+  np.lib.format.write_array_header_1_0(file, said)
+  return file.getvalue()
+
+
+def archive(members, compression=zipfile.ZIP_STORED) -> bytearray:
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, 'w', compression) as out:
+    for name, content in members:
+      out.writestr(name, content)
+  return bytearray(file.getvalue())
+
+
+def test_npz_that_unpacks_to_a_thousand_times_its_size(read):
+  zeros = bytes(2**18)
+  members = [(f'{i}.npy', header((2**16,)) + zeros) for i in range(1025)]
+  content = archive(members, zipfile.ZIP_DEFLATED)
+  assert len(content) < 2**20
+  with pytest.raises(ValueError, match=f'it unpacks to .*, {len(content)} of'):
+    read(content)
+
+
+def test_members_that_lie_over_each_other(read):
+  content = archive([('a.npy', header((9,)) + bytes(36)), ('b.npy', b'x')])
+  place = content.index(b'PK\x01\x02') + 20  # the packed size, in the directory
+  content[place : place + 4] = (10**9).to_bytes(4, 'little')
+  with pytest.raises(ValueError, match=r'are said to have 10000000\d\d bytes'):
+    read(bytes(content))
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+@pytest.mark.parametrize('name', ['w.npy', 'archive/data/0'])
+def test_member_that_is_there_twice(read, name):
+  content = header((1,)) + bytes(4)
+  members = [('archive/data.pkl', b'N.')] if '/' in name else []
+  members += [(name, content)] * 2
+  with pytest.raises(ValueError, match=f'holds {name} 2 times'):
+    read(archive(members))

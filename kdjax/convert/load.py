@@ -18,6 +18,7 @@ def load(
   *,
   network: str | None = None,
   allow_partial: bool = False,
+  fresh_classifier: bool = False,
   say: Callable[[str], object] = warnings.warn,
 ) -> PyTree:
   """Variables of a network from a file or folder of any known format.
@@ -35,6 +36,9 @@ def load(
     network: Its name in `NETWORKS`; without one only Flax names are known.
     allow_partial: Take what matches; the rest stays as in `template`, which
       must then hold arrays.
+    fresh_classifier: Let the classifier alone stay as in `template` where the
+      file has none, or one of other classes: how a network that was trained on
+      one set begins on another.
     say: Called with the table of what did not match, if that is allowed.
 
   Raises:
@@ -46,7 +50,10 @@ def load(
   naming = matching.naming_of(arrays, template, network)
   found = matching.compare(arrays, naming.shapes)
   title = f'{path} does not fit {network or "the network"}:\n{found}'
-  if found and not allow_partial:
+  refused = found
+  if fresh_classifier:
+    refused = found.without(matching.classifier_names(naming, template))
+  if refused and not allow_partial:
     raise ValueError(f'{title}\nallow_partial would take what matches.')
   fitting = {
     name: arrays[name]
@@ -65,8 +72,8 @@ def load(
     isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(template)
   ):
     raise ValueError(
-      'allow_partial needs the template to hold arrays, which stay where the '
-      'file has none; got shapes.'
+      'What the file has not stays as in the template, which must hold arrays; '
+      'got shapes.'
     )
   say(title)
   return naming.to_variables({**naming.to_arrays(template), **fitting})

@@ -21,6 +21,7 @@ Shape = tuple[int, ...]
 _IGNORED = re.compile(r'(.*\.)?(num_batches_tracked|total_ops|total_params)')
 # What wraps a network puts before every name.
 _PREFIXES = ('module.', '_orig_mod.')
+_CLASSIFIER = tuple(map(jax.tree_util.DictKey, ('params', 'head')))
 _SHOWN = 12  # lines of each kind in a table
 
 
@@ -57,6 +58,15 @@ class Differences:
 
   def __bool__(self) -> bool:
     return bool(self.missing or self.unexpected or self.shapes)
+
+  def without(self, names: set[str]) -> 'Differences':
+    """Those of other arrays than the given ones."""
+    return Differences(
+      *(
+        {name: shape for name, shape in kind.items() if name not in names}
+        for kind in (self.missing, self.unexpected, self.shapes)
+      )
+    )
 
   def __str__(self) -> str:
     """A table with one line for each, the first dozen of a kind."""
@@ -145,6 +155,16 @@ def torch_naming(template: PyTree, rules: names.Rules) -> Naming:
       arrays, template, rules
     ),
   )
+
+
+def classifier_names(naming: Naming, template: PyTree) -> set[str]:
+  """What a naming calls the arrays of the classifier, `params/head`."""
+  marked = jax.tree_util.tree_map_with_path(
+    lambda path, x: np.full(x.shape, path[:2] == _CLASSIFIER, np.float32),
+    template,
+  )
+  arrays = naming.to_arrays(marked)
+  return {name for name, array in arrays.items() if np.any(array)}
 
 
 def compare(arrays: Arrays, wanted: Mapping[str, Shape]) -> Differences:

@@ -12,10 +12,14 @@ from kdjax.methods.kd2m_metrics import (
   METRICS,
   SOLVERS,
   UNITLESS,
+  WEIGHTS,
   Clouds,
   measure,
 )
+from kdjax.methods.linear import apply_linear, init_linear
 from kdjax.names import unknown
+
+_RELEASED_WEIGHT = 1e-4
 
 _CHOICES = {
   'metric': METRICS,
@@ -41,7 +45,9 @@ class Kd2m(base.Method):
   Attributes:
     metric: D, a name of `METRICS`: `c...` is per class, `jw2` looks at the
       predictions, `..._gauss` at means and variances alone.
-    weight: λ. Squared distances of raw embeddings are large, so it is small.
+    weight: λ. Without one, `WEIGHTS[metric]` if the distance is scaled or has no
+      unit, else the released code's 1e-4: squared distances of raw embeddings
+      are large.
     scale: `teacher_var` divides D by the total variance of the teacher's batch;
       the weight then is of order 1 and carries over to other networks.
     projection: `linear` maps the student's embedding to the teacher's width by
@@ -64,7 +70,7 @@ class Kd2m(base.Method):
   """
 
   metric: str = 'w2'
-  weight: float = 1e-4
+  weight: float | None = None
   scale: Literal['none', 'teacher_var'] = 'none'
   projection: Literal['none', 'linear'] = 'none'
   statistics: Literal['global', 'local'] = 'global'
@@ -80,7 +86,8 @@ class Kd2m(base.Method):
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()
-    base.check_not_negative(self, 'weight')
+    if self.weight is not None:
+      base.check_not_negative(self, 'weight')
     base.check_positive(self, 'epsilon', 'ridge', 'local_groups')
     for setting, known in _CHOICES.items():
       name = getattr(self, setting)
@@ -100,7 +107,8 @@ class Kd2m(base.Method):
       network.features.embedding.shape[-1] for network in (teacher, student)
     )
     if self.projection == 'linear':
-      return {'params': {'projection': _linear(key, narrow, wide)}, 'state': {}}
+      projection = init_linear(key, narrow, wide)
+      return {'params': {'projection': projection}, 'state': {}}
     if narrow != wide:
       raise ValueError(
         f'kd2m compares embeddings of one width, but {student.name} has '
@@ -123,7 +131,7 @@ class Kd2m(base.Method):
     if self.scale == 'teacher_var':
       variance = losses.total_variance(clouds.teacher)
       distance = distance / jnp.where(variance > 0, variance, 1)
-    return {'kd2m': self.weight * distance}, base.Updates()
+    return {'kd2m': self.effective_weight * distance}, base.Updates()
 
   def observe(self, variables, student, teacher, batch):
     """`bound`: both sides of the theorem; see docs/theorem.md."""
@@ -136,20 +144,16 @@ class Kd2m(base.Method):
       found |= kd2m_bound.risks_of(student, teacher)
     return {'bound': found}
 
+  @property
+  def effective_weight(self) -> float:
+    """λ, chosen if it is not given."""
+    if self.weight is not None:
+      return self.weight
+    scaled = self.scale != 'none' or self.metric in UNITLESS
+    return WEIGHTS[self.metric] if scaled else _RELEASED_WEIGHT
+
   def _projected(self, variables, embedding: jax.Array) -> jax.Array:
     """The student's embedding in the teacher's width."""
     if self.projection == 'none':
       return embedding
-    layer = variables['params']['projection']
-    return embedding @ layer['kernel'].astype(embedding.dtype) + layer['bias']
-
-
-def _linear(key: jax.Array, narrow: int, wide: int) -> dict[str, jax.Array]:
-  """A dense layer as PyTorch starts it: all uniform in ±1/sqrt(inputs)."""
-  bound = narrow**-0.5
-  kernel, bias = jax.random.split(key)
-
-  def draw(key, shape):
-    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
-
-  return {'kernel': draw(kernel, (narrow, wide)), 'bias': draw(bias, (wide,))}
+    return apply_linear(variables['params']['projection'], embedding)

@@ -162,6 +162,13 @@ UNITLESS: dict[str, Metric] = {
 
 METRICS: dict[str, Metric] = {**SQUARED, **UNITLESS}
 
+# Weights to begin with: of squared distances over the teacher's total variance
+# (`scale=teacher_var`), and of the unitless ones as they are.
+WEIGHTS: dict[str, float] = {
+  **{name: 1.0 for name in METRICS},
+  'kl_gauss': 1e-3,
+}
+
 
 def measure(settings, clouds: Clouds) -> Array:
   """The metric of the settings over the batch, or the mean over its groups."""

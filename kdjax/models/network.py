@@ -36,6 +36,8 @@ class Network:
     boundary: What stands between two stages; see `Features.boundaries`.
     mean: Per-channel mean of the images in [0, 1] that are subtracted.
     std: Per-channel divisor after that.
+    pretrained: Freshly drawn variables to those that training starts from:
+      weights learnt on another set, beside a classifier that stays as drawn.
   """
 
   name: str
@@ -48,6 +50,7 @@ class Network:
   boundary: Boundary = 'post_relu'
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
+  pretrained: Callable[[PyTree], PyTree] | None = None
 
   def normalize(self, images: jax.Array) -> jax.Array:
     """Float32 images in [0, 1] to what the network was trained on."""
@@ -81,7 +84,7 @@ class Network:
     return self.forward_head(variables, embedding)
 
   def initialize(self, key: jax.Array, image_shape: tuple[int, ...]) -> PyTree:
-    """Fresh variables for images of `[H, W, C]`."""
+    """What training starts from, for images of `[H, W, C]`."""
     # Drawing weights is compiled for seconds and runs once: on the CPU the
     # compiler is told not to try hard, which takes a third of the time.
     hurry = {'xla_backend_optimization_level': 0}
@@ -89,7 +92,8 @@ class Network:
       self.init,
       compiler_options=hurry if jax.default_backend() == 'cpu' else None,
     )
-    return init(key, jnp.zeros((1, *image_shape), jnp.float32))
+    fresh = init(key, jnp.zeros((1, *image_shape), jnp.float32))
+    return self.pretrained(fresh) if self.pretrained is not None else fresh
 
   def describe(
     self, image_shape: tuple[int, ...], batch_size: int = 1

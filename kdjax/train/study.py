@@ -39,6 +39,10 @@ class StudyConfig:
       Without one it is trained once and kept for later commands.
     allow_partial: Take what of the checkpoint matches the teacher and leave the
       rest at random.
+    teacher_init: A checkpoint that a teacher which is trained here starts from,
+      such as weights of ImageNet; its classifier is drawn afresh if that has
+      other classes.
+    student_init: The same for the students.
     teacher_mean: Per channel, what is subtracted from the teacher's images in
       [0, 1]; without, what its checkpoint or published weights of its name
       were trained with, or else the set's.
@@ -61,6 +65,8 @@ class StudyConfig:
   student: str
   teacher_checkpoint: pathlib.Path | None = None
   allow_partial: bool = False
+  teacher_init: pathlib.Path | None = None
+  student_init: pathlib.Path | None = None
   teacher_mean: tuple[float, ...] = ()
   teacher_std: tuple[float, ...] = ()
   method: Method
@@ -91,10 +97,20 @@ class StudyConfig:
         )
     if self.allow_partial and self.teacher_checkpoint is None:
       raise ValueError('allow_partial is about a teacher_checkpoint; give one.')
+    if self.teacher_init is not None and self.teacher_checkpoint is not None:
+      raise ValueError(
+        'teacher_init is where a teacher begins to train, teacher_checkpoint '
+        'one that is trained; give one of them.'
+      )
     if self.teacher_epochs is not None and self.teacher_epochs < 1:
       raise ValueError(
         f'teacher_epochs must be at least 1, got {self.teacher_epochs}.'
       )
+
+  @property
+  def arms(self) -> dict[str, Method]:
+    """The methods that are compared with the student alone, by name."""
+    return {name_of(self.method): self.method}
 
   @property
   def teacher_recipe(self) -> Recipe:
@@ -136,10 +152,17 @@ class Comparison:
     progress.say(f'Loading {config.dataset}')
     self.dataset = self.load(config.limit)
     own = convert.Normalization(self.dataset.mean, self.dataset.std)
-    self.student = self._network(config.student, own)
-    self.teacher = self._network(config.teacher, self._teacher_constants(own))
-    if config.method.needs_teacher:
-      self._check_pair()
+    self.student = self._network(config.student, own, config.student_init)
+    self.teacher = self._network(
+      config.teacher, self._teacher_constants(own), config.teacher_init
+    )
+    self.arms = {
+      arm: method
+      for arm, method in config.arms.items()
+      if method.needs_teacher  # the others are the student alone
+    }
+    for method in self.arms.values():
+      self._check_pair(method)
 
   def run(self) -> Study:
     """All runs, those that are finished already left as they are.
@@ -149,13 +172,10 @@ class Comparison:
       DivergedError: If a run's loss stops being finite.
       Interrupted: If a signal asked for it.
     """
-    method = self.config.method
-    teacher = None
-    if method.needs_teacher:
-      teacher = teachers.obtain(self)
+    teacher = teachers.obtain(self) if self.arms else None
     self._students('student', methods.Supervised(), None)
-    if teacher is not None:
-      self._students(name_of(method), method, teacher)
+    for arm, method in self.arms.items():
+      self._students(arm, method, teacher)
     return Study(self.workdir)
 
   def load(self, limit: int | None) -> data.Dataset:
@@ -209,6 +229,13 @@ class Comparison:
       'settings': writers.to_json(self.config.settings),
     }
 
+  def start_of(self, network: Network) -> dict[str, str]:
+    """By which weights a network begins, if not by chance alone."""
+    if network.pretrained is None:
+      return {}
+    start = network.initialize(jax.random.key(0), self.dataset.image_shape)
+    return {'init': teachers.identity(start)}
+
   def _students(self, arm: str, method: Method, teacher: Teacher | None):
     config = self.config
     network = None if teacher is None else self.teacher
@@ -221,6 +248,7 @@ class Comparison:
         'recipe': writers.to_json(config.recipe),
         'limit': config.limit,
         'data': self.dataset.fingerprint,
+        **self.start_of(self.student),
       }
       if teacher is not None:
         about['teacher'] = config.teacher
@@ -256,18 +284,34 @@ class Comparison:
     found = np.asarray(self.devices.read(read, like)).view(np.float64)
     return convert.Normalization(*map(tuple, found.tolist()))
 
-  def _network(self, name: str, constants: convert.Normalization) -> Network:
-    return models.create(
+  def _network(
+    self,
+    name: str,
+    constants: convert.Normalization,
+    init: pathlib.Path | None,
+  ) -> Network:
+    network = models.create(
       name,
       num_classes=self.dataset.num_classes,
       dtype=_DTYPES[self.config.precision],
       mean=constants.mean,
       std=constants.std,
     )
+    if init is None:
+      return network
 
-  def _check_pair(self) -> None:
+    def pretrained(fresh: PyTree) -> PyTree:
+      return self.devices.read(
+        lambda: convert.load(
+          init, fresh, network=name, fresh_classifier=True, say=_unsaid
+        ),
+        fresh,
+      )
+
+    return dataclasses.replace(network, pretrained=pretrained)
+
+  def _check_pair(self, method: Method) -> None:
     """Refuses a pair before its teacher has cost an hour."""
-    method = self.config.method
     shape = self.dataset.image_shape
     size = self.config.recipe.batch_size
     jax.eval_shape(
@@ -278,6 +322,10 @@ class Comparison:
       ),
       jax.random.key(0),
     )
+
+
+def _unsaid(table: str) -> None:
+  """That a classifier begins afresh is what was asked for."""
 
 
 def name_of(method: Method) -> str:

@@ -58,8 +58,8 @@ def obtain(study: Comparison) -> Teacher:
   if study.config.teacher_checkpoint is not None:
     return _from_checkpoint(study, study.config.teacher_checkpoint)
   run = _trained(study)
-  identity = _hash(json.dumps(run.about, sort_keys=True).encode())
-  cached = cache_folder() / 'teachers' / identity
+  name = _hash(json.dumps(run.about, sort_keys=True).encode())
+  cached = cache_folder() / 'teachers' / name
   like = _shapes(study)
   own = run.folder / 'student'
   variables = study.devices.read(lambda: _find(study, run, cached, like), like)
@@ -68,7 +68,13 @@ def obtain(study: Comparison) -> Teacher:
     variables = study.devices.read(lambda: load_variables(own, like), like)
   if study.devices.is_main and own.is_dir():
     _publish(study, run.folder, cached)
-  return Teacher(variables, identity)
+  return Teacher(variables, name)
+
+
+def identity(variables: PyTree) -> str:
+  """A name of weights, by their numbers."""
+  leaves = map(np.asarray, jax.tree.leaves(variables))
+  return _hash(*(leaf.tobytes() for leaf in leaves))
 
 
 def _find(
@@ -113,13 +119,13 @@ def _from_checkpoint(study: Comparison, path: pathlib.Path) -> Teacher:
     )
 
   variables = jax.tree.map(np.asarray, study.devices.read(read, like))
-  identity = _hash(*(leaf.tobytes() for leaf in jax.tree.leaves(variables)))
+  name = identity(variables)
   program = study.program(
     study.teacher, None, methods.Supervised(), study.config.teacher_recipe
   )
-  run = _run(study, program, {'checkpoint': identity})
+  run = _run(study, program, {'checkpoint': name})
   run.judge(variables)
-  return Teacher(variables, identity)
+  return Teacher(variables, name)
 
 
 def _trained(study: Comparison) -> Run:
@@ -138,6 +144,7 @@ def _trained(study: Comparison) -> Run:
       'recipe': writers.to_json(recipe),
       'limit': limit,
       'data': dataset.fingerprint,
+      **study.start_of(study.teacher),
     },
   )
 

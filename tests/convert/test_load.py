@@ -143,9 +143,36 @@ def test_half_matching_weights(tmp_path, template, arrays, variables):
     np.testing.assert_array_equal(array, want, err_msg=name)
 
 
+@pytest.mark.parametrize('stored', ['other classes', 'none', 'the same'])
+def test_a_fresh_classifier_where_the_file_has_no_such(
+  tmp_path, template, arrays, variables, stored
+):
+  there = dict(arrays)
+  if stored != 'the same':
+    del there['fc.weight'], there['fc.bias']
+  if stored == 'other classes':
+    there['fc.weight'] = np.ones((1000, 64), np.float32)
+    there['fc.bias'] = np.ones(1000, np.float32)
+  np.savez(tmp_path / 'there.npz', **there)
+  start = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), template)
+  got = load(tmp_path / 'there.npz', start, fresh_classifier=True, say=len)
+  head = start['params']['head'] if stored != 'the same' else None
+  assert same(got['params']['head'], head or variables['params']['head'])
+  assert same(got['params']['stage_1'], variables['params']['stage_1'])
+  assert same(got['batch_stats'], variables['batch_stats'])
+
+
+def test_a_fresh_classifier_is_no_other_network(tmp_path, template, arrays):
+  short = {n: a for n, a in arrays.items() if n != 'bn1.weight'}
+  np.savez(tmp_path / 'short.npz', **short)
+  start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
+  with pytest.raises(ValueError, match='allow_partial'):
+    load(tmp_path / 'short.npz', start, fresh_classifier=True)
+
+
 def test_partial_needs_something_to_stay(tmp_path, template, arrays):
   np.savez(tmp_path / 'part.npz', **{'conv1.weight': arrays['conv1.weight']})
-  with pytest.raises(ValueError, match='needs the template to hold arrays'):
+  with pytest.raises(ValueError, match='template, which must hold'):
     load(tmp_path / 'part.npz', template, allow_partial=True)
 
 

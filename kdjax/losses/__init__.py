@@ -12,6 +12,7 @@ from kdjax.losses._classes import AGGREGATIONS, class_conditional
 from kdjax.losses._cost import paired_distance
 from kdjax.losses._gaussian import (
   gaussian_jeffreys,
+  gaussian_jeffreys_per_class,
   gaussian_kl,
   gaussian_kl_per_class,
   gaussian_wasserstein2,
@@ -19,6 +20,7 @@ from kdjax.losses._gaussian import (
 )
 from kdjax.losses._gaussian_full import (
   gaussian_jeffreys_full,
+  gaussian_jeffreys_full_per_class,
   gaussian_kl_full,
   gaussian_kl_full_per_class,
 )
@@ -28,6 +30,7 @@ from kdjax.losses._logits import cross_entropy, soft_target_kl
 from kdjax.losses._mmd import (
   mean_distance,
   mmd_cosine,
+  mmd_cosine_per_class,
   mmd_linear,
   mmd_linear_per_class,
   mmd_rbf,
@@ -53,6 +56,8 @@ __all__ = [
   'exact_assignment',
   'gaussian_jeffreys',
   'gaussian_jeffreys_full',
+  'gaussian_jeffreys_full_per_class',
+  'gaussian_jeffreys_per_class',
   'gaussian_kl',
   'gaussian_kl_full',
   'gaussian_kl_full_per_class',
@@ -65,6 +70,7 @@ __all__ = [
   'joint_wasserstein2',
   'mean_distance',
   'mmd_cosine',
+  'mmd_cosine_per_class',
   'mmd_linear',
   'mmd_linear_per_class',
   'mmd_rbf',

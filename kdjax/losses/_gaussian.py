@@ -153,10 +153,38 @@ def gaussian_jeffreys(
     ValueError: If the widths differ or a batch is empty.
   """
   student, teacher = clouds('gaussian_jeffreys', student, teacher)
-  (mean_x, v_x), (mean_y, v_y) = moments(student), moments(teacher)
-  v_x, v_y = v_x + ridge, v_y + ridge
-  spreads = (v_x - v_y) ** 2 / (v_x * v_y)
-  return jnp.sum(spreads + (mean_x - mean_y) ** 2 * (1 / v_x + 1 / v_y)) / 2
+  return _jeffreys(moments(student), moments(teacher), ridge)
+
+
+def gaussian_jeffreys_per_class(
+  student: jax.Array,
+  teacher: jax.Array,
+  labels: jax.Array,
+  classes: int,
+  *,
+  ridge: jax.typing.ArrayLike = 1e-3,
+) -> jax.Array:
+  """`gaussian_jeffreys` between the samples of each class.
+
+  Args:
+    student: Float `[n, d]`.
+    teacher: Float `[n, d]`, of the same images.
+    labels: Integer `[n]`.
+    classes: How many there are.
+    ridge: See `gaussian_kl_per_class`.
+
+  Returns:
+    `[classes]`, in nats; zero for a class without samples.
+
+  Raises:
+    ValueError: If shapes do not belong together.
+  """
+  student, teacher, member = labelled(
+    'gaussian_jeffreys_per_class', student, teacher, labels, classes
+  )
+  return _jeffreys(
+    class_moments(student, member), class_moments(teacher, member), ridge
+  )
 
 
 def _wasserstein2(student, teacher) -> jax.Array:
@@ -172,3 +200,12 @@ def _kl(student, teacher, ridge) -> jax.Array:
   excess = (v_x - v_y) / (v_y + ridge)  # of v_X / v_Y over one
   means = (mean_x - mean_y) ** 2 / (v_y + ridge)
   return jnp.sum(excess - jnp.log1p(excess) + means, axis=-1) / 2
+
+
+def _jeffreys(student, teacher, ridge) -> jax.Array:
+  """From (mean, variance) of each, over the last axis."""
+  (mean_x, v_x), (mean_y, v_y) = student, teacher
+  v_x, v_y = v_x + ridge, v_y + ridge
+  spreads = (v_x - v_y) ** 2 / (v_x * v_y)
+  means = (mean_x - mean_y) ** 2 * (1 / v_x + 1 / v_y)
+  return jnp.sum(spreads + means, axis=-1) / 2

@@ -68,13 +68,7 @@ def gaussian_kl_full_per_class(
   student, teacher, member = labelled(
     'gaussian_kl_full_per_class', student, teacher, labels, classes
   )
-
-  weights = (member / jnp.maximum(jnp.sum(member, axis=0), 1)).T
-
-  def divergence(weights):
-    return _kl(_rows(student, weights, ridge), _rows(teacher, weights, ridge))
-
-  return jax.vmap(divergence)(weights)
+  return _over_classes(_kl, student, teacher, member, ridge)
 
 
 def gaussian_jeffreys_full(
@@ -103,8 +97,36 @@ def gaussian_jeffreys_full(
     ValueError: If the widths differ or a batch is empty.
   """
   student, teacher = clouds('gaussian_jeffreys_full', student, teacher)
-  x, y = _law(student, ridge), _law(teacher, ridge)
-  return _quadratic(x, y)[0] + _quadratic(y, x)[0]
+  return _jeffreys(_law(student, ridge), _law(teacher, ridge))
+
+
+def gaussian_jeffreys_full_per_class(
+  student: jax.Array,
+  teacher: jax.Array,
+  labels: jax.Array,
+  classes: int,
+  *,
+  ridge: jax.typing.ArrayLike = 1e-3,
+) -> jax.Array:
+  """`gaussian_jeffreys_full` between the samples of each class.
+
+  Args:
+    student: Float `[n, d]`.
+    teacher: Float `[n, d]`, of the same images.
+    labels: Integer `[n]`.
+    classes: How many there are.
+    ridge: See `gaussian_kl_full_per_class`.
+
+  Returns:
+    `[classes]`, in nats; zero for a class without samples.
+
+  Raises:
+    ValueError: If shapes do not belong together.
+  """
+  student, teacher, member = labelled(
+    'gaussian_jeffreys_full_per_class', student, teacher, labels, classes
+  )
+  return _over_classes(_jeffreys, student, teacher, member, ridge)
 
 
 def _law(
@@ -124,6 +146,22 @@ def _rows(
   edge = jnp.eye(samples.shape[1], dtype=samples.dtype)
   edge = jnp.sqrt(jnp.asarray(ridge, samples.dtype)) * edge
   return mean, jnp.concatenate([rows, edge])
+
+
+def _over_classes(divergence, student, teacher, member, ridge) -> jax.Array:
+  """A divergence of the laws within each class."""
+  weights = (member / jnp.maximum(jnp.sum(member, axis=0), 1)).T
+
+  def of_class(weights):
+    laws = (_rows(cloud, weights, ridge) for cloud in (student, teacher))
+    return divergence(*laws)
+
+  return jax.vmap(of_class)(weights)
+
+
+def _jeffreys(x, y) -> jax.Array:
+  """From (mean, rows) of each."""
+  return _quadratic(x, y)[0] + _quadratic(y, x)[0]
 
 
 def _kl(student, teacher) -> jax.Array:

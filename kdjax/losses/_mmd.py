@@ -154,15 +154,12 @@ def mmd_rbf_per_class(
   )
   blocks = _blocks(student, teacher)
 
-  def means(block):  # over the pairs within each class
-    pairs = jnp.sum(matmul(block, member) * member, axis=1)
-    counts = jnp.maximum(jnp.sum(member, axis=0), 1)
-    return class_means(pairs, member) / counts
-
-  distances = [means(_distances(block)) for block in blocks]
+  distances = [_pair_means(_distances(block), member) for block in blocks]
   bandwidth = jnp.mean(jnp.stack(distances), axis=0)
   bandwidth = matmul(member, bandwidth)[:, None]
-  xx, yy, xy = (means(_kernel(block, bandwidth, scales)) for block in blocks)
+  xx, yy, xy = (
+    _pair_means(_kernel(block, bandwidth, scales), member) for block in blocks
+  )
   return xx + yy - 2 * xy
 
 
@@ -188,11 +185,47 @@ def mmd_cosine(student: jax.Array, teacher: jax.Array) -> jax.Array:
     Selectivity Transfer <https://arxiv.org/abs/1707.01219>`_, 2017.
   """
   student, teacher = clouds('mmd_cosine', student, teacher)
-  x, y = _directions(student), _directions(teacher)
-  xx, yy, xy = (
-    jnp.mean(matmul(a, b.T) ** 2) for a, b in ((x, x), (y, y), (x, y))
-  )
+  xx, yy, xy = map(jnp.mean, _squared_cosines(student, teacher))
   return xx + yy - 2 * xy
+
+
+def mmd_cosine_per_class(
+  student: jax.Array, teacher: jax.Array, labels: jax.Array, classes: int
+) -> jax.Array:
+  """`mmd_cosine` between the samples of each class.
+
+  Args:
+    student: Float `[n, d]`.
+    teacher: Float `[n, d]`, of the same images.
+    labels: Integer `[n]`.
+    classes: How many there are.
+
+  Returns:
+    `[classes]`; zero for a class without samples.
+
+  Raises:
+    ValueError: If shapes do not belong together.
+  """
+  student, teacher, member = labelled(
+    'mmd_cosine_per_class', student, teacher, labels, classes
+  )
+  blocks = _squared_cosines(student, teacher)
+  xx, yy, xy = (_pair_means(block, member) for block in blocks)
+  return xx + yy - 2 * xy
+
+
+def _pair_means(block: jax.Array, member: jax.Array) -> jax.Array:
+  """Mean of a block `[n, n]` over the pairs within each class."""
+  pairs = jnp.sum(matmul(block, member) * member, axis=1)
+  counts = jnp.maximum(jnp.sum(member, axis=0), 1)
+  return class_means(pairs, member) / counts
+
+
+def _squared_cosines(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+  """Squared cosines within X, within Y and between them."""
+  x, y = _directions(x), _directions(y)
+  xx, yy, xy = (matmul(a, b.T) ** 2 for a, b in ((x, x), (y, y), (x, y)))
+  return xx, yy, xy
 
 
 def _blocks(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:

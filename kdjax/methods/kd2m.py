@@ -63,7 +63,7 @@ class Kd2m(base.Method):
       `losses.LABEL_COSTS`.
     beta: Its weight in `jw2`; `max` is the largest squared distance.
     epsilon: Of `sinkhorn...`, as a fraction of the mean squared distance.
-    ridge: Added to the variances of `kl...`, `ckl...` and `jeffreys...`.
+    ridge: Added to the variances of the metrics with `kl` or `jeffreys`.
     relative_ridge: Makes it a fraction of the mean variance of the teacher.
     solver: `exact`, or `auction`: within 1e-4 of the mean cost, in fewer steps
       that wait for each other.

@@ -150,6 +150,7 @@ UNITLESS: dict[str, Metric] = {
   'mmd_rbf_multi': _plain(losses.mmd_rbf, scales=(0.25, 0.5, 1.0, 2.0, 4.0)),
   'mmd_cosine': _plain(losses.mmd_cosine),
   'cmmd_rbf': _per_class(losses.mmd_rbf_per_class),
+  'cmmd_cosine': _per_class(losses.mmd_cosine_per_class),
   'kl_gauss': _ridged(losses.gaussian_kl),
   'kl_gauss_ts': _ridged(losses.gaussian_kl, flipped=True),
   'jeffreys_gauss': _ridged(losses.gaussian_jeffreys),
@@ -158,6 +159,10 @@ UNITLESS: dict[str, Metric] = {
   'jeffreys_gauss_full': _ridged(losses.gaussian_jeffreys_full),
   'ckl_gauss': _per_class(losses.gaussian_kl_per_class, 'ridge'),
   'ckl_gauss_full': _per_class(losses.gaussian_kl_full_per_class, 'ridge'),
+  'cjeffreys_gauss': _per_class(losses.gaussian_jeffreys_per_class, 'ridge'),
+  'cjeffreys_gauss_full': _per_class(
+    losses.gaussian_jeffreys_full_per_class, 'ridge'
+  ),
 }
 
 METRICS: dict[str, Metric] = {**SQUARED, **UNITLESS}
@@ -165,7 +170,7 @@ METRICS: dict[str, Metric] = {**SQUARED, **UNITLESS}
 # Weights to begin with: of squared distances over the teacher's total variance
 # (`scale=teacher_var`), and of the unitless ones as they are.
 WEIGHTS: dict[str, float] = {
-  **{name: 1.0 for name in METRICS},
+  **dict.fromkeys(METRICS, 1.0),
   'kl_gauss': 1e-3,
 }
 

@@ -15,7 +15,10 @@ _PER_CLASS = {
   losses.gaussian_wasserstein2_per_class: losses.gaussian_wasserstein2,
   losses.gaussian_kl_per_class: losses.gaussian_kl,
   losses.gaussian_kl_full_per_class: losses.gaussian_kl_full,
+  losses.gaussian_jeffreys_per_class: losses.gaussian_jeffreys,
+  losses.gaussian_jeffreys_full_per_class: losses.gaussian_jeffreys_full,
   losses.mmd_linear_per_class: losses.mmd_linear,
+  losses.mmd_cosine_per_class: losses.mmd_cosine,
   losses.mmd_rbf_per_class: losses.mmd_rbf,
 }
 _CLASSES = 5

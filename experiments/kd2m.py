@@ -51,8 +51,8 @@ class Config(StudyConfig):
     metrics: Of KD²M, each an arm; `paired` is the control that matches every
       image to itself.
     baselines: Other methods to compare with, by name.
-    weight_factors: What every metric's weight is multiplied by; of several, each
-      is an arm, as in the paper's ablation of λ.
+    weight_factors: What every metric's weight is multiplied by; of several,
+      each is an arm, as in the paper's ablation of λ.
   """
 
   dataset: str = 'cifar100'

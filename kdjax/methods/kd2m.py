@@ -45,9 +45,9 @@ class Kd2m(base.Method):
   Attributes:
     metric: D, a name of `METRICS`: `c...` is per class, `jw2` looks at the
       predictions, `..._gauss` at means and variances alone.
-    weight: λ. Without one, `WEIGHTS[metric]` if the distance is scaled or has no
-      unit, else the released code's 1e-4: squared distances of raw embeddings
-      are large.
+    weight: λ. Without one, `WEIGHTS[metric]` if the distance is scaled or has
+      no unit, else the released code's 1e-4: squared distances of raw
+      embeddings are large.
     scale: `teacher_var` divides D by the total variance of the teacher's batch;
       the weight then is of order 1 and carries over to other networks.
     projection: `linear` maps the student's embedding to the teacher's width by

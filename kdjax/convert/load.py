@@ -46,8 +46,7 @@ def load(
       or if anything is missing, unexpected or of another shape and that is not
       allowed; lists what.
   """
-  arrays = matching.weights_of(files.read(path))
-  naming = matching.naming_of(arrays, template, network)
+  arrays, naming = matching.fit(files.read(path), template, network)
   found = matching.compare(arrays, naming.shapes)
   title = f'{path} does not fit {network or "the network"}:\n{found}'
   refused = found

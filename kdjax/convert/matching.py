@@ -4,24 +4,27 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kdjax.convert import names, torch_layout
+from kdjax.convert.messages import shown
 
 PyTree = Any
 Arrays = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
+T = TypeVar('T')
 
-# What PyTorch state dicts hold besides weights: counters of batch norm, and
-# what a profiler leaves behind.
-_IGNORED = re.compile(r'(.*\.)?(num_batches_tracked|total_ops|total_params)')
-# What wraps a network puts before every name.
-_PREFIXES = ('module.', '_orig_mod.')
+# What PyTorch state dicts hold besides weights: counters of batch norm and of
+# running averages of weights, and what a profiler leaves behind.
+_IGNORED = re.compile(
+  r'(.*\.)?(num_batches_tracked|n_averaged|total_ops|total_params)'
+)
 _CLASSIFIER = tuple(map(jax.tree_util.DictKey, ('params', 'head')))
+_WRAPPERS = 3  # around one another, at most
 _SHOWN = 12  # lines of each kind in a table
 
 
@@ -62,48 +65,44 @@ class Differences:
   def without(self, names: set[str]) -> 'Differences':
     """Those of other arrays than the given ones."""
     return Differences(
-      *(
-        {name: shape for name, shape in kind.items() if name not in names}
-        for kind in (self.missing, self.unexpected, self.shapes)
-      )
+      missing=_without(self.missing, names),
+      unexpected=_without(self.unexpected, names),
+      shapes=_without(self.shapes, names),
     )
 
   def __str__(self) -> str:
     """A table with one line for each, the first dozen of a kind."""
     kinds = {
-      'missing': {n: f'{n} {s}' for n, s in self.missing.items()},
-      'unexpected': {n: f'{n} {s}' for n, s in self.unexpected.items()},
-      'shape': {
-        n: f'{n}: stored {stored}, expected {wanted}'
+      'missing': [f'{shown(n)} {s}' for n, s in self.missing.items()],
+      'unexpected': [f'{shown(n)} {s}' for n, s in self.unexpected.items()],
+      'shape': [
+        f'{shown(n)}: stored {stored}, expected {wanted}'
         for n, (stored, wanted) in self.shapes.items()
-      },
+      ],
     }
     return '\n'.join(
       line for kind, found in kinds.items() for line in _lines(kind, found)
     )
 
 
-def _lines(kind: str, found: dict[str, str]) -> Iterator[str]:
-  for line in list(found.values())[:_SHOWN]:
+def _without(found: dict[str, T], names: set[str]) -> dict[str, T]:
+  return {name: value for name, value in found.items() if name not in names}
+
+
+def _lines(kind: str, found: list[str]) -> Iterator[str]:
+  for line in found[:_SHOWN]:
     yield f'  {kind:<11} {line}'
   if len(found) > _SHOWN:
     yield f'  {kind:<11} and {len(found) - _SHOWN} more'
 
 
-def weights_of(arrays: Arrays) -> dict[str, np.ndarray]:
-  """The arrays that are weights, without what wraps a network before names."""
-  kept = {n: a for n, a in arrays.items() if not _IGNORED.fullmatch(n)}
-  while True:
-    for prefix in _PREFIXES:
-      if kept and all(name.startswith(prefix) for name in kept):
-        kept = {name.removeprefix(prefix): a for name, a in kept.items()}
-        break
-    else:
-      return kept
+def fit(
+  arrays: Arrays, template: PyTree, network: str | None
+) -> tuple[dict[str, np.ndarray], Naming]:
+  """The weights of a file, and the naming that knows most of their names.
 
-
-def naming_of(arrays: Arrays, template: PyTree, network: str | None) -> Naming:
-  """The naming that knows most of the names of a file.
+  Counters are left out. What stands before every name, as `module.` does, is
+  taken off where more names are known without.
 
   Args:
     arrays: The file's.
@@ -111,14 +110,34 @@ def naming_of(arrays: Arrays, template: PyTree, network: str | None) -> Naming:
     network: Its name, if it is one of `kdjax.models.NETWORKS`: only for those
       are PyTorch's names known.
   """
+  namings = _namings(template, network)
+  return max(
+    ((weights, naming) for weights in _unwrapped(arrays) for naming in namings),
+    key=lambda pair: len(pair[1].shapes.keys() & pair[0]),
+  )
+
+
+def _unwrapped(arrays: Arrays) -> Iterator[dict[str, np.ndarray]]:
+  """The weights under their names, then without what all begin with."""
+  kept = {n: a for n, a in arrays.items() if not _IGNORED.fullmatch(n)}
+  yield kept
+  for _ in range(_WRAPPERS):
+    if len({name.partition('.')[:2] for name in kept}) != 1:
+      return
+    kept = {name.partition('.')[2]: a for name, a in kept.items()}
+    yield kept
+
+
+def _namings(template: PyTree, network: str | None) -> list[Naming]:
   candidates = [flax_naming(template, sep=sep) for sep in '/.']
-  if network is not None:
-    with contextlib.suppress(ValueError):  # a network of the user's own
-      candidates = [
-        *(torch_naming(template, r) for r in names.all_rules_of(network)),
-        *candidates,
-      ]
-  return max(candidates, key=lambda naming: len(naming.shapes.keys() & arrays))
+  if network is None:
+    return candidates
+  with contextlib.suppress(ValueError):  # a network of the user's own
+    return [
+      *(torch_naming(template, r) for r in names.all_rules_of(network)),
+      *candidates,
+    ]
+  return candidates
 
 
 def flax_naming(template: PyTree, *, sep: str) -> Naming:
@@ -189,12 +208,12 @@ def check_numbers(arrays: Arrays) -> None:
   wrong = []
   for name, array in arrays.items():
     if not jnp.issubdtype(array.dtype, jnp.floating):
-      wrong.append(f'{name} is {array.dtype}, not floating-point')
+      wrong.append(f'{shown(name)} is {array.dtype}, not floating-point')
     else:
       with np.errstate(over='ignore'):  # what float32 cannot hold is infinite
         count = int((~np.isfinite(array.astype(np.float32))).sum())
       if count:
-        wrong.append(f'{name} has {count} of {array.size} not finite')
+        wrong.append(f'{shown(name)} has {count} of {array.size} not finite')
   if wrong:
     more = f'; and {len(wrong) - _SHOWN} more' if len(wrong) > _SHOWN else ''
     raise ValueError('; '.join(wrong[:_SHOWN]) + more)

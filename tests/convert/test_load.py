@@ -93,14 +93,34 @@ def test_orbax_folder_and_run_folder(tmp_path, template, variables):
   assert same(load(tmp_path / 'run' / 'student', template), variables)
 
 
+@pytest.mark.parametrize(
+  'prefix',
+  ['module.', 'module.module.', '_orig_mod.module.', 'model.', 'net_s.'],
+)
 def test_prefixes_go_and_counters_are_ignored(
-  tmp_path, template, arrays, variables
+  tmp_path, template, arrays, variables, prefix
 ):
   path = tmp_path / 'weights.npz'
-  wrapped = {f'module.{name}': array for name, array in arrays.items()}
-  wrapped['module.bn1.num_batches_tracked'] = np.array(7)
+  wrapped = {prefix + name: array for name, array in arrays.items()}
+  wrapped[f'{prefix}bn1.num_batches_tracked'] = np.array(7)
+  wrapped['n_averaged'] = np.array(7)  # of `AveragedModel`
   np.savez(path, **wrapped)
   assert same(load(path, template), variables)
+
+
+def test_what_is_a_layers_name_is_no_prefix(tmp_path):
+  name = 'imagenet_mobilenet_v1'  # all but its classifier is called `model.…`
+  template = weights.template(name, CLASSES, (32, 32, 3))
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
+  arrays = torch_layout.to_torch(zeros, names.rules_of(name))
+  del arrays['fc.weight'], arrays['fc.bias']
+  np.savez(tmp_path / 'body.npz', **arrays)
+  with pytest.raises(ValueError, match='does not fit') as info:
+    convert.load(tmp_path / 'body.npz', template, network=name)
+  assert str(info.value).splitlines()[1:3] == [
+    '  missing     fc.weight (10, 1024)',
+    '  missing     fc.bias (10,)',
+  ]
 
 
 def test_another_depth_is_a_table_of_what_is_left_over(tmp_path, template):

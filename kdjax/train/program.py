@@ -140,7 +140,9 @@ class Program:
       student, method, teacher, to_float(batch['image']), parts=self.parts
     )
     outputs = self.parts.task.outputs(logits, batch)
-    return self.devices.gather((outputs, features.embedding))
+    # NumPy's files know no bfloat16.
+    embedding = features.embedding.astype(jnp.float32)
+    return self.devices.gather((outputs, embedding))
 
   def evaluate(
     self,

@@ -47,7 +47,7 @@ class RunSettings:
 
 
 class Run:
-  """One network trained by one program from one seed, and its folder.
+  """One network trained by one program from one key, and its folder.
 
   Args:
     folder: Where everything of the run is written.
@@ -55,7 +55,7 @@ class Run:
     recipe: How it is optimised.
     test: The set it is judged on.
     teacher_variables: The frozen teacher's; an empty tree without one.
-    seed: Of the weights, the order and the augmentation.
+    key: Of the weights, the order and the augmentation.
     about: What `config.json` says of the run; must not change on a resume.
     settings: How often it is evaluated and saved.
   """
@@ -68,7 +68,7 @@ class Run:
     recipe: Recipe,
     test: Split,
     teacher_variables: PyTree,
-    seed: int,
+    key: jax.Array,
     about: dict[str, Any],
     settings: RunSettings,
   ):
@@ -77,11 +77,10 @@ class Run:
     self.recipe = recipe
     self.test = test
     self.teacher_variables = program.devices.replicate(teacher_variables)
-    self.seed = seed
     self.about = about
     self.settings = settings
     self.test_data = program.place(test)
-    self.key = jax.random.key(seed)
+    self.key = key
 
   @property
   def finished(self) -> bool:

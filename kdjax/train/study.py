@@ -260,7 +260,7 @@ class Comparison:
           recipe=config.recipe,
           test=self.dataset.test,
           teacher_variables={} if teacher is None else teacher.variables,
-          seed=seed,
+          key=jax.random.key(seed),
           about=about,
           settings=config.settings,
         )

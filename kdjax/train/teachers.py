@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PyTree = Any
 
 _SEED = 0
+_OWN = 7  # fold of the teachers' keys
 _LOGS = ('metrics.jsonl', 'features.npz')
 
 
@@ -158,7 +159,9 @@ def _run(study: Comparison, program: Program, source: dict[str, Any]) -> Run:
     recipe=config.teacher_recipe,
     test=study.dataset.test,
     teacher_variables={},
-    seed=_SEED,
+    # Not a student's key: where shapes agree they would start from the same
+    # weights, and the student of that seed near its teacher.
+    key=jax.random.fold_in(jax.random.key(_SEED), _OWN),
     about={
       **study.about('teacher', 'teacher', study.teacher, _SEED),
       **source,

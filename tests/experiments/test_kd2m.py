@@ -106,6 +106,21 @@ def test_networks_start_from_given_weights(tmp_path):
 
 
 @pytest.mark.slow
+def test_no_student_starts_from_its_teacher_s_weights(tmp_path):
+  data = f'--dataset={commands.write_npz(tmp_path / "data")}'
+  slow = ('--learning_rate=1e-6', '--final_learning_rate=0')
+  flags = (data, *SMALL, *slow, '--metrics', 'w2', '--baselines')
+  assert main(*flags, f'--workdir={tmp_path / "w"}') == 0
+  runs = tmp_path / 'w' / 'runs'
+  teacher, student, distilled = (
+    _kernels(runs / arm / 'seed0') for arm in ('teacher', 'student', 'w2')
+  )
+  for one, other, same in zip(teacher, student, distilled):
+    assert np.mean(np.abs(one - other)) > 0.05
+    np.testing.assert_allclose(same, other, atol=1e-3)
+
+
+@pytest.mark.slow
 def test_start_of_another_network_is_refused(tmp_path, capsys):
   data = f'--dataset={commands.write_npz(tmp_path / "data")}'
   np.savez(tmp_path / 'other.npz', nobody=np.zeros(3, np.float32))

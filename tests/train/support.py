@@ -143,7 +143,7 @@ def run(
     'recipe': recipe,
     'test': dataset().test,
     'teacher_variables': teacher_variables(made.parts),
-    'seed': 0,
+    'key': jax.random.key(0),
     'about': about,
     'settings': RunSettings(),
     **changes,

@@ -102,7 +102,7 @@ def test_a_run_that_is_finished_is_compiled_for_no_second_seed(
   program, tmp_path
 ):
   before = program.compilations()
-  support.train(support.run(tmp_path, program, seed=1))
+  support.train(support.run(tmp_path, program, key=jax.random.key(1)))
   assert program.compilations() == before == 1
 
 

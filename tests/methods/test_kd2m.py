@@ -10,7 +10,7 @@ import pytest
 from kdjax import losses
 from kdjax.features import Features, NetworkSpec
 from kdjax.methods import Kd2m, Pass
-from kdjax.methods.kd2m_metrics import METRICS, UNITLESS
+from kdjax.methods.kd2m_metrics import METRICS, UNITLESS, WEIGHTS
 from tests.losses import clouds
 
 _CLASSES = 3
@@ -101,6 +101,15 @@ def test_weight_and_scale():
   np.testing.assert_allclose(
     _term(scaled, student, teacher, labels), 0.5 * plain / variance, rtol=1e-5
   )
+
+
+def test_a_weight_that_is_not_given_suits_the_scale():
+  assert Kd2m(metric='cw2').effective_weight == 1e-4  # the released code's
+  for metric in METRICS:
+    scale = 'none' if metric in UNITLESS else 'teacher_var'
+    chosen = Kd2m(metric=metric, scale=scale).effective_weight
+    assert chosen == WEIGHTS[metric] > 0
+  assert Kd2m(metric='cw2', weight=0.0).effective_weight == 0
 
 
 def test_a_teacher_that_does_not_vary_is_not_divided_by():

@@ -4,8 +4,9 @@
 
 RUN is the folder of one run, as `runs/digits-…/runs/kd2m/seed0`. Formats:
 `safetensors` (Flax names), `safetensors_torch` (names and layouts of PyTorch
-code of the network's family), `orbax` (a folder) and `stablehlo` (a program
-with its weights, for any batch). How each is read: docs/weights.md.
+code of the network's family; `…_torchvision` and `…_timm` for ImageNet's
+networks), `orbax` (a folder) and `stablehlo` (a program with its weights, for
+any batch). How each is read: docs/weights.md.
 """
 
 import dataclasses
@@ -23,11 +24,21 @@ from kdjax.models import Network
 from kdjax.train.checkpoints import save_variables
 
 PyTree = Any
-Format = Literal['safetensors', 'safetensors_torch', 'orbax', 'stablehlo']
+Naming = Literal['flax', 'torch', 'torchvision', 'timm']
+Format = Literal[
+  'safetensors',
+  'safetensors_torch',
+  'safetensors_torchvision',
+  'safetensors_timm',
+  'orbax',
+  'stablehlo',
+]
 
 _ENDINGS = {
   'safetensors': 'student.safetensors',
   'safetensors_torch': 'student_torch.safetensors',
+  'safetensors_torchvision': 'student_torchvision.safetensors',
+  'safetensors_timm': 'student_timm.safetensors',
   'orbax': 'student_orbax',
   'stablehlo': 'student.stablehlo',
 }
@@ -74,7 +85,7 @@ def export(config: Config) -> pathlib.Path:
 
 
 def _write_safetensors(
-  naming: Literal['flax', 'torch'],
+  naming: Naming,
 ) -> Callable[[pathlib.Path, Network, PyTree, Mapping[str, Any]], None]:
   def write(path, network, variables, about):
     convert.save_safetensors(
@@ -104,6 +115,8 @@ def _write_stablehlo(path, network, variables, about):
 _WRITERS = {
   'safetensors': _write_safetensors('flax'),
   'safetensors_torch': _write_safetensors('torch'),
+  'safetensors_torchvision': _write_safetensors('torchvision'),
+  'safetensors_timm': _write_safetensors('timm'),
   'orbax': _write_orbax,
   'stablehlo': _write_stablehlo,
 }

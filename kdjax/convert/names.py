@@ -232,14 +232,19 @@ FAMILIES: dict[str, Rules] = {
   'vit_': VIT,
 }
 
-# What other libraries call the layers of the same networks; for reading.
-OTHERS: dict[str, tuple[Rules, ...]] = {
-  'imagenet_mobilenet_v2': (TIMM_MOBILENET_V2,),
-  # As its modules are called now, and as its published files call them.
-  'vit_': (
-    _torchvision_vit('0', '3'),
-    _torchvision_vit('linear_1', 'linear_2'),
-  ),
+# What each library calls the layers of the same networks.
+LIBRARIES: dict[str, dict[str, Rules]] = {
+  'imagenet_resnet': {'torchvision': RESNET, 'timm': RESNET},
+  'imagenet_mobilenet_v2': {
+    'torchvision': TORCHVISION_MOBILENET_V2,
+    'timm': TIMM_MOBILENET_V2,
+  },
+  'vit_': {
+    'timm': VIT,
+    # As its modules are called now, and as its published files call them.
+    'torchvision': _torchvision_vit('0', '3'),
+    'torchvision_1': _torchvision_vit('linear_1', 'linear_2'),
+  },
 }
 
 
@@ -249,16 +254,38 @@ def all_rules_of(network: str) -> tuple[Rules, ...]:
   Raises:
     ValueError: If no family has a network of that name.
   """
-  others = [OTHERS[prefix] for prefix in OTHERS if network.startswith(prefix)]
-  return (rules_of(network), *(rules for found in others for rules in found))
+  own = rules_of(network)
+  others = _libraries_of(network).values()
+  return (own, *(rules for rules in others if rules is not own))
 
 
-def rules_of(network: str) -> Rules:
+def _libraries_of(network: str) -> dict[str, Rules]:
+  for prefix, libraries in LIBRARIES.items():
+    if network.startswith(prefix):
+      return libraries
+  return {}
+
+
+def rules_of(network: str, library: str | None = None) -> Rules:
   """The rules of a network's family.
 
+  Args:
+    network: Its name.
+    library: Whose names, of `LIBRARIES`; without, those by which PyTorch code
+      knows the family best.
+
   Raises:
-    ValueError: If no family has a network of that name.
+    ValueError: If no family has a network of that name, or the library has no
+      such network.
   """
+  if library is not None:
+    known = _libraries_of(network)
+    if library not in known:
+      raise ValueError(
+        f'No names of {library} are known for {network!r}, but those of '
+        f'{", ".join(known) or "no library"}.'
+      )
+    return known[library]
   families = [prefix for prefix in FAMILIES if network.startswith(prefix)]
   if not families:
     raise ValueError(

@@ -20,7 +20,7 @@ def save_safetensors(
   path: str | os.PathLike[str],
   variables: PyTree,
   *,
-  naming: Literal['flax', 'torch'] = 'flax',
+  naming: Literal['flax', 'torch', 'torchvision', 'timm'] = 'flax',
   network: str | None = None,
   about: Mapping[str, Any] | None = None,
 ) -> None:
@@ -30,7 +30,8 @@ def save_safetensors(
     path: The file; replaced as a whole if it is there.
     variables: `{'params': …, 'batch_stats': …}`.
     naming: `flax` for the paths in the tree, joined by `/`; `torch` for the
-      names and layouts of PyTorch code of its family, for `load_state_dict`.
+      names and layouts of PyTorch code of its family, for `load_state_dict`;
+      or a library's, where it has the network too.
     network: Its name in `kdjax.models.NETWORKS`, for PyTorch's names.
     about: What the file says of itself, as in a run's `config.json`; `load` and
       `normalization` find it there.
@@ -43,12 +44,13 @@ def save_safetensors(
   elif network is None:
     raise ValueError('PyTorch names need the name of the network.')
   else:
-    names = matching.torch_naming(variables, rules_of(network))
+    library = None if naming == 'torch' else naming
+    names = matching.torch_naming(variables, rules_of(network, library))
   safetensors_files.write(
     pathlib.Path(path),
     names.to_arrays(variables),
     {
-      'format': 'pt' if naming == 'torch' else 'flax',
+      'format': 'flax' if naming == 'flax' else 'pt',
       'kdjax': json.dumps({'network': network, **(about or {})}),
     },
   )

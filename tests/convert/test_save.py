@@ -68,8 +68,9 @@ def test_round_trip_is_equal_to_the_bit(tmp_path, family):
   assert all(jax.tree.leaves(equal))
 
 
-OTHER_NAMES = {
-  'imagenet_mobilenet_v2': (
+LIBRARY_NAMES = {
+  ('imagenet_resnet18', 'timm'): ('layer2.0.downsample.0.weight', 'fc.bias'),
+  ('imagenet_mobilenet_v2', 'timm'): (
     'conv_stem.weight',
     'blocks.0.0.conv_dw.weight',
     'blocks.0.0.bn2.running_var',
@@ -77,29 +78,66 @@ OTHER_NAMES = {
     'conv_head.weight',
     'classifier.bias',
   ),
-  'vit_tiny_patch16': (
+  ('imagenet_mobilenet_v2', 'torchvision'): ('features.18.1.running_mean',),
+  ('vit_tiny_patch16', 'timm'): ('blocks.11.attn.qkv.weight',),
+  ('vit_tiny_patch16', 'torchvision'): (
     'class_token',
     'conv_proj.bias',
     'encoder.pos_embedding',
     'encoder.layers.encoder_layer_11.self_attention.in_proj_weight',
     'encoder.layers.encoder_layer_11.self_attention.out_proj.bias',
+    'encoder.layers.encoder_layer_11.mlp.3.bias',
     'heads.head.weight',
+  ),
+  ('vit_tiny_patch16', 'torchvision_1'): (
+    'encoder.layers.encoder_layer_11.mlp.linear_2.bias',
   ),
 }
 
 
-@pytest.mark.parametrize('name', OTHER_NAMES)
-def test_names_of_other_libraries(tmp_path, name):
+@pytest.mark.parametrize(('name', 'library'), LIBRARY_NAMES)
+def test_names_of_libraries_there_and_back(tmp_path, name, library):
   template = weights.template(name, 7, (32, 32, 3))
-  first, *others = names.all_rules_of(name)
-  want = torch_layout.from_torch(torch_arrays(first, template), template, first)
-  for rules in others:
-    arrays = torch_layout.to_torch(want, rules)
-    assert set(OTHER_NAMES[name]) <= arrays.keys()
-    assert len(arrays) == len(jax.tree.leaves(template))
-    np.savez(tmp_path / 'in.npz', **arrays)
-    got = convert.load(tmp_path / 'in.npz', template, network=name)
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, want)))
+  rules = names.rules_of(name, library)
+  arrays = torch_arrays(rules, template)
+  assert set(LIBRARY_NAMES[name, library]) <= arrays.keys()
+  assert len(arrays) == len(jax.tree.leaves(template))
+  np.savez(tmp_path / 'in.npz', **arrays)
+  variables = convert.load(tmp_path / 'in.npz', template, network=name)
+  want = torch_layout.from_torch(arrays, template, rules)
+  assert all(jax.tree.leaves(jax.tree.map(np.array_equal, variables, want)))
+
+  out = tmp_path / 'out.safetensors'
+  convert.save_safetensors(out, variables, naming=library, network=name)
+  back = convert.read(out)
+  assert back.keys() == arrays.keys()
+  for key, array in arrays.items():
+    assert back[key].tobytes() == array.tobytes(), key
+
+
+def test_every_library_is_here():
+  smallest = {
+    'imagenet_resnet': 'imagenet_resnet18',
+    'vit_': 'vit_tiny_patch16',
+  }
+  known = {
+    (smallest.get(prefix, prefix), library)
+    for prefix, libraries in names.LIBRARIES.items()
+    for library in libraries
+  }
+  assert known - LIBRARY_NAMES.keys() == {('imagenet_resnet18', 'torchvision')}
+
+
+def test_libraries_that_do_not_have_a_network(tmp_path):
+  variables = {'params': {'head': {'bias': np.zeros(3, np.float32)}}}
+  for name, others in (
+    ('resnet20', 'no library'),
+    ('vit_tiny_patch16', 'timm, torchvision, torchvision_1'),
+  ):
+    with pytest.raises(ValueError, match=f"keras.*'{name}'.*those of {others}"):
+      convert.save_safetensors(
+        tmp_path / 'x', variables, naming='keras', network=name
+      )
 
 
 def test_file_says_what_it_is(tmp_path):

@@ -140,6 +140,11 @@ def test_runs_that_cannot_be_exported(
   assert message in capsys.readouterr().err
 
 
+def test_library_that_has_no_such_network(run, capsys):
+  assert export.main([f'--run={run}', '--format=safetensors_timm']) == 2
+  assert "No names of timm are known for 'resnet8'" in capsys.readouterr().err
+
+
 def test_folder_of_a_comparison_names_its_runs(tmp_path, capsys):
   (tmp_path / 'runs' / 'kd2m' / 'seed0').mkdir(parents=True)
   assert export.main([f'--run={tmp_path}']) == 2

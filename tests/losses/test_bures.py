@@ -96,6 +96,36 @@ def test_null_directions_are_left_out():
     np.testing.assert_allclose(polar(matrix), want, atol=1e-5)
 
 
+@pytest.mark.parametrize('shape', [(40, 12), (12, 40)])
+def test_newton_schulz_tells_directions_from_rounding(shape):
+  rng = np.random.default_rng(0)
+  left, right = (np.linalg.qr(rng.normal(size=(n, 12)))[0] for n in shape)
+  values = np.concatenate([np.logspace(0, -5, 9), [1e-8, 1e-8, 0]])
+  matrix = jnp.asarray(left * values @ right.T, jnp.float32)
+  got = losses.polar_newton_schulz(matrix)
+  np.testing.assert_allclose(
+    np.linalg.svd(got, compute_uv=False)[:12], values > 1e-6, atol=1e-3
+  )
+  # What is far above rounding has the right direction too.
+  for k in range(6):
+    along = left[:, k] @ np.asarray(got) @ right[:, k]
+    np.testing.assert_allclose(along, 1, atol=1e-3)
+
+
+@pytest.mark.parametrize('polar', _POLARS.values(), ids=_POLARS)
+def test_gradient_with_dead_features(polar):
+  # Both covariances are singular, and M has null directions besides the mean's.
+  x, y, _ = clouds.make(1, 24, 10, kind='dead')
+  got = jax.grad(losses.gaussian_wasserstein2_full)(x, y, polar=polar)
+  wide_x, wide_y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+  mean_x, mean_y = wide_x.mean(0), wide_y.mean(0)
+  left, values, right = np.linalg.svd((wide_x - mean_x) @ (wide_y - mean_y).T)
+  kept = values > 1e-10 * values[0]
+  turned = left[:, kept] @ right[kept] @ (wide_y - mean_y)
+  want = 2 / 24 * (wide_x - turned - mean_y)
+  np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
 def test_ridge_is_not_negative():
   x, y, _ = clouds.make(0, 5, 3)
   with pytest.raises(ValueError, match='ridge must be zero or more, got -1'):

@@ -43,7 +43,11 @@ from kdjax.losses._sinkhorn import (
   sinkhorn_divergence,
   sinkhorn_regularized,
 )
-from kdjax.losses._transport import wasserstein2, wasserstein2_per_class
+from kdjax.losses._transport import (
+  wasserstein2,
+  wasserstein2_gap,
+  wasserstein2_per_class,
+)
 from kdjax.losses._transportation import transport_plan
 
 __all__ = [
@@ -87,5 +91,6 @@ __all__ = [
   'total_variance',
   'transport_plan',
   'wasserstein2',
+  'wasserstein2_gap',
   'wasserstein2_per_class',
 ]

@@ -1,5 +1,6 @@
 """The solvers of the assignment and the transport problem."""
 
+import functools
 import itertools
 
 import hypothesis
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from kdjax import losses
+from tests.losses import clouds
 
 _SOLVERS = {
   'exact': losses.exact_assignment,
@@ -73,6 +75,19 @@ def test_an_auction_cut_short_tells_by_how_much_it_may_be_off():
   excess = _mean_cost(cost, columns) - best
   assert 0.01 < excess <= gap + 1e-5
   assert steps == 3
+
+
+def test_the_optimum_is_within_the_gap():
+  x, y, _ = clouds.make(0, 40, 5)
+  for rounds in (3, 5000):
+    assign = functools.partial(losses.auction_assignment, rounds=rounds)
+    value = losses.wasserstein2(x, y, assign=assign)
+    gap = losses.wasserstein2_gap(x, y, assign=assign)
+    best = losses.wasserstein2(x, y)
+    assert value - gap - 1e-4 <= best <= value + 1e-4
+  assert gap <= 1e-3 * best
+  # Batches of different size are solved exactly, whatever the solver.
+  assert losses.wasserstein2_gap(x, y[:9], assign=assign) == 0
 
 
 @solvers

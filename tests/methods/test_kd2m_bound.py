@@ -204,6 +204,14 @@ def test_observes_the_distances_alone_where_heads_cannot_be_compared(
   assert 0 < found['w2'] <= found['paired']
 
 
+def test_an_auction_says_how_near_it_is():
+  found = _observed(_head(3), _head(4), Kd2m(solver='auction'))
+  # Its tolerance is a fraction of the mean cost of all pairs.
+  x, y, _ = clouds.make(3, _N, _D, kind='clustered')
+  mean = np.mean(np.sum((x[:, None] - y) ** 2, axis=-1))
+  assert -1e-6 <= found['solver_gap'] <= 1.1e-4 * mean / found['w2'] ** 2
+
+
 def test_a_combination_observes_as_its_parts_do():
   assert not create('kd').observes
   assert not create('kd+icd').observes

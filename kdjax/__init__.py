@@ -41,3 +41,8 @@ def __getattr__(name: str) -> Any:
   if name in __all__:
     return importlib.import_module(f'kdjax.{name}')
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+  """The rooms as well, for those who explore with the tab key."""
+  return sorted({*globals(), *__all__})

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import kdjax
+
 
 def _seconds(code: str) -> float:
   """The median of three fresh processes, as they measure it themselves."""
@@ -46,3 +48,9 @@ def test_importing_starts_no_device_and_no_tensorflow():
     check=True,
     env={**os.environ, 'PYTHONPATH': os.getcwd()},
   )
+
+
+def test_the_rooms_are_listed_and_other_names_are_refused():
+  assert set(kdjax.__all__) <= set(dir(kdjax))
+  with pytest.raises(AttributeError, match="no attribute 'attic'"):
+    _ = kdjax.attic

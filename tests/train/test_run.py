@@ -34,11 +34,31 @@ def program():
 
 
 @pytest.fixture(scope='module')
-def whole(program, tmp_path_factory):
-  """The folder of a run that was never stopped."""
+def trained(program, tmp_path_factory):
+  """A run that was never stopped, and what XLA compiled for it."""
+  compiled = []
+
+  def note(event, seconds, *, fun_name='', **more):
+    if event == '/jax/core/compile/backend_compile_duration':
+      compiled.append(fun_name)
+
   made = support.run(tmp_path_factory.mktemp('whole'), program)
+  jax.monitoring.register_event_duration_secs_listener(note)
   support.train(made)
-  return made.folder
+  jax.monitoring.unregister_event_duration_listener(note)
+  return made, compiled
+
+
+@pytest.fixture(scope='module')
+def whole(trained):
+  """The folder of a run that was never stopped."""
+  return trained[0].folder
+
+
+def test_xla_compiles_the_step_once_for_a_whole_run(trained):
+  _, compiled = trained
+  assert sum('_advance' in name for name in compiled) == 1
+  assert sum('_evaluate_batch' in name for name in compiled) == 1
 
 
 def _lines(folder):
@@ -104,6 +124,15 @@ def test_a_run_that_is_finished_is_compiled_for_no_second_seed(
   before = program.compilations()
   support.train(support.run(tmp_path, program, key=jax.random.key(1)))
   assert program.compilations() == before == 1
+
+
+def test_a_torn_line_is_written_again(program, whole, tmp_path):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / 'metrics.jsonl'
+  path.write_bytes(path.read_bytes()[:-20])
+  assert not support.run(tmp_path, program).finished
+  support.train(support.run(tmp_path, program))
+  _assert_same_end(program, whole, tmp_path)
 
 
 @pytest.mark.parametrize('kept', ['nothing', 'a byte', 'half'])

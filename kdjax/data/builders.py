@@ -111,9 +111,7 @@ class SvhnCropped(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(
     self, prefix: str, path: Any
   ) -> Iterator[tuple[int, dict[str, Any]]]:
-    data = scipy.io.loadmat(path)
-    images = np.ascontiguousarray(np.moveaxis(data['X'], -1, 0))
-    labels = data['y'].ravel() % 10  # the digit 0 is stored as 10
+    images, labels = read_svhn(pathlib.Path(path))
     for i, (image, label) in enumerate(zip(images, labels.tolist())):
       yield (
         i,
@@ -123,6 +121,25 @@ class SvhnCropped(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           'label': label,
         },
       )
+
+
+def read_svhn(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+  """Images uint8 `[N, 32, 32, 3]` and digits `[N]` of a file of SVHN.
+
+  Raises:
+    ValueError: If the file is damaged; it is named.
+  """
+  try:
+    data = scipy.io.loadmat(path)
+    images = np.ascontiguousarray(np.moveaxis(data['X'], -1, 0))
+    labels = data['y'].ravel() % 10  # the digit 0 is stored as 10
+    if images.shape != (len(labels), 32, 32, 3):
+      raise ValueError(f'{len(labels)} labels of images {images.shape}')
+  except Exception as error:  # of half a dozen kinds, by where it is cut
+    raise ValueError(
+      f'{path} is damaged ({error}); delete it and run again.'
+    ) from None
+  return images, labels
 
 
 def read_archive(

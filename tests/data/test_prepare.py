@@ -108,6 +108,24 @@ def test_svhn_from_its_files(tmp_path):
   assert dataset.class_names == tuple('0123456789')
 
 
+@pytest.mark.parametrize('kept', [0, 100, 300, 5000])
+@pytest.mark.parametrize('compressed', [False, True])
+def test_damaged_svhn_is_named(tmp_path, kept, compressed):
+  rng = np.random.default_rng(0)
+  content = {
+    'X': rng.integers(0, 256, (32, 32, 3, 4), np.uint8),
+    'y': np.ones((4, 1), np.uint8),
+  }
+  for url in builders.SvhnCropped.urls:
+    path = download_path(tmp_path, 'svhn_cropped', url)
+    scipy.io.savemat(path, content, do_compression=compressed)
+    path.write_bytes(path.read_bytes()[:kept])
+  with pytest.raises(
+    data.DataUnavailableError, match=r'svhn.*is damaged .*delete it'
+  ):
+    data.load('svhn_cropped', data_dir=tmp_path)
+
+
 @pytest.mark.parametrize(
   'content', [b'', b'no archive', 'truncated', 'lacking']
 )

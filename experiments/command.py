@@ -99,7 +99,7 @@ def run(
   """
   devices = all_devices()
   progress = Progress(enabled=devices.is_main)
-  workdir = place.workdir or _new_folder(name, config)
+  workdir = (place.workdir or _new_folder(name, config)).expanduser()
   progress.say(f'{name} writes to {workdir}')
   about = {'command': name, 'config': writers.to_json(config)}
   if devices.is_main:

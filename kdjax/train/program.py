@@ -37,12 +37,7 @@ class Program:
   def __init__(
     self, parts: Parts, devices: Devices, train: Split, batch_size: int
   ):
-    if batch_size > len(train.labels):
-      raise ValueError(
-        f'The batch of {batch_size} is larger than the training set of '
-        f'{len(train.labels)} images; give --batch_size={len(train.labels)} '
-        'or less.'
-      )
+    check_batch_size(batch_size, train)
     self.parts = parts
     self.devices = devices
     self.batch_size = batch_size
@@ -267,6 +262,15 @@ class Program:
       images = self.devices.replicate(batch['image'])
       features, images = self.devices.local(run(teacher_variables, images))
       yield features, {**batch, 'image': images}
+
+
+def check_batch_size(batch_size: int, train: Split) -> None:
+  """Raises a `ValueError` if a batch has more images than there are."""
+  if batch_size > len(train):
+    raise ValueError(
+      f'The batch of {batch_size} is larger than the training set of '
+      f'{len(train)} images; give --batch_size={len(train)} or less.'
+    )
 
 
 def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:

@@ -14,7 +14,7 @@ from kdjax.models.network import Network
 from kdjax.tasks import SingleLabel
 from kdjax.train import mesh, teachers, writers
 from kdjax.train.interrupts import StopRequest
-from kdjax.train.program import Program
+from kdjax.train.program import Program, check_batch_size
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
@@ -151,6 +151,8 @@ class Comparison:
       models.check_name(network)  # before a set is downloaded
     progress.say(f'Loading {config.dataset}')
     self.dataset = self.load(config.limit)
+    # The students' too, before their teacher has cost an hour.
+    check_batch_size(config.recipe.batch_size, self.dataset.train)
     own = convert.Normalization(self.dataset.mean, self.dataset.std)
     self.student = self._network(config.student, own, config.student_init)
     self.teacher = self._network(

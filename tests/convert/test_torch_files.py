@@ -190,7 +190,8 @@ class TestAgainstPyTorch:
     return pytest.importorskip('torch', reason='PyTorch is not installed')
 
   @pytest.mark.parametrize('as_zip', [True, False])
-  def test_module(self, tmp_path, torch, as_zip):
+  @pytest.mark.parametrize('protocol', [2, 5])
+  def test_module(self, tmp_path, torch, as_zip, protocol):
     module = torch.nn.Sequential(
       torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
     )
@@ -205,8 +206,13 @@ class TestAgainstPyTorch:
         'shape': torch.Size([3, 4]),
         'dtype': torch.float16,
         'best': np.float64(0.5),
+        'best_acc': torch.tensor(0.5),
+        'losses': collections.defaultdict(list, {'train': [0.5]}),
+        'seen': {1, 2},
+        'frozen': frozenset((1, 2)),
       },
       tmp_path / 'file',
+      pickle_protocol=protocol,
       _use_new_zipfile_serialization=as_zip,
     )
     want = {
@@ -221,7 +227,13 @@ class TestAgainstPyTorch:
   )
   def test_numbers_and_views(self, tmp_path, torch, as_zip, dtype):
     base = torch.arange(24).to(getattr(torch, dtype)).reshape(4, 6)
-    state = {'turned': base.T, 'part': base[1:3, ::2], 'p': base[0, 0]}
+    state = {
+      'turned': base.T,
+      'part': base[1:3, ::2],
+      'p': base[0, 0],
+      'repeated': base[0].expand(3, 6),
+      'last': base.reshape(2, 3, 2, 2).to(memory_format=torch.channels_last),
+    }
     if dtype.startswith(('f', 'bf')):
       state['p'] = torch.nn.Parameter(base[0, 0])
     torch.save(state, tmp_path / 'file', _use_new_zipfile_serialization=as_zip)

@@ -138,8 +138,9 @@ def main(
     The exit status: 0, 2 for a mistake in the flags or the folders, 1 for a
     run that failed, 128 + the signal's number for one that was stopped.
   """
+  if argv is None:  # this process is the command and nothing else
+    _say_it_once()
   argv = list(sys.argv[1:] if argv is None else argv)
-  logging.getLogger('absl').addFilter(_not_of_orbax)
   try:
     config, place, processes = parse(make_config, argv, name, default_method)
     if place.resume and place.workdir is None:
@@ -311,9 +312,22 @@ def _leave_others(status: int) -> int:
   return status
 
 
-def _not_of_orbax(record: logging.LogRecord) -> bool:
-  """Leaves out what orbax logs, with tracebacks, of what it raises as well."""
-  return f'{os.sep}orbax{os.sep}' not in record.pathname
+def _say_it_once() -> None:
+  """Of a checkpoint that cannot be written, leaves out all but our own line.
+
+  Orbax logs what it raises as well, with tracebacks, and what tensorstore still
+  had to write ends where nobody can catch it.
+  """
+  logging.getLogger('absl').addFilter(
+    lambda record: f'{os.sep}orbax{os.sep}' not in record.pathname
+  )
+  say = sys.unraisablehook
+
+  def hook(unraisable):
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      say(unraisable)
+
+  sys.unraisablehook = hook
 
 
 def _fail(message, status: int) -> int:

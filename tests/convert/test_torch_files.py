@@ -1,6 +1,7 @@
 """PyTorch files read without PyTorch: what is taken, and what is refused."""
 
 import collections
+import sys
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def expect_arrays(got, want):
 
 
 @WRITERS
-def test_state_dict(tmp_path, write):
+def test_state_dict_without_pytorch(tmp_path, write, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'torch', None)  # cannot be imported
   expect_arrays(read(tmp_path, write(STATE, STORAGES)), ARRAYS)
 
 

@@ -36,6 +36,17 @@ _CIFAR = {
   'ShuffleV1': (949_258, (24, 240, 480, 960)),
   'ShuffleV2': (1_355_528, (24, 116, 232, 1024)),
 }
+# Heights of the boundaries, and what they are, by the beginning of a name: the
+# table of FCFD's cuts.
+_CUTS = {
+  'resnet': ((32, 32, 16, 8), 'post_relu'),
+  'ResNet50': ((32, 32, 16, 8, 4), 'post_relu'),
+  'wrn_': ((32, 32, 16, 8), 'pre_norm'),
+  'vgg': ((32, 16, 8, 4, 4), 'pre_relu'),
+  'MobileNetV2': ((16, 16, 8, 4, 2), 'pre_relu'),
+  'ShuffleV1': ((32, 16, 8, 4), 'pre_relu'),
+  'ShuffleV2': ((32, 16, 8, 4), 'post_relu'),
+}
 # With 1000 classes at 224 pixels: height and channels of the boundaries.
 _IMAGENET = {
   'imagenet_resnet18': (11_689_512, (64, 64, 128, 256, 512)),
@@ -65,6 +76,19 @@ class ZooTest(parameterized.TestCase):
   def test_cifar(self, name):
     spec = models.create(name, num_classes=100).describe((32, 32, 3))
     self.assertEqual((_count(spec), _channels(spec)), _CIFAR[name])
+    heights = tuple(hidden.shape[1] for hidden in spec.features.boundaries)
+    (cut,) = [cut for prefix, cut in _CUTS.items() if name.startswith(prefix)]
+    self.assertEqual((heights, spec.boundary), cut)
+
+  @parameterized.parameters('resnet8', 'resnet32x4', 'ResNet50')
+  def test_o_networks_have_the_same_weights_and_cut_before_the_relu(self, name):
+    spec, cut = (
+      models.create(each, num_classes=100).describe((32, 32, 3))
+      for each in (name, f'{name}o')
+    )
+    self.assertEqual(cut.variables, spec.variables)
+    self.assertEqual(cut.boundary, 'pre_relu')
+    self.assertEqual(names.rules_of(f'{name}o'), names.rules_of(name))
 
   @parameterized.parameters(*_IMAGENET)
   def test_imagenet(self, name):

@@ -120,7 +120,7 @@ NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
 
 
 def check_name(name: str) -> None:
-  """Raises a `ValueError` that names the nearest ones, if there is none such."""
+  """Raises a `ValueError` with the nearest names, if there is none such."""
   if name not in NETWORKS:
     raise ValueError(names.unknown('network', name, NETWORKS))
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import orbax.checkpoint as ocp
+from PIL import Image
 
 from kdjax.train import writers
 from kdjax.train.checkpoints import load_variables
@@ -32,11 +33,32 @@ def write_npz(folder: pathlib.Path, **changes: np.ndarray) -> str:
   return f'npz:{folder / "toy.npz"}'
 
 
+def write_folder(folder: pathlib.Path) -> None:
+  """The same set as a folder of images, a folder for each class."""
+  for split, count, seed in (('train', 24, 1), ('test', 15, 2)):
+    for i, (image, label) in enumerate(zip(*support.arrays(count, seed))):
+      path = folder / split / f'pattern {label}' / f'{i:02d}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      Image.fromarray(image[..., 0]).save(path)
+
+
 def start(
   module: str, *flags: str, cache: pathlib.Path, **more
 ) -> subprocess.Popen[str]:
   """`python -m experiments.MODULE FLAGS`, with its output in pipes."""
-  environment = {
+  return subprocess.Popen(
+    [sys.executable, '-m', f'experiments.{module}', *flags],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=environment(cache, **more.pop('environment', {})),
+    **more,
+  )
+
+
+def environment(cache: pathlib.Path, **changes: str) -> dict[str, str]:
+  """In which commands keep what they compile and train to `cache`."""
+  return {
     **os.environ,
     'KDJAX_CACHE': str(cache / 'teachers'),
     'JAX_COMPILATION_CACHE_DIR': str(cache / 'compiled'),
@@ -45,22 +67,17 @@ def start(
     'PYTHONPATH': str(REPOSITORY),
     'PYTHONUNBUFFERED': '1',
     'XLA_FLAGS': '',
-    **more.pop('environment', {}),
+    **changes,
   }
-  return subprocess.Popen(
-    [sys.executable, '-m', f'experiments.{module}', *flags],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=environment,
-    **more,
-  )
 
 
 def run(module: str, *flags: str, cache: pathlib.Path, **more) -> str:
   """What a command that must succeed says on the error stream."""
-  process = start(module, *flags, cache=cache, **more)
-  _, said = process.communicate(timeout=300)
+  with start(module, *flags, cache=cache, **more) as process:
+    try:
+      _, said = process.communicate(timeout=600)
+    finally:
+      process.kill()
   assert process.returncode == 0, said
   return said
 

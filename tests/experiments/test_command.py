@@ -1,9 +1,12 @@
 """What commands say to bad input, and the flags they take."""
 
 import json
+import os
 import pathlib
 import shutil
+import tempfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -77,12 +80,20 @@ def test_an_unknown_set_names_the_nearest(fails, tmp_path):
     ('--method.weight=nan', 'weight of Kd2m must be zero or more, got nan'),
     ('--method.metric=w3', "'w3'; did you mean 'w2'"),
     ('--epochs=0', 'epochs must be at least 1, got 0'),
+    ('--batch_size=0', 'batch_size must be at least 1, got 0'),
+    ('--limit=0', 'limit is training images per class, at least 1, got 0'),
+    ('--teacher_limit=-2', 'teacher_limit is training images per class'),
+    ('--decay_at=150,180,210', 'shares of all epochs, from 0 to 1, got 150'),
     ('--checkpoint_every=0', 'checkpoint_every must be at least 1, got 0'),
     ('--seeds=0,0', 'seeds must be different'),
     ('--seeds=-1', 'seeds must be zero or more'),
+    ('--seeds=4294967296', 'below 2**32, got (4294967296,)'),
+    ('--seeds=', '--seeds'),
     ('--teacher_epochs=0', 'teacher_epochs must be at least 1'),
     ('--precision=float16', 'float16'),
     ('--epoch=3', '--epochs'),
+    ('--resume', '--resume goes on with a folder: give --workdir=FOLDER'),
+    ('--num_processes=2', '--coordinator=HOST:PORT or --distributed'),
   ],
 )
 def test_a_flag_that_cannot_be_is_named(fails, flag, why):
@@ -105,6 +116,15 @@ def test_widths_that_differ_need_a_projection(fails, toy, tmp_path):
   assert not (tmp_path / 'w' / 'runs').exists()  # found before any training
 
 
+def test_images_too_small_for_a_network(fails, toy, tmp_path):
+  status, said = fails(
+    toy, *commands.SMALL, '--student=vgg8', f'--workdir={tmp_path}/w'
+  )
+  assert status == 2
+  assert 'vgg8 leaves nothing of images of 4 by 4 pixels' in said
+  assert not (tmp_path / 'w' / 'runs').exists()
+
+
 def test_a_batch_larger_than_the_set(fails, toy, tmp_path):
   status, said = fails(
     toy, *commands.SMALL, '--batch_size=25', f'--workdir={tmp_path}/w'
@@ -112,6 +132,20 @@ def test_a_batch_larger_than_the_set(fails, toy, tmp_path):
   assert status == 2
   assert 'batch of 25 is larger than the training set of 24' in said
   assert '--batch_size=24' in said
+  assert not (tmp_path / 'w' / 'runs').exists()
+
+
+def test_a_batch_larger_than_what_is_left_for_the_student(fails, toy, tmp_path):
+  status, said = fails(
+    toy,
+    *commands.SMALL,
+    '--limit=1',
+    '--teacher_limit=8',
+    f'--workdir={tmp_path}/w',
+  )
+  assert status == 2
+  assert 'batch of 8 is larger than the training set of 3' in said
+  assert not (tmp_path / 'w' / 'runs').exists()  # no teacher was trained
 
 
 IMAGES, LABELS = support.arrays(24, 1)
@@ -138,7 +172,6 @@ def test_arrays_that_are_no_images_and_labels(fails, tmp_path, changes, why):
   assert name in said
 
 
-@pytest.mark.slow
 def test_a_set_that_is_nowhere_names_the_ways_out(fails, tmp_path, monkeypatch):
   for proxy in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     monkeypatch.setenv(proxy, 'http://127.0.0.1:9')  # nobody listens there
@@ -148,9 +181,10 @@ def test_a_set_that_is_nowhere_names_the_ways_out(fails, tmp_path, monkeypatch):
     f'--workdir={tmp_path}/w',
   )
   assert status == 2
-  assert 'cifar10' in said
+  assert 'the data set cifar10 is not prepared in' in said
   assert f'{tmp_path}/nowhere' in said
-  assert '--data_dir' in said
+  assert '--data_dir=FOLDER' in said
+  assert '--dataset=npz:FILE or --dataset=folder:FOLDER' in said
 
 
 def test_a_folder_with_a_file_in_its_way(fails, toy, tmp_path):
@@ -160,7 +194,30 @@ def test_a_folder_with_a_file_in_its_way(fails, toy, tmp_path):
   assert f'--workdir={tmp_path}/file/w cannot be made' in said
 
 
-def test_a_folder_that_cannot_be_written_to(fails, toy, tmp_path):
+@pytest.fixture
+def locked():
+  """A folder that this process may read and not write."""
+  folder = pathlib.Path(tempfile.mkdtemp())  # pytest's are for their owner
+  folder.chmod(0o555)
+  if os.geteuid():
+    yield folder
+  else:  # the superuser may write anywhere
+    os.seteuid(65534)
+    yield folder
+    os.seteuid(0)
+  shutil.rmtree(folder)
+
+
+def test_a_folder_without_permission_is_found_before_loading(fails, locked):
+  status, said = fails(f'--workdir={locked}')
+  assert status == 2
+  assert f'--workdir={locked} cannot be written to: Permission denied' in said
+  status, said = fails(f'--workdir={locked}/w')
+  assert status == 2
+  assert f'--workdir={locked}/w cannot be made: Permission denied' in said
+
+
+def test_a_file_where_a_run_shall_be(fails, toy, tmp_path):
   (tmp_path / 'w').mkdir()
   (tmp_path / 'w' / 'runs').write_text('')
   status, said = fails(toy, *commands.SMALL, f'--workdir={tmp_path}/w')
@@ -326,12 +383,72 @@ def test_a_loss_that_is_not_finite(fails, finished, tmp_path):
   status, said = fails(
     dataset,
     *commands.SMALL,
-    '--learning_rate=1e30',
+    '--method=none',
+    '--epochs=4',
+    '--learning_rate=1e-6',
+    '--decay_at=0.5',  # from step 6 on the rate is huge: 7 finds out
+    '--decay_factor=1e36',
     f'--workdir={tmp_path}/w',
   )
   assert status == 1
-  assert 'not finite at step' in said
-  assert 'The last good checkpoint is kept' in said
+  run = tmp_path / 'w' / 'runs' / 'student' / 'seed0'
+  assert f'not finite at step 7 (epoch 2) of {run}. Checkpoints of the' in said
+  kept = sorted(path.name for path in (run / 'checkpoints/latest').iterdir())
+  assert kept == ['3', '6']
+  assert commands.lines(run)[-1]['kind'] == 'diverged'
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_in_bfloat16_with_averaged_weights(tmp_path, capsys):
+  commands.write_folder(tmp_path / 'data')
+  status = main(
+    f'--dataset=folder:{tmp_path / "data"}',
+    *commands.SMALL,
+    '--precision=bfloat16',
+    '--ema_decay=0.5',
+    '--evaluate_every=3',
+    f'--workdir={tmp_path}/w',
+  )
+  assert status == 0
+  for run in (tmp_path / 'w').glob('runs/*/*'):
+    variables = commands.student(run)
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype('f4')}
+    (evaluated,) = [x for x in commands.lines(run) if x['kind'] == 'eval']
+    assert evaluated['correct'] == round(15 * evaluated['accuracy'])
+    about = json.loads((run / 'config.json').read_text())
+    assert about['precision'] == 'bfloat16'
+    assert about['recipe']['ema_decay'] == 0.5
+
+
+@pytest.mark.slow
+def test_the_real_cifar100_through_tfds(cifar100_data_dir, tmp_path):
+  commands.run(
+    'cifar',
+    '--method=kd2m',
+    '--teacher=resnet8',
+    '--student=resnet8',
+    '--limit=2',
+    '--epochs=1',
+    '--batch_size=64',
+    f'--data_dir={cifar100_data_dir}',
+    f'--workdir={tmp_path / "with a space" / "w"}',
+    cache=tmp_path,
+    cwd=tmp_path,
+  )
+  workdir = tmp_path / 'with a space' / 'w'
+  for arm in ('teacher', 'student', 'kd2m'):
+    run = workdir / 'runs' / arm / 'seed0'
+    lines = {line['kind']: line for line in commands.lines(run)}
+    # 200 images: three batches and one of eight.
+    assert lines['train']['step'] == 4
+    right = 10_000 * lines['eval']['accuracy']
+    assert lines['eval']['correct'] == round(right)
+    assert lines['end']['parameters'] == 83_892  # as the goldens have it
+    about = json.loads((run / 'config.json').read_text())
+    assert about['dataset'] == 'cifar100'
+    assert about['num_classes'] == 100
+    assert about['mean'] == [0.5071, 0.4867, 0.4408]
+  assert (workdir / 'report' / 'report.html').exists()
 
 
 def _parse(*flags, make_config=cifar.make_config):
@@ -367,8 +484,20 @@ def test_the_parts_of_a_combination_have_flags_of_their_own():
   assert config.method.task_weight == 1.0
 
 
-def test_seeds_may_be_separate_words():
-  assert _parse('--seeds', '4', '5')[0].seeds == (4, 5)
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ('--seeds', '4', '5'),
+    ('--seeds', '4,5'),
+    ('--seeds=4,5',),
+    ('--seeds=4', '5'),
+  ],
+)
+def test_several_values_are_words_or_have_commas(flags):
+  config, _, _ = _parse(*flags, '--decay-at=0.25,0.5', '--teacher_mean', '1')
+  assert config.seeds == (4, 5)
+  assert config.recipe.decay_at == (0.25, 0.5)
+  assert config.teacher_mean == (1.0,)
 
 
 @pytest.mark.parametrize('made', [cifar, digits])

@@ -4,20 +4,20 @@
 are: `--method.weight` belongs to the method.
 """
 
+import contextlib
 import dataclasses
-import datetime
 import logging
 import os
 import pathlib
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, TypeVar
 
 import jax
 import tyro
 
+from experiments.place import Place, hold, new_folder
 from kdjax import methods, report
 from kdjax.train import (
   Comparison,
@@ -31,23 +31,8 @@ from kdjax.train import (
   stop_on_signals,
   writers,
 )
-from kdjax.train.record import check_config
-from kdjax.train.study import name_of
 
 ConfigT = TypeVar('ConfigT', bound=StudyConfig)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-  """Where a command writes.
-
-  Attributes:
-    workdir: A folder for this comparison; a new one under `runs/` without.
-    resume: Go on with what the work folder holds.
-  """
-
-  workdir: pathlib.Path | None = None
-  resume: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,12 +84,13 @@ def run(
   """
   devices = all_devices()
   progress = Progress(enabled=devices.is_main)
-  workdir = (place.workdir or _new_folder(name, config)).expanduser()
+  workdir = (place.workdir or new_folder(name, config)).expanduser()
   progress.say(f'{name} writes to {workdir}')
   about = {'command': name, 'config': writers.to_json(config)}
+  holding = contextlib.nullcontext()
   if devices.is_main:
-    _claim(workdir, about, resume=place.resume)
-  with stop_on_signals() as request:
+    holding = hold(workdir, about, resume=place.resume)
+  with holding, stop_on_signals() as request:
     comparison = Comparison(
       config, workdir, request=request, progress=progress, devices=devices
     )
@@ -149,7 +135,7 @@ def main(
   except ValueError as error:
     return _fail(error, 2)
   if place.workdir is None:
-    place = dataclasses.replace(place, workdir=_new_folder(name, config))
+    place = dataclasses.replace(place, workdir=new_folder(name, config))
   try:
     run(config, place, name=name, arguments=argv)
   except DivergedError as error:  # in all processes at once
@@ -246,47 +232,6 @@ def _spread(argv, several):
     else:
       spread += argument.split(',') if inside else [argument]
   return spread
-
-
-def _new_folder(name: str, config: StudyConfig) -> pathlib.Path:
-  """A folder that says what is in it and is not there yet."""
-  now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-  method = name_of(config.method)
-  return pathlib.Path('runs') / f'{name.rpartition(".")[2]}-{method}-{now}'
-
-
-def _claim(workdir: pathlib.Path, about: dict, *, resume: bool) -> None:
-  """Checks that the work folder is new, or is this comparison's own.
-
-  Raises:
-    ValueError: If it holds another comparison, or this one without `resume`.
-  """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ValueError(
-      f'--workdir={workdir} cannot be made: {error.strerror}. Give a folder '
-      'that can be written.'
-    ) from error
-  _check_writable(workdir)
-  check_config(workdir, about)
-  if (workdir / 'config.json').exists() and not resume:
-    raise ValueError(
-      f'{workdir} holds this comparison already. Give --resume to go on with '
-      'it, or another --workdir.'
-    )
-
-
-def _check_writable(workdir: pathlib.Path) -> None:
-  """Raises a `ValueError` before an hour of loading, rather than after it."""
-  try:
-    with tempfile.TemporaryFile(dir=workdir):
-      pass
-  except OSError as error:
-    raise ValueError(
-      f'--workdir={workdir} cannot be written to: {error.strerror}. Give a '
-      'folder that can be.'
-    ) from error
 
 
 def _resume_command(

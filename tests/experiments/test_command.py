@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cifar, command, digits
+from experiments import cifar, command, digits, place
 from kdjax.methods import Kd, Kd2m, Supervised
 from tests.experiments import commands
 from tests.train import support
@@ -191,7 +191,7 @@ def test_a_folder_with_a_file_in_its_way(fails, toy, tmp_path):
   (tmp_path / 'file').write_text('')
   status, said = fails(toy, f'--workdir={tmp_path}/file/w')
   assert status == 2
-  assert f'--workdir={tmp_path}/file/w cannot be made' in said
+  assert f'--workdir={tmp_path}/file/w cannot be written to: Not a' in said
 
 
 @pytest.fixture
@@ -214,7 +214,25 @@ def test_a_folder_without_permission_is_found_before_loading(fails, locked):
   assert f'--workdir={locked} cannot be written to: Permission denied' in said
   status, said = fails(f'--workdir={locked}/w')
   assert status == 2
-  assert f'--workdir={locked}/w cannot be made: Permission denied' in said
+  assert f'--workdir={locked}/w cannot be written to: Permission' in said
+
+
+def test_a_folder_that_another_command_is_at_work_in(fails, toy, tmp_path):
+  with place.hold(tmp_path / 'w', {}, resume=False):
+    status, said = fails(toy, f'--workdir={tmp_path}/w')
+  assert status == 2
+  assert f'Another command is at work in {tmp_path}/w' in said
+
+
+def test_commands_of_one_second_have_folders_of_their_own(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  made = [
+    place.new_folder('experiments.cifar', cifar.Config()) for _ in range(4)
+  ]
+  assert len(set(made)) == 4
+  assert all(folder.is_dir() for folder in made)
 
 
 def test_a_file_where_a_run_shall_be(fails, toy, tmp_path):

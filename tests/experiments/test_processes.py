@@ -100,7 +100,7 @@ def test_what_fails_in_the_first_ends_the_other(place, tmp_path):
   (tmp_path / 'w0').write_text('')  # in the way of the work folder
   codes, said = _ends(_pair(place, tmp_path))
   assert codes[0] == 2
-  assert 'cannot be made' in said[0]
+  assert 'cannot be written to' in said[0]
   assert codes[1] != 0
 
 

@@ -1,0 +1,101 @@
+"""Where a command writes: a folder of its own."""
+
+import contextlib
+import dataclasses
+import datetime
+import itertools
+import pathlib
+from collections.abc import Iterator
+
+import jax
+
+from kdjax.train import StudyConfig
+from kdjax.train.record import check_config
+from kdjax.train.study import name_of
+
+try:
+  import fcntl
+except ImportError:  # Windows has none
+  fcntl = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+  """Where a command writes.
+
+  Attributes:
+    workdir: A folder for this comparison; a new one under `runs/` without.
+    resume: Go on with what the work folder holds.
+  """
+
+  workdir: pathlib.Path | None = None
+  resume: bool = False
+
+
+def new_folder(name: str, config: StudyConfig) -> pathlib.Path:
+  """A folder that says what is in it, made here so that nobody else takes it.
+
+  Only by the first of several processes; the others do not write.
+  """
+  now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
+  title = f'{name.rpartition(".")[2]}-{name_of(config.method)}-{now}'
+  for number in itertools.count(1):
+    folder = pathlib.Path('runs') / f'{title}{f"-{number}" * (number > 1)}'
+    try:
+      if jax.process_index() == 0:
+        folder.mkdir(parents=True)
+      return folder
+    except FileExistsError:  # of a command of the same second
+      continue
+    except OSError:
+      return folder  # `hold` says what is wrong with it
+  raise AssertionError('there are always more numbers')
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path, about: dict, *, resume: bool) -> Iterator[None]:
+  """Makes a work folder and keeps it from others, however this command ends.
+
+  Args:
+    workdir: The folder.
+    about: What its `config.json` says, or will say.
+    resume: Whether it may hold this comparison already.
+
+  Raises:
+    ValueError: If it cannot be written to, another command is at work in it,
+      or it holds another comparison, or this one without `resume`.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = (workdir / 'lock').open('a')
+  except OSError as error:
+    raise ValueError(
+      f'--workdir={workdir} cannot be written to: {error.strerror}. Give a '
+      'folder that can be.'
+    ) from error
+  with lock:
+    if not _locked(lock):
+      raise ValueError(
+        f'Another command is at work in {workdir}. Wait for it, or give '
+        'another --workdir.'
+      )
+    check_config(workdir, about)
+    if (workdir / 'config.json').exists() and not resume:
+      raise ValueError(
+        f'{workdir} holds this comparison already. Give --resume to go on with '
+        'it, or another --workdir.'
+      )
+    yield
+
+
+def _locked(file) -> bool:
+  """Whether no other process holds a file; the kernel lets go of dead ones'."""
+  if fcntl is None:
+    return True
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  except OSError:  # a file system without locks
+    return True
+  return True

@@ -114,7 +114,8 @@ class Kd2m(base.Method):
       raise ValueError(
         f'kd2m compares embeddings of one width, but {student.name} has '
         f'{narrow} and {teacher.name} has {wide}. Give '
-        '--method.projection=linear to train a map between them.'
+        '--method.projection=linear (beside another method '
+        '--method.kd2m.projection=linear) to train a map between them.'
       )
     return {'params': {}, 'state': {}}
 

@@ -42,7 +42,14 @@ _ENDINGS = {
   'orbax': 'student_orbax',
   'stablehlo': 'student.stablehlo',
 }
-_NEEDED = ('network', 'num_classes', 'image_shape', 'mean', 'std', 'precision')
+_NEEDED = {
+  'network': str,
+  'num_classes': int,
+  'image_shape': list,
+  'mean': list,
+  'std': list,
+  'precision': str,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,10 @@ def _about(run: pathlib.Path) -> Mapping[str, Any]:
       f'{run} is not the folder of a run: no {", ".join(missing)} in a '
       f'config.json.{hint}'
     )
+  wrong = [n for n, kind in _NEEDED.items() if type(about[n]) is not kind]
+  if wrong or about['precision'] not in ('float32', 'bfloat16'):
+    said = {name: about[name] for name in wrong or ['precision']}
+    raise ValueError(f'The config.json of {run} cannot be right: {said}.')
   if not (run / 'student').is_dir():
     raise ValueError(f'{run} holds no student/: the run has not ended.')
   _check_method(about.get('method'))

@@ -1,6 +1,7 @@
 """The constants that a network's images were normalised with, as data."""
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -100,10 +101,12 @@ def _checked(
 ) -> Normalization:
   try:
     found = Normalization(tuple(map(float, mean)), tuple(map(float, std)))
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     found = Normalization((), ())
   channels = len(default.mean)
-  if not len(found.mean) == len(found.std) == channels or min(found.std) <= 0:
+  counted = len(found.mean) == len(found.std) == channels
+  finite = all(map(math.isfinite, (*found.mean, *found.std)))
+  if not counted or not finite or min(found.std) <= 0:
     raise ValueError(
       f'mean and std need {channels} numbers each, one per channel of the '
       f'images, and a positive std; {source} has mean {mean} and std {std}.'

@@ -151,6 +151,8 @@ _DTYPES = {
   'Char': np.dtype('i1'),
   'Byte': np.dtype('u1'),
   'Bool': np.dtype('bool'),
+  'ComplexFloat': np.dtype('<c8'),
+  'ComplexDouble': np.dtype('<c16'),
 }
 _STORAGES = {
   f'{module}.{name}Storage': dtype
@@ -166,6 +168,7 @@ _TYPES = frozenset(
       (
         *('float64', 'float32', 'float16', 'bfloat16'),
         *('int64', 'int32', 'int16', 'int8', 'uint8', 'bool'),
+        *('complex64', 'complex128'),
       ),
     ),
     (('builtins', '__builtin__'), ('dict', 'list', 'int', 'float')),

@@ -209,6 +209,7 @@ class TestAgainstPyTorch:
         'dtype': torch.float16,
         'best': np.float64(0.5),
         'best_acc': torch.tensor(0.5),
+        'phases': torch.ones(3, dtype=torch.complex64),
         'losses': collections.defaultdict(list, {'train': [0.5]}),
         'seen': {1, 2},
         'frozen': frozenset((1, 2)),

@@ -127,6 +127,9 @@ def test_default_place(run, capsys, format_, name):
     ({'network': 'resnet9'}, 'resnet9'),
     ({'num_classes': 6}, 'does not fit resnet8'),
     ({'mean': None}, 'no mean in a config.json'),
+    ({'mean': 0.5}, "cannot be right: {'mean': 0.5}"),
+    ({'network': ['resnet8']}, "cannot be right: {'network'"),
+    ({'precision': 'half'}, "cannot be right: {'precision': 'half'}"),
   ],
 )
 def test_runs_that_cannot_be_exported(

@@ -114,6 +114,7 @@ def test_given_constants_go_first(checkpoint, dataset):
     (['--mean', '1', '2', '3', '--std', '1', '1', '1'], 'need 1 numbers each'),
     (['--mean', '1'], 'need 1 numbers each'),
     (['--mean', '1', '--std', '0'], 'need 1 numbers each'),
+    (['--mean', '1', '--std', 'nan'], 'need 1 numbers each'),
     (['--dataset=npz:nowhere.npz'], 'nowhere'),
   ],
 )

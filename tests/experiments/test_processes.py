@@ -19,8 +19,11 @@ def place(tmp_path_factory):
   return folder
 
 
-def _pair(place: pathlib.Path, folder: pathlib.Path, *flags: str):
-  """Two processes of two devices each; the second has a disk of its own."""
+def _pair(
+  place: pathlib.Path, folder: pathlib.Path, *flags: str, shared: bool = False
+):
+  """Two processes of two devices each, on one disk or on a disk for each."""
+  disks = (0, 0) if shared else (0, 1)
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
@@ -30,12 +33,12 @@ def _pair(place: pathlib.Path, folder: pathlib.Path, *flags: str):
       *commands.SMALL,
       '--method=kd+icd',
       f'--dataset=npz:{place / "toy.npz"}',
-      f'--workdir={folder / f"w{process}"}',
+      f'--workdir={folder / f"w{disks[process]}"}',
       f'--coordinator=localhost:{port}',
       '--num_processes=2',
       f'--process_id={process}',
       *flags,
-      cache=folder / f'cache{process}',
+      cache=folder / f'cache{disks[process]}',
       environment={
         'JAX_COMPILATION_CACHE_DIR': '',
         'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
@@ -47,7 +50,7 @@ def _pair(place: pathlib.Path, folder: pathlib.Path, *flags: str):
 
 def _ends(pair):
   """Status and messages of each process."""
-  said = [process.communicate(timeout=300)[1] for process in pair]
+  said = [process.communicate(timeout=600)[1] for process in pair]
   return [process.returncode for process in pair], said
 
 
@@ -85,13 +88,13 @@ def test_two_processes_end_as_one_and_only_the_first_writes(
 
 
 def test_asked_to_stop_in_one_both_stop_and_go_on(place, alone, tmp_path):
-  pair = _pair(place, tmp_path)
+  pair = _pair(place, tmp_path, shared=True)
   commands.wait_for(pair[0], 'student (convnet_4_8), seed 0: starts')
   pair[1].terminate()
   codes, said = _ends(pair)
   assert codes == [128 + signal.SIGTERM] * 2, said
   assert 'To go on:' in said[0]
-  codes, said = _ends(_pair(place, tmp_path, '--resume'))
+  codes, said = _ends(_pair(place, tmp_path, '--resume', shared=True))
   assert codes == [0, 0], said
   _assert_close(alone, tmp_path / 'w0')
 

@@ -108,6 +108,7 @@ def test_widths_that_differ_need_a_projection(fails, toy, tmp_path):
     '--method=kd2m',
     '--student=convnet_4_8',
     '--teacher=convnet_8_16',
+    '--batch_size=8',
     f'--workdir={tmp_path}/w',
   )
   assert status == 2

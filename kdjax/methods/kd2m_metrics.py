@@ -168,8 +168,9 @@ UNITLESS: dict[str, Metric] = {
 METRICS: dict[str, Metric] = {**SQUARED, **UNITLESS}
 
 # Weights to begin with: of squared distances over the teacher's total variance
-# (`scale=teacher_var`), and of the unitless ones as they are. Those of the paper
-# and of `paired` are from a sweep, the others by likeness; see docs/kd2m.md.
+# (`scale=teacher_var`), and of the unitless ones as they are. Those of the
+# paper's table and of `paired` are from a sweep, the others by likeness to them;
+# see docs/kd2m.md.
 WEIGHTS: dict[str, float] = {
   **dict.fromkeys(METRICS, 1.0),
   'jw2': 0.3,

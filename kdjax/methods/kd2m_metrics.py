@@ -169,7 +169,7 @@ METRICS: dict[str, Metric] = {**SQUARED, **UNITLESS}
 
 # Weights to begin with: of squared distances over the teacher's total variance
 # (`scale=teacher_var`), and of the unitless ones as they are. Those of the
-# paper's table and of `paired` are from a sweep, the others by likeness to them;
+# paper's table and of `paired` are from a sweep, the others by likeness;
 # see docs/kd2m.md.
 WEIGHTS: dict[str, float] = {
   **dict.fromkeys(METRICS, 1.0),

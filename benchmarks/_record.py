@@ -11,6 +11,7 @@ from typing import Any
 
 from kdjax.train import writers
 
+_PAUSE = 0.1  # seconds
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'results' / 'benchmarks'
 
 
@@ -39,11 +40,14 @@ def side_by_side(
 ) -> dict[str, dict[str, float]]:
   """Seconds of each call: the calls take turns, after one round not counted.
 
-  Taking turns lets a machine whose speed drifts slow all of them alike.
+  Taking turns lets a machine whose speed drifts slow all of them alike. In the
+  pause before each call the threads of the one before go to sleep: OpenMP's and
+  OpenBLAS's spin on for some milliseconds, on the cores of the next.
   """
   seconds: dict[str, list[float]] = {name: [] for name in calls}
   for turn in range(repeats + 1):
     for name, call in calls.items():
+      time.sleep(_PAUSE)
       began = time.perf_counter()
       call()
       if turn:

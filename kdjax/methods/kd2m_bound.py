@@ -17,6 +17,7 @@ from flax import struct
 
 from kdjax import losses
 from kdjax.methods.base import Pass
+from kdjax.methods.linear import apply_linear
 
 Head = Callable[[jax.Array], jax.Array]
 
@@ -38,10 +39,8 @@ class AffineHead:
 
   def __call__(self, embedding: jax.Array) -> jax.Array:
     """Logits `[n, K]` of embeddings `[n, D]`, without TF32 or bfloat16."""
-    product = jnp.matmul(
-      embedding, self.kernel.T, precision=jax.lax.Precision.HIGHEST
-    )
-    return product + self.bias
+    layer = {'kernel': self.kernel.T, 'bias': self.bias}
+    return apply_linear(layer, embedding)
 
 
 def affine_head(head: Head, embedding: jax.Array) -> AffineHead:

@@ -1,6 +1,7 @@
 """A comparison over seeds: teacher, student alone, distilled student."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any, Literal
 
@@ -238,6 +239,11 @@ class Comparison:
     start = network.initialize(jax.random.key(0), self.dataset.image_shape)
     return {'init': teachers.identity(start)}
 
+  @functools.cached_property
+  def _student_start(self) -> dict[str, str]:
+    """The same for all students: read and hashed once, not for each run."""
+    return self.start_of(self.student)
+
   def _students(self, arm: str, method: Method, teacher: Teacher | None):
     config = self.config
     network = None if teacher is None else self.teacher
@@ -250,7 +256,7 @@ class Comparison:
         'recipe': writers.to_json(config.recipe),
         'limit': config.limit,
         'data': self.dataset.fingerprint,
-        **self.start_of(self.student),
+        **self._student_start,
       }
       if teacher is not None:
         about['teacher'] = config.teacher

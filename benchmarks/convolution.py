@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import _record
-from kdjax.models.convolution import conv2d
+from kdjax.layers.convolution import conv2d
 
 _STEPS = 4
 

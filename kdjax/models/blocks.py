@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from kdjax import layers
 from kdjax.features import Boundary
-from kdjax.models import layers, windows
+from kdjax.layers import windows
 from kdjax.models.stack import StageOutput
 
 

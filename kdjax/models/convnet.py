@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from kdjax.models import layers
+from kdjax import layers
 from kdjax.models.stack import Stack, StageOutput
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from kdjax import layers
 from kdjax.features import Boundary
-from kdjax.models import layers
 from kdjax.models.blocks import conv_norm
 from kdjax.models.stack import Stack, StageOutput
 

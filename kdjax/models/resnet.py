@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from kdjax.models import layers
+from kdjax import layers
 from kdjax.models.blocks import Stage, Stem, conv_norm
 from kdjax.models.stack import Stack
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from kdjax import layers
 from kdjax.features import Boundary, Features
-from kdjax.models import layers
 
 
 class StageOutput(NamedTuple):

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax import data, methods
+from kdjax import data, layers, methods
 from kdjax.features import Features
 from kdjax.methods import Method
-from kdjax.models import Network, layers, linen_network
+from kdjax.models import Network, linen_network
 from kdjax.tasks import SingleLabel
 from kdjax.train import (
   Devices,

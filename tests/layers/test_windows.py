@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from kdjax.models import windows
+from kdjax.layers import windows
 
 
 def _pooled(x, size, strides, padding, operation, start):

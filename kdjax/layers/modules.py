@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from kdjax.models.convolution import conv2d
+from kdjax.layers.convolution import conv2d
 
 Initializer = Callable[..., jax.Array]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from kdjax.models.convolution import conv2d
+from kdjax.layers.convolution import conv2d
 
 
 def _native(x, kernel, *, strides, padding, groups):

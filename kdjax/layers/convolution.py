@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from kdjax.models import windows
+from kdjax.layers import windows
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 

@@ -7,7 +7,7 @@ import pytest
 from absl.testing import parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kdjax.models import layers
+from kdjax import layers
 
 
 def _normalize(x, **settings):

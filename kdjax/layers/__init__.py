@@ -1,0 +1,27 @@
+"""Layers with PyTorch's conventions, for networks and for what joins two."""
+
+from kdjax.layers.convolution import conv2d
+from kdjax.layers.modules import (
+  BatchNorm,
+  Conv,
+  Dense,
+  Initializer,
+  fan_out_normal,
+  global_mean,
+  mean_in_float32,
+  torch_uniform,
+  zeros,
+)
+
+__all__ = [
+  'BatchNorm',
+  'Conv',
+  'Dense',
+  'Initializer',
+  'conv2d',
+  'fan_out_normal',
+  'global_mean',
+  'mean_in_float32',
+  'torch_uniform',
+  'zeros',
+]

@@ -13,6 +13,7 @@ from kdjax.features import Features
 from kdjax.methods import Context, Method, Pass
 from kdjax.models.network import Network
 from kdjax.tasks import Task
+from kdjax.train.partial_updates import partial_updates
 from kdjax.train.state import TrainState
 
 PyTree = Any
@@ -139,7 +140,14 @@ def train_step(
   (loss, (terms, updates, batch_stats, logits)), gradients = jax.value_and_grad(
     objective, has_aux=True
   )(state.params)
-  params, opt_state = _optimize(parts, state, gradients, updates.active)
+  active = {'student': True, 'method': updates.active}
+  changes, opt_state = partial_updates(parts.optimizer).update(
+    gradients,
+    state.opt_state,
+    state.params,
+    active=None if updates.active is None else active,
+  )
+  params = optax.apply_updates(state.params, changes)
   ema = state.ema
   if parts.ema_decay is not None:
     ema = optax.incremental_update(params['student'], ema, 1 - parts.ema_decay)
@@ -223,40 +231,6 @@ def _teacher_pass(
   features, stats = parts.teacher.apply(teacher_variables, images, train=drifts)
   teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
   return teacher, stats if drifts else state.teacher_stats
-
-
-def _optimize(
-  parts: Parts, state: TrainState, gradients: PyTree, active: PyTree
-) -> tuple[PyTree, optax.OptState]:
-  """Parameters and optimiser state after the update."""
-  updates, opt_state = parts.optimizer.update(
-    gradients, state.opt_state, state.params
-  )
-  params = optax.apply_updates(state.params, updates)
-  if active is None:
-    return params, opt_state
-  # Parts that took no part keep value and momentum: a zero gradient alone
-  # would still decay the weights and let the momentum coast.
-  mask = {
-    'student': jax.tree.map(lambda _: True, state.params['student']),
-    'method': _broadcast(active, state.params['method']),
-  }
-  params = jax.tree.map(jnp.where, mask, params, state.params)
-  masks = optax.tree.map_params(
-    parts.optimizer,
-    lambda _, on: on,
-    opt_state,
-    mask,
-    transform_non_params=lambda _: True,  # such as the count of steps
-  )
-  return params, jax.tree.map(jnp.where, masks, opt_state, state.opt_state)
-
-
-def _broadcast(prefix, tree):
-  """A tree prefix spread over the leaves below each of its own."""
-  return jax.tree.map(
-    lambda on, below: jax.tree.map(lambda _: on, below), prefix, tree
-  )
 
 
 def _copy(tree):

@@ -45,9 +45,11 @@ class NetworkSpec:
     boundary: Its kind of boundary.
     features: `Features` of `jax.ShapeDtypeStruct`s, for `batch_size` images.
     variables: The shapes of its variables.
+    has_tail: Whether it can be entered in the middle.
   """
 
   name: str
   boundary: Boundary
   features: Features
   variables: PyTree
+  has_tail: bool = True

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from kdjax.layers.convolution import conv2d
+from kdjax.layers.convolution import conv2d, conv_transpose2d
 
 Initializer = Callable[..., jax.Array]
 
@@ -64,6 +64,36 @@ class Conv(nn.Module):
     if not self.use_bias:
       return x
     fan_in = self.size**2 * shape[2]
+    return x + _bias(self, self.bias_init, fan_in).astype(self.dtype)
+
+
+class ConvTranspose(nn.Module):
+  """`conv_transpose2d` with a kernel of its own; attributes as of `Conv`.
+
+  The first kernel is uniform in ±1/sqrt(size² features), PyTorch's reading of
+  what a transposed kernel's inputs are, and so is the bias.
+  """
+
+  features: int
+  size: int
+  strides: int
+  padding: int
+  kernel_init: Initializer = torch_uniform
+  bias_init: Initializer | None = None
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Images `[B, H, W, C]` to `[B, H', W', features]`."""
+    shape = (self.size, self.size, self.features, x.shape[-1])
+    kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+    x = conv_transpose2d(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      strides=self.strides,
+      padding=self.padding,
+    )
+    fan_in = self.size**2 * self.features
     return x + _bias(self, self.bias_init, fan_in).astype(self.dtype)
 
 

@@ -20,19 +20,34 @@ class Pass:
 
   Attributes:
     features: Of the images of this step.
-    tail: `(hidden, start) -> Features` of the stages from `start` on, in the
-      mode the network is in. Differentiable in `hidden`, and for the student in
-      its parameters too. It leaves the running statistics alone.
-    head: `embedding [B, D] -> logits [B, K]`, the network's own classifier, on
-      whatever embeddings; differentiable as `tail` is.
+    variables: The network's; the student's are those that are differentiated.
+    run_tail: `(variables, hidden, start) -> Features`; see `tail`.
+    run_head: `(variables, embedding) -> logits`; see `head`.
     has_head: False for a network that does not say what its classifier is;
       `head` then raises.
   """
 
   features: Features
-  tail: Callable[[jax.Array, int], Features] = struct.field(pytree_node=False)
-  head: Callable[[jax.Array], jax.Array] = struct.field(pytree_node=False)
+  variables: PyTree
+  run_tail: Callable[[PyTree, jax.Array, int], Features] = struct.field(
+    pytree_node=False
+  )
+  run_head: Callable[[PyTree, jax.Array], jax.Array] = struct.field(
+    pytree_node=False
+  )
   has_head: bool = struct.field(pytree_node=False, default=True)
+
+  def tail(self, hidden: jax.Array, start: int) -> Features:
+    """Features of the stages from `start` on, in the mode the network is in.
+
+    Differentiable in `hidden`, and for the student in its parameters too. The
+    running statistics are left alone.
+    """
+    return self.run_tail(self.variables, hidden, start)
+
+  def head(self, embedding: jax.Array) -> jax.Array:
+    """Logits `[B, K]` of whatever embeddings `[B, D]`; see `tail`."""
+    return self.run_head(self.variables, embedding)
 
 
 @struct.dataclass

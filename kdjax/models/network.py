@@ -118,6 +118,7 @@ class Network:
       boundary=self.boundary,
       features=features,
       variables=variables,
+      has_tail=self.forward_tail is not None,
     )
 
 

@@ -203,15 +203,16 @@ def make_pass(
 ) -> Pass:
   """The features of a pass, with the way back into the network."""
 
-  def tail(hidden: jax.Array, start: int) -> Features:
+  def run_tail(variables: PyTree, hidden: jax.Array, start: int) -> Features:
     # The statistics belong to the network's own path: a borrowed stage
     # normalises in the same mode and throws its update away.
     return network.tail(variables, hidden, start, train=train)[0]
 
   return Pass(
     features=features,
-    tail=tail,
-    head=functools.partial(network.head, variables),
+    variables=variables,
+    run_tail=run_tail,
+    run_head=network.head,
     has_head=network.forward_head is not None,
   )
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from kdjax.layers.convolution import conv2d
+from kdjax.layers.convolution import conv2d, conv_transpose2d
 
 
 def _native(x, kernel, *, strides, padding, groups):
@@ -93,3 +93,47 @@ class Conv2dTest(parameterized.TestCase):
     x, kernel = self._case(8, 8, 4, 4, 3, 1)
     with self.assertRaisesRegex(ValueError, r'3, 3, 4, 4.*8 input channels'):
       conv2d(x, kernel, groups=2)
+
+
+class ConvTranspose2dTest(parameterized.TestCase):
+  @parameterized.parameters((4, 2, 1), (3, 2, 1), (3, 1, 1), (2, 3, 0))
+  def test_it_is_the_transpose_of_the_convolution(self, size, strides, padding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 5, 4, 6)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(size, size, 3, 6)), jnp.float32)
+    settings = {'strides': strides, 'padding': padding}
+    ours = functools.partial(conv_transpose2d, **settings)
+    y = ours(x, kernel)
+    # <conv(z), x> = <z, transposed(x)> for every z.
+    z = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
+    _, pullback = jax.vjp(lambda z: _native(z, kernel, groups=1, **settings), z)
+    np.testing.assert_allclose(y, pullback(x)[0], atol=1e-5)
+
+    def theirs(x, kernel):
+      return jax.vjp(
+        lambda z: _native(z, kernel, groups=1, **settings), jnp.zeros_like(z)
+      )[1](x)[0]
+
+    for got, want in zip(
+      jax.jit(functools.partial(_gradients, ours))(x, kernel),
+      _gradients(theirs, x, kernel),
+    ):
+      np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+
+  def test_a_tap_lands_where_the_formula_says(self):
+    # Input place a and tap u meet at 2 a + u - 1.
+    for place, tap in ((0, 1), (1, 0), (2, 3)):
+      x = jnp.zeros((1, 4, 4, 1)).at[0, place, 1, 0].set(1.0)
+      kernel = jnp.zeros((4, 4, 1, 1)).at[tap, 2, 0, 0].set(1.0)
+      y = conv_transpose2d(x, kernel, strides=2, padding=1)
+      self.assertEqual(y.shape, (1, 8, 8, 1))
+      where = np.argwhere(np.asarray(y)[0, :, :, 0])
+      np.testing.assert_array_equal(where, [[2 * place + tap - 1, 3]])
+
+  def test_names_the_channels_that_do_not_fit(self):
+    with self.assertRaisesRegex(
+      ValueError, r'5 input channels.*\(1, 4, 4, 3\)'
+    ):
+      conv_transpose2d(
+        jnp.ones((1, 4, 4, 3)), jnp.ones((4, 4, 2, 5)), strides=2
+      )

@@ -29,8 +29,9 @@ def _spec(name, width):
 def _pass(embedding, logits):
   return Pass(
     features=Features((), (), (), embedding, logits),
-    tail=lambda hidden, start: None,
-    head=lambda embedding: None,
+    variables={},
+    run_tail=lambda variables, hidden, start: None,
+    run_head=lambda variables, embedding: None,
   )
 
 

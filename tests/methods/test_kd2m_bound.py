@@ -43,8 +43,9 @@ def _pass(embedding, head=None):
   known = _head(0, width=embedding.shape[1]) if head is None else head
   return Pass(
     features=Features((), (), (), embedding, known(embedding)),
-    tail=lambda hidden, start: None,
-    head=known,
+    variables={},
+    run_tail=lambda variables, hidden, start: None,
+    run_head=lambda variables, embedding: known(embedding),
     has_head=head is not None,
   )
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax import losses
+from kdjax import losses, metrics
 
 Batch = Mapping[str, jax.Array]
 
@@ -24,7 +24,10 @@ class Task(Protocol):
     ...
 
   def outputs(self, logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-    """What evaluation keeps of each example; every entry is `[B, …]`."""
+    """What evaluation keeps of each example; every entry is `[B, …]`.
+
+    Training logs the means of those that are one number per example, `[B]`.
+    """
     ...
 
   def summarize(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -54,3 +57,47 @@ class SingleLabel:
       for name, values in outputs.items()
     }
     return {**means, 'correct': int(outputs['accuracy'].sum())}
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiLabel:
+  """Any number of classes per image, judged by mean average precision.
+
+  Labels are `[B, K]`: 1, 0, and below 0 where a class is not judged.
+
+  Attributes:
+    envelope: Whether precision is made monotone first, as PASCAL VOC does;
+      otherwise it is not interpolated, as the field does on COCO.
+  """
+
+  envelope: bool = False
+
+  score: ClassVar[str] = 'mAP'
+
+  def loss(self, logits: jax.Array, batch: Batch) -> jax.Array:
+    """Binary cross-entropy, the mean over classes, nats `[B]`."""
+    return losses.sigmoid_cross_entropy(logits, batch['label'])
+
+  def outputs(self, logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+    """Logits and labels, for scores over the whole set, and the loss."""
+    return {
+      'logits': logits.astype(jnp.float32),
+      'labels': batch['label'],
+      'loss': self.loss(logits, batch),
+    }
+
+  def summarize(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """mAP, and precision, recall and F1 at a probability of a half.
+
+    Average precision takes the logits, because probabilities near 1 round to
+    the same float32.
+    """
+    logits, labels = outputs['logits'], outputs['labels']
+    measure = metrics.average_precision
+    if self.envelope:
+      measure = metrics.voc_average_precision
+    return {
+      self.score: metrics.mean_over_classes(measure(logits, labels)),
+      **metrics.precision_and_recall(logits, labels, 0.0),
+      'loss': float(outputs['loss'].astype(np.float64).mean()),
+    }

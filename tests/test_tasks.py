@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from kdjax.tasks import SingleLabel
+from kdjax.tasks import MultiLabel, SingleLabel
 
 LOGITS = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.2, 0.6]]))
 BATCH = {'label': jnp.array([0, 2, 2], jnp.int32)}
@@ -37,3 +38,31 @@ def test_its_score_is_among_the_scores():
   outputs = SingleLabel().outputs(LOGITS, BATCH)
   host = {name: np.asarray(value) for name, value in outputs.items()}
   assert SingleLabel.score in SingleLabel().summarize(host)
+
+
+def _host(task, logits, labels):
+  outputs = task.outputs(jnp.asarray(logits), {'label': jnp.asarray(labels)})
+  return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def test_multi_label_scores_by_the_logits_and_cuts_at_a_half():
+  # In float32 the probabilities of 30 and 40 are both 1.
+  logits = np.array([[30.0, -1.0], [40.0, 0.0]], np.float32)
+  labels = np.array([[0, 0], [1, 1]], np.int8)
+  scores = MultiLabel().summarize(_host(MultiLabel(), logits, labels))
+  assert scores[MultiLabel.score] == 1.0
+  assert (scores['OP'], scores['OR']) == (2 / 3, 1.0)
+  assert scores['loss'] == pytest.approx(
+    (30 + np.log1p(np.exp(-1)) + np.log(2)) / 4, rel=1e-6
+  )
+
+
+def test_multi_label_takes_the_envelope_where_asked():
+  logits = np.array([[4.0], [3.0], [2.0], [1.0]], np.float32)
+  labels = np.array([[1], [0], [1], [1]], np.int8)
+  plain, voc = (
+    task.summarize(_host(task, logits, labels))['mAP']
+    for task in (MultiLabel(), MultiLabel(envelope=True))
+  )
+  assert plain == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+  assert voc == pytest.approx((1 + 3 / 4 + 3 / 4) / 3)

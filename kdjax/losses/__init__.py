@@ -37,6 +37,7 @@ from kdjax.losses._mmd import (
   mmd_rbf_per_class,
 )
 from kdjax.losses._moments import total_variance
+from kdjax.losses._multilabel import sigmoid_cross_entropy
 from kdjax.losses._samples import over_samples, spatial_gaussian_wasserstein2
 from kdjax.losses._sinkhorn import (
   sinkhorn_cost,
@@ -83,6 +84,7 @@ __all__ = [
   'paired_distance',
   'polar_newton_schulz',
   'polar_svd',
+  'sigmoid_cross_entropy',
   'sinkhorn_cost',
   'sinkhorn_divergence',
   'sinkhorn_regularized',

@@ -101,7 +101,7 @@ def train_step(
   Returns:
     The state after it, and float32 scalars: `loss`, what was minimised; each
     weighted term of it under `terms/`; `grad_norm`; and the means of the task's
-    outputs on this batch.
+    outputs on this batch that are one number per example.
   """
   augment_key, method_key = jax.random.split(
     jax.random.fold_in(state.key, state.step)
@@ -165,7 +165,9 @@ def train_step(
     ema=ema,
   ), {
     **{
-      f'outputs/{k}': v.astype(jnp.float32).mean() for k, v in outputs.items()
+      f'outputs/{k}': v.astype(jnp.float32).mean()
+      for k, v in outputs.items()
+      if v.ndim == 1
     },
     **{f'terms/{name}': term for name, term in terms.items()},
     'loss': loss,

@@ -7,7 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.golden.comparison import Comparison
-from tests.golden.kinds import kd, kd2m, networks, train_step
+from tests.golden.kinds import (
+  kd,
+  kd2m,
+  multilabel_metrics,
+  networks,
+  train_step,
+)
 
 _SHOWN = 10  # failed arrays of one file
 
@@ -16,6 +22,7 @@ Check = Callable[[pathlib.Path], list[Comparison]]
 KINDS: dict[str, Check] = {
   'kd': kd.check,
   'kd2m': kd2m.check,
+  'multilabel_metrics': multilabel_metrics.check,
   'networks': networks.check,
   'train_step': train_step.check,
 }
@@ -23,6 +30,7 @@ KINDS: dict[str, Check] = {
 # Keys that only one kind has, for files that lie in a folder of another name.
 _SIGNATURES = {
   'kd2m': 'in/xs',
+  'multilabel_metrics': 'target_voc',
   'networks': 'param_shapes',
   'train_step': 'student_weights_seed',
 }

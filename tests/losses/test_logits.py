@@ -73,3 +73,35 @@ def test_a_label_out_of_range_is_seen(label):
 def test_cross_entropy_names_both_shapes():
   with pytest.raises(ValueError, match=r'\(2, 3\) and \(3,\)'):
     losses.cross_entropy(jnp.zeros((2, 3)), jnp.zeros(3, jnp.int32))
+
+
+def test_sigmoid_cross_entropy_worked_by_hand():
+  # Probabilities 3/4, 1/2 and 1/4; the last class is not judged at first.
+  logits = jnp.array([[np.log(3), 0.0, -np.log(3)]] * 2)
+  labels = jnp.array([[1, 0, -1], [0, 0, 0]], jnp.int8)
+  want = [-np.log([3 / 4, 1 / 2]).mean(), -np.log([1 / 4, 1 / 2, 3 / 4]).mean()]
+  loss = losses.sigmoid_cross_entropy(logits, labels)
+  np.testing.assert_allclose(loss, want, rtol=1e-6)
+
+
+def test_sigmoid_cross_entropy_at_its_ends():
+  logits = jnp.array([[200.0], [-200.0], [30.0]])
+  labels = jnp.array([[0], [1], [1]], jnp.int8)
+  loss = losses.sigmoid_cross_entropy(logits, labels)
+  # The last one is what softplus(z) - z would give as 0.
+  np.testing.assert_allclose(loss, [200, 200, np.exp(-30.0)], rtol=1e-5)
+  unjudged = losses.sigmoid_cross_entropy(jnp.ones((1, 2)), -jnp.ones((1, 2)))
+  np.testing.assert_array_equal(unjudged, [0.0])
+
+
+def test_gradient_of_sigmoid_cross_entropy_is_the_miss_over_the_classes():
+  logits = jnp.array([[0.0, 2.0, -1.0]])
+  labels = jnp.array([[1, 0, 1]], jnp.int8)
+  grad = jax.grad(lambda z: losses.sigmoid_cross_entropy(z, labels).sum())
+  want = (jax.nn.sigmoid(logits) - labels) / 3
+  np.testing.assert_allclose(grad(logits), want, rtol=1e-6)
+
+
+def test_sigmoid_cross_entropy_names_both_shapes():
+  with pytest.raises(ValueError, match=r'\(2, 3\) and \(2,\)'):
+    losses.sigmoid_cross_entropy(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32))

@@ -56,6 +56,7 @@ def _dataset(name: str, parts: tuple[str, ...], labels: str) -> Dataset:
     **{
       field.name: getattr(RECIPES[name], field.name)
       for field in dataclasses.fields(RECIPES[name])
+      if field.name != 'size'
     },
   )
 

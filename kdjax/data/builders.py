@@ -1,4 +1,4 @@
-"""TFDS's builders of CIFAR and SVHN, made to prepare without TensorFlow.
+"""TFDS's builders of CIFAR, SVHN and STL-10, preparing without TensorFlow.
 
 Imports TensorFlow Datasets, though not TensorFlow; see `kdjax.data.prepared`.
 Each subclass keeps TFDS's name, version, features, addresses and checksums, so
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.io
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder as stl10
 from tensorflow_datasets.datasets.svhn_cropped import (
   svhn_cropped_dataset_builder as svhn,
 )
@@ -74,6 +75,58 @@ class Cifar100(_CifarFiles, cifar.Cifar100, skip_registration=True):
   """TFDS's `cifar100`."""
 
 
+class Stl10(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """TFDS's `stl10` without its 100,000 unlabelled images.
+
+  What is prepared is therefore kept apart from TFDS's own, as `no_extra`.
+  """
+
+  info: Any
+
+  VERSION = stl10.Builder.VERSION
+  url_infos = stl10.Builder.url_infos  # sizes and checksums
+  BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name='no_extra')]
+  urls = (stl10.URL,)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return _labelled_images(
+      self,
+      'STL-10, its labelled images, 96x96.',
+      size=96,
+      homepage='http://ai.stanford.edu/~acoates/stl10/',
+    )
+
+  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    archive = pathlib.Path(dl_manager.download(stl10.URL))
+    splits = ('train', 'test')
+    wanted = [f'{split}_{part}.bin' for split in splits for part in 'Xy']
+    files = read_archive(archive, 'stl10_binary/', ('class_names.txt', *wanted))
+    names = files['class_names.txt'].decode().split()
+    self.info.features['label'].names = names
+    return {
+      split: self._generate_examples(
+        split, files[f'{split}_X.bin'], files[f'{split}_y.bin']
+      )
+      for split in splits
+    }
+
+  def _generate_examples(
+    self, prefix: str, pixels: bytes, labels: bytes
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Stored as planes of red, green and blue, column by column.
+    planes = np.frombuffer(pixels, np.uint8).reshape(-1, 3, 96, 96)
+    images = planes.transpose(0, 3, 2, 1)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+      yield (
+        i,
+        {
+          'id': f'{prefix}_{i:05d}',
+          'image': Image.fromarray(np.ascontiguousarray(image)),
+          'label': label - 1,  # stored from 1
+        },
+      )
+
+
 class SvhnCropped(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """TFDS's `svhn_cropped` without its `extra` split.
 
@@ -87,17 +140,10 @@ class SvhnCropped(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   urls = tuple(f'{svhn.URL}{split}_32x32.mat' for split in ('train', 'test'))
 
   def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description='Street View House Numbers, 32x32, train and test.',
-      features=tfds.features.FeaturesDict(
-        {
-          'id': tfds.features.Text(),
-          'image': tfds.features.Image(shape=(32, 32, 3)),
-          'label': tfds.features.ClassLabel(num_classes=10),
-        }
-      ),
-      supervised_keys=('image', 'label'),
+    return _labelled_images(
+      self,
+      'Street View House Numbers, 32x32, train and test.',
+      size=32,
       homepage=svhn.URL,
     )
 
@@ -121,6 +167,25 @@ class SvhnCropped(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           'label': label,
         },
       )
+
+
+def _labelled_images(
+  builder: Any, description: str, *, size: int, homepage: str
+) -> tfds.core.DatasetInfo:
+  """What TFDS is told of coloured squares of ten classes."""
+  return tfds.core.DatasetInfo(
+    builder=builder,
+    description=description,
+    features=tfds.features.FeaturesDict(
+      {
+        'id': tfds.features.Text(),
+        'image': tfds.features.Image(shape=(size, size, 3)),
+        'label': tfds.features.ClassLabel(num_classes=10),
+      }
+    ),
+    supervised_keys=('image', 'label'),
+    homepage=homepage,
+  )
 
 
 def read_svhn(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:

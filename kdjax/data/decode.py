@@ -11,29 +11,37 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from kdjax.data.cache import Arrays
+from kdjax.data.resize import Size, resize
 
 Example = dict[str, Any]
 
 
-def decode(folder: pathlib.Path) -> Arrays:
+def decode(folder: pathlib.Path, size: Size | None = None) -> Arrays:
   """All training and test images and labels of a prepared set.
+
+  A set whose test labels are secret is tested on its `validation` split.
 
   Args:
     folder: Of one version of one set, in a format with random access
       (array_record) or in TFDS's default (tfrecord).
+    size: Height and width of the images; their own without.
 
   Raises:
     RuntimeError, ValueError, OSError: If files are damaged, missing or of
       another format.
   """
-  builder = tfds.builder_from_directory(folder)
+  builder: Any = tfds.builder_from_directory(folder)
+  mode = 'L' if builder.info.features['image'].shape[-1] == 1 else 'RGB'
   arrays = {}
   for split in ('train', 'test'):
-    examples = _examples(builder, split)
+    hidden = split == 'test' and 'validation' in builder.info.splits
+    examples = _examples(builder, 'validation' if hidden else split)
     if 'id' in examples[0]:
       examples.sort(key=lambda example: example['id'])
     # Threads were no faster: such small images keep the interpreter lock.
-    arrays[f'{split}_images'] = np.stack([_pixels(e) for e in examples])
+    arrays[f'{split}_images'] = np.stack(
+      [_pixels(example, mode, size) for example in examples]
+    )
     labels = [example['label'] for example in examples]
     arrays[f'{split}_labels'] = np.array(labels, np.int32)
   return arrays
@@ -75,7 +83,9 @@ def tfrecords(path: pathlib.Path) -> Iterator[bytes]:
     start = end + 4
 
 
-def _pixels(example: Example) -> np.ndarray:
-  with Image.open(io.BytesIO(example['image'])) as image:
-    pixels = np.asarray(image)
+def _pixels(example: Example, mode: str, size: Size | None) -> np.ndarray:
+  with Image.open(io.BytesIO(example['image'])) as stored:
+    # Of a set in colour some images may be grey.
+    image = stored if stored.mode == mode else stored.convert(mode)
+    pixels = np.asarray(resize(image, size) if size else image)
   return pixels if pixels.ndim == 3 else pixels[..., None]

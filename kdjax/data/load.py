@@ -6,10 +6,11 @@ import os
 import pathlib
 
 from kdjax.data import prepared
-from kdjax.data.arrays import read_npz
+from kdjax.data.arrays import from_arrays, read_npz
 from kdjax.data.augment import Augmentation
 from kdjax.data.dataset import Dataset, Split, limit_per_class
 from kdjax.data.folder import read_folder
+from kdjax.data.resize import Size, resize_all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,15 @@ class Recipe:
 
   Attributes:
     num_classes: Of its labels.
+    size: Height and width of its images.
     mean: Subtracted from images in [0, 1], per channel.
     std: Divided by after that.
-    augment: Of training batches.
+    augment: Of training batches; resized images have their share of its
+      padding.
   """
 
   num_classes: int
+  size: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
   augment: Augmentation
@@ -37,12 +41,14 @@ _CIFAR_STD = (0.2675, 0.2565, 0.2761)
 RECIPES = {
   'cifar10': Recipe(
     num_classes=10,
+    size=32,
     mean=_CIFAR_MEAN,
     std=_CIFAR_STD,
     augment=_CROP_AND_FLIP,
   ),
   'cifar100': Recipe(
     num_classes=100,
+    size=32,
     mean=_CIFAR_MEAN,
     std=_CIFAR_STD,
     augment=_CROP_AND_FLIP,
@@ -50,13 +56,30 @@ RECIPES = {
   # Grey levels of the training images; a digit is not its mirror image.
   'digits': Recipe(
     num_classes=10,
+    size=8,
     mean=(0.3049,),
     std=(0.3754,),
     augment=Augmentation(crop_padding=1),
   ),
+  # Constants of the two sets that ICD's students are probed on, at 32x32.
+  'stl10': Recipe(
+    num_classes=10,
+    size=96,
+    mean=(0.4467, 0.4398, 0.4066),
+    std=(0.2603, 0.2566, 0.2712),
+    augment=Augmentation(crop_padding=12, flip=True),
+  ),
+  'tiny_imagenet': Recipe(
+    num_classes=200,
+    size=64,
+    mean=(0.4802, 0.4481, 0.3975),
+    std=(0.2770, 0.2691, 0.2821),
+    augment=Augmentation(crop_padding=8, flip=True),
+  ),
   # KD²M mirrors these too, though a house number is not its mirror image.
   'svhn_cropped': Recipe(
     num_classes=10,
+    size=32,
     mean=(0.4377, 0.4438, 0.4728),
     std=(0.1980, 0.2010, 0.1970),
     augment=_CROP_AND_FLIP,
@@ -70,6 +93,7 @@ def load(
   data_dir: str | os.PathLike[str] | None = None,
   limit: int | None = None,
   limit_seed: int = 0,
+  size: Size | None = None,
 ) -> Dataset:
   """An image set, decoded, in memory.
 
@@ -86,6 +110,8 @@ def load(
       if not given.
     limit: Training images per class; all if not given.
     limit_seed: Which ones.
+    size: Height and width that all images are resized to; as they are if not
+      given.
 
   Raises:
     ValueError: If there is no such set, or its parts do not fit each other.
@@ -96,12 +122,12 @@ def load(
   if path and kind in ('folder', 'npz'):
     source = pathlib.Path(path).expanduser()
     read = read_folder if kind == 'folder' else read_npz
-    dataset = read(name, source)
+    dataset = _resized(read(name, source), size)
   elif name in RECIPES:
     root = prepared.default_data_dir()
     if data_dir is not None:
       root = pathlib.Path(data_dir).expanduser()
-    dataset = _from_tfds(name, root)
+    dataset = _from_tfds(name, root, size)
   else:
     raise ValueError(_unknown(name))
   if limit is None:
@@ -110,19 +136,38 @@ def load(
   return dataclasses.replace(dataset, train=train)
 
 
-def _from_tfds(name: str, data_dir: pathlib.Path) -> Dataset:
+def _from_tfds(name: str, data_dir: pathlib.Path, size: Size | None) -> Dataset:
   recipe = RECIPES[name]
   folder = prepared.find_or_prepare(data_dir, name)
-  arrays, names = prepared.load_arrays(folder)
+  if size == (recipe.size, recipe.size):
+    size = None  # so that their arrays are kept once
+  arrays, names = prepared.load_arrays(folder, size)
+  height = arrays['train_images'].shape[1]
+  padding = recipe.augment.crop_padding * height // recipe.size
   return Dataset(
     name=name,
     train=Split(arrays['train_images'], arrays['train_labels']),
     test=Split(arrays['test_images'], arrays['test_labels']),
-    num_classes=recipe.num_classes,
+    num_classes=len(names) or recipe.num_classes,
     class_names=names or tuple(map(str, range(recipe.num_classes))),
     mean=recipe.mean,
     std=recipe.std,
-    augment=recipe.augment,
+    augment=dataclasses.replace(recipe.augment, crop_padding=padding),
+  )
+
+
+def _resized(dataset: Dataset, size: Size | None) -> Dataset:
+  """A user's own set at another size, with the statistics that has."""
+  if size is None or dataset.image_shape[:2] == size:
+    return dataset
+  train, test = dataset.train, dataset.test
+  return from_arrays(
+    dataset.name,
+    resize_all(train.images, size),
+    train.labels,
+    resize_all(test.images, size),
+    test.labels,
+    class_names=dataset.class_names,
   )
 
 

@@ -6,6 +6,7 @@ import re
 
 from kdjax.data import cache
 from kdjax.data.errors import DataUnavailableError
+from kdjax.data.resize import Size
 
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
@@ -54,13 +55,17 @@ def find_or_prepare(data_dir: pathlib.Path, name: str) -> pathlib.Path:
   return folder
 
 
-def load_arrays(folder: pathlib.Path) -> tuple[cache.Arrays, tuple[str, ...]]:
+def load_arrays(
+  folder: pathlib.Path, size: Size | None = None
+) -> tuple[cache.Arrays, tuple[str, ...]]:
   """All images and labels of a prepared set, and the names of its classes.
 
-  They are decoded once; after that they come from the cache in `folder`.
+  They are decoded, and resized if that is asked for, once; after that they come
+  from the cache in `folder`.
 
   Args:
     folder: Of one version of one set, as `find` returns it.
+    size: Height and width of the images; their own without.
 
   Returns:
     `train_images`, `train_labels`, `test_images`, `test_labels`, and the names.
@@ -72,17 +77,18 @@ def load_arrays(folder: pathlib.Path) -> tuple[cache.Arrays, tuple[str, ...]]:
   """
   names_file = folder / 'label.labels.txt'
   names = names_file.read_text().splitlines() if names_file.exists() else []
-  arrays = cache.read(folder / cache.FOLDER)
+  kept = cache.FOLDER if size is None else f'{cache.FOLDER}_{size[0]}x{size[1]}'
+  arrays = cache.read(folder / kept)
   if arrays is None:
     from kdjax.data import decode  # late, as above
 
     try:
-      arrays = decode.decode(folder)
+      arrays = decode.decode(folder, size)
     except (OSError, RuntimeError, ValueError) as error:
       raise DataUnavailableError(
         f'the data set prepared in {folder} cannot be read: {error}\n'
         'Delete that folder and run again to prepare it anew, or give '
         '--data_dir=FOLDER where it is prepared.'
       ) from None
-    cache.write(folder / cache.FOLDER, arrays)
+    cache.write(folder / kept, arrays)
   return arrays, tuple(names)

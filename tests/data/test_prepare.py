@@ -14,10 +14,11 @@ import urllib.request
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 from tensorflow_datasets.core.download import checksums, resource
 
 from kdjax import data
-from kdjax.data import builders, digits, prepare
+from kdjax.data import archives, builders, digits
 
 CIFAR10 = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
 CIFAR100 = 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz'
@@ -25,6 +26,7 @@ CIFAR100 = 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz'
 
 def download_path(data_dir, name, url):
   known = checksums.get_all_url_infos() | (builders.SvhnCropped.url_infos or {})
+  known |= builders.Stl10.url_infos or {}
   file = resource.get_dl_fname(url, known[url].checksum)
   path = data_dir / 'downloads' / name / file
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,39 @@ def test_svhn_from_its_files(tmp_path):
   assert dataset.class_names == tuple('0123456789')
 
 
+def test_stl10_from_its_archive_as_it_is_and_smaller(tmp_path):
+  random = np.random.default_rng(0)
+  images = random.integers(0, 256, (5, 96, 96, 3), np.uint8)
+  labels = np.array([1, 10, 3, 2, 10], np.uint8)  # as stored: 1 to 10
+  files = {'class_names.txt': numbered(10).replace(b' ', b'_')}
+  for split, rows in (('train', slice(3)), ('test', slice(3, 5))):
+    # Column by column, in planes of red, green and blue.
+    files[f'{split}_X.bin'] = images[rows].transpose(0, 3, 2, 1).tobytes()
+    files[f'{split}_y.bin'] = labels[rows].tobytes()
+  (url,) = builders.Stl10.urls
+  path = download_path(tmp_path, 'stl10', url)
+  write_archive(path, 'stl10_binary', files)
+  dataset = data.load('stl10', data_dir=tmp_path)
+  check(dataset, images, labels - 1, num_train=3)
+  assert dataset.class_names[9] == 'class_9'
+  assert dataset.augment.crop_padding == 12
+  assert dataset.mean == (0.4467, 0.4398, 0.4066)
+  assert dataset.std == (0.2603, 0.2566, 0.2712)
+
+  small = data.load('stl10', data_dir=tmp_path, size=(32, 32))
+  assert small.image_shape == (32, 32, 3)
+  assert small.augment.crop_padding == 4
+  # Three pixels become one: no more than their triangle of weights.
+  want = Image.fromarray(images[3]).resize((32, 32), Image.Resampling.BILINEAR)
+  np.testing.assert_array_equal(small.test.images[0], np.asarray(want))
+  np.testing.assert_allclose(
+    small.test.images[0].mean(), images[3].mean(), atol=1
+  )
+  again = data.load('stl10', data_dir=tmp_path, size=(32, 32))
+  assert isinstance(again.train.images, np.memmap)
+  assert data.load('stl10', data_dir=tmp_path).image_shape == (96, 96, 3)
+
+
 @pytest.mark.parametrize('kept', [0, 100, 300, 5000])
 @pytest.mark.parametrize('compressed', [False, True])
 def test_damaged_svhn_is_named(tmp_path, kept, compressed):
@@ -157,6 +192,7 @@ def test_no_network_and_no_data_says_what_to_do(tmp_path, monkeypatch):
     'Name or service not known',
     '--data_dir=FOLDER',
     "data.load('cifar100', data_dir='FOLDER')",
+    f'put cifar-100-binary.tar.gz into {tmp_path}',
     '--dataset=npz:FILE',
   ):
     assert part in message
@@ -166,7 +202,7 @@ def test_no_network_and_no_data_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_host_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
-  monkeypatch.setattr(prepare, '_SECONDS_TO_ANSWER', 0.1)
+  monkeypatch.setattr(archives, '_SECONDS_TO_ANSWER', 0.1)
   given_up = threading.Event()
 
   def silent(*_, **__):

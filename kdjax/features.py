@@ -8,6 +8,7 @@ from flax import struct
 
 Boundary = Literal['post_relu', 'pre_relu', 'pre_norm']
 PyTree = Any
+MaybeArray = Any  # an array, or `None` for a stage that did not run
 
 
 @struct.dataclass
@@ -29,9 +30,9 @@ class Features:
     logits: Unnormalised log-probabilities, `[B, K]`.
   """
 
-  stages: tuple[jax.Array | None, ...]
-  pre_stages: tuple[jax.Array | None, ...]
-  boundaries: tuple[jax.Array | None, ...]
+  stages: tuple[MaybeArray, ...]
+  pre_stages: tuple[MaybeArray, ...]
+  boundaries: tuple[MaybeArray, ...]
   embedding: jax.Array
   logits: jax.Array
 

@@ -27,6 +27,7 @@ from kdjax.losses._gaussian_full import (
 from kdjax.losses._icd import icd
 from kdjax.losses._joint import LABEL_COSTS, joint_wasserstein2
 from kdjax.losses._logits import cross_entropy, soft_target_kl
+from kdjax.losses._maps import mean_squared_error
 from kdjax.losses._mmd import (
   mean_distance,
   mmd_cosine,
@@ -74,6 +75,7 @@ __all__ = [
   'icd',
   'joint_wasserstein2',
   'mean_distance',
+  'mean_squared_error',
   'mmd_cosine',
   'mmd_cosine_per_class',
   'mmd_linear',

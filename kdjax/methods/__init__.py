@@ -2,6 +2,7 @@
 
 from kdjax.methods.base import Context, Method, Pass, Updates
 from kdjax.methods.combination import Combination, combine
+from kdjax.methods.fcfd import Fcfd
 from kdjax.methods.icd import Icd
 from kdjax.methods.kd import Kd
 from kdjax.methods.kd2m import Kd2m
@@ -10,6 +11,7 @@ from kdjax.names import unknown
 
 METHODS: dict[str, type[Method]] = {
   'none': Supervised,
+  'fcfd': Fcfd,
   'icd': Icd,
   'dcd': Icd,  # its later name
   'kd': Kd,
@@ -40,6 +42,7 @@ __all__ = [
   'METHODS',
   'Combination',
   'Context',
+  'Fcfd',
   'Icd',
   'Kd',
   'Kd2m',

@@ -1,13 +1,15 @@
 """What a distillation method is: settings, trainable parts, named terms."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
 from flax import struct
 
-from kdjax.features import Features, NetworkSpec
+from kdjax.features import Boundary, Features, NetworkSpec
+from kdjax.methods.schedules import Weight, check_weight
+from kdjax.names import unknown
 
 PyTree = Any
 Terms = dict[str, jax.Array]
@@ -25,6 +27,7 @@ class Pass:
     run_head: `(variables, embedding) -> logits`; see `head`.
     has_head: False for a network that does not say what its classifier is;
       `head` then raises.
+    boundary: The network's kind of boundary.
   """
 
   features: Features
@@ -36,6 +39,7 @@ class Pass:
     pytree_node=False
   )
   has_head: bool = struct.field(pytree_node=False, default=True)
+  boundary: Boundary = struct.field(pytree_node=False, default='post_relu')
 
   def tail(self, hidden: jax.Array, start: int) -> Features:
     """Features of the stages from `start` on, in the mode the network is in.
@@ -89,10 +93,11 @@ class Method:
   `terms` everything here is optional to override.
 
   Attributes:
-    task_weight: Factor of the supervised loss in what is minimised.
+    task_weight: Factor of the supervised loss in what is minimised; may be
+      steps by epoch.
   """
 
-  task_weight: float = 1.0
+  task_weight: Weight = 1.0
 
   needs_teacher: ClassVar[bool] = True
   # 'train' for papers whose teacher normalises with the batch: its running
@@ -101,7 +106,7 @@ class Method:
 
   def __post_init__(self):
     """Checks the settings every method has."""
-    check_not_negative(self, 'task_weight')
+    check_weight(type(self).__name__, 'task_weight', self.task_weight)
 
   def combined(self) -> 'Method':
     """The defaults this method has beside another one (`kd+kd2m`)."""
@@ -213,3 +218,12 @@ def check_positive(settings: Any, *names: str) -> None:
       raise ValueError(
         f'{name} of {type(settings).__name__} must be positive, got {value}.'
       )
+
+
+def check_choice(settings: Any, name: str, known: Collection[str]) -> None:
+  """Raises a `ValueError` that names the setting and what it may be."""
+  value = getattr(settings, name)
+  if value not in known:
+    raise ValueError(
+      unknown(f'{name} of {type(settings).__name__}', value, known)
+    )

@@ -10,8 +10,6 @@ from kdjax.features import Boundary
 from kdjax.layers import windows
 from kdjax.models.stack import Stack, StageOutput
 
-_WIDTHS = (64, 128, 256, 512, 512)
-
 
 class Vgg(Stack, kw_only=True):
   """Five stages of 3×3 convolutions with bias, norm and ReLU.
@@ -24,16 +22,18 @@ class Vgg(Stack, kw_only=True):
 
   Attributes:
     convs: Convolutions of each of the five stages.
+    widths: Their channels.
   """
 
   boundary: Boundary = 'pre_relu'
   convs: tuple[int, ...]
+  widths: tuple[int, ...] = (64, 128, 256, 512, 512)
 
   def make_stages(self):
     """The five stages."""
     return [
       Stage(count, width, place, dtype=self.dtype)
-      for place, (count, width) in enumerate(zip(self.convs, _WIDTHS))
+      for place, (count, width) in enumerate(zip(self.convs, self.widths))
     ]
 
   def make_head(self):

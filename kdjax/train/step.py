@@ -11,6 +11,7 @@ import optax
 
 from kdjax.features import Features
 from kdjax.methods import Context, Method, Pass
+from kdjax.methods.schedules import value_at
 from kdjax.models.network import Network
 from kdjax.tasks import Task
 from kdjax.train.partial_updates import partial_updates
@@ -123,7 +124,7 @@ def train_step(
     )
     student = make_pass(parts.student, variables, features, train=True)
     terms = {
-      'task': parts.method.task_weight
+      'task': value_at(parts.method.task_weight, context.epoch)
       * parts.task.loss(features.logits, batch).mean()
     }
     method_terms, updates = parts.method.terms(
@@ -147,7 +148,7 @@ def train_step(
     state.params,
     active=None if updates.active is None else active,
   )
-  params = optax.apply_updates(state.params, changes)
+  params: PyTree = optax.apply_updates(state.params, changes)
   ema = state.ema
   if parts.ema_decay is not None:
     ema = optax.incremental_update(params['student'], ema, 1 - parts.ema_decay)
@@ -216,6 +217,7 @@ def make_pass(
     run_tail=run_tail,
     run_head=network.head,
     has_head=network.forward_head is not None,
+    boundary=network.boundary,
   )
 
 

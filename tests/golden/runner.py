@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.golden.comparison import Comparison
 from tests.golden.kinds import (
+  fcfd,
   kd,
   kd2m,
   multilabel_metrics,
@@ -20,6 +21,7 @@ _SHOWN = 10  # failed arrays of one file
 Check = Callable[[pathlib.Path], list[Comparison]]
 
 KINDS: dict[str, Check] = {
+  'fcfd': fcfd.check,
   'kd': kd.check,
   'kd2m': kd2m.check,
   'multilabel_metrics': multilabel_metrics.check,
@@ -29,6 +31,7 @@ KINDS: dict[str, Check] = {
 
 # Keys that only one kind has, for files that lie in a folder of another name.
 _SIGNATURES = {
+  'fcfd': 'meta/weight_l2',
   'kd2m': 'in/xs',
   'multilabel_metrics': 'target_voc',
   'networks': 'param_shapes',

@@ -1,0 +1,410 @@
+"""`fcfd`: whole steps with every path forced, and a trajectory of four."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax import losses
+from kdjax.methods import Context, Fcfd
+from kdjax.methods.fcfd import Step
+from kdjax.methods.fcfd_paths import candidates
+from kdjax.train.step import evaluation_pass, make_pass
+from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.kinds import fcfd_networks
+
+PyTree = Any
+
+# Two float64 computations; and ours in float64 against the file's float32, as
+# its README has them apart.
+_EXACT = 1e-6
+_BETWEEN = {'loss': 1e-6, 'logits': 2e-5, 'grad': 2e-3, 'buffers_after': 1e-5}
+# A bias before a norm has no gradient but rounding, seen beside the largest.
+_FLOORS = {True: 1e-8, False: 1e-3}
+_WAYS = {'to_teacher': (0, 1), 'to_student': (1, 0)}
+INPUTS = ('images', 'labels', 'meta/', 'state/')
+
+
+class Case:
+  """A file's networks, bridges, batch and settings, in float64."""
+
+  def __init__(self, stored: Stored, images: str = 'images'):
+    self.stored = stored
+    _, channels, height, width = stored[images].shape
+    shape = (height, width, channels)
+    self.shape = shape
+    self.teacher, self.teacher_variables, teacher_names = fcfd_networks.read(
+      stored, 0, shape
+    )
+    self.student, self.student_variables, student_names = fcfd_networks.read(
+      stored, 1, shape
+    )
+    self.names = (teacher_names, student_names)
+    self.bridges = self._bridges()
+
+  def method(self, combo: str) -> Fcfd:
+    """FCFD with these paths forced; `none` takes none."""
+    paths = () if combo == 'none' else tuple(combo.split('+'))
+    return Fcfd(
+      feature_weight=float(self.stored['meta/weight_l2']),
+      mixed_weight=float(self.stored['meta/weight_kl_mixture']),
+      temperature=float(self.stored['meta/T']),
+      paths=paths,
+      extra_paths=len(paths),
+    )
+
+  def batch(self, prefix: str = '') -> dict[str, jax.Array]:
+    """Images `[B, H, W, C]` and labels."""
+    images = self.stored[f'{prefix}images'].transpose(0, 2, 3, 1)
+    labels = self.stored[f'{prefix}labels'].astype(np.int32)
+    return {
+      'image': jnp.asarray(images, jnp.float64),
+      'label': jnp.asarray(labels),
+      'index': jnp.arange(len(labels)),
+    }
+
+  def named(self, student: PyTree, bridges: PyTree) -> dict[str, np.ndarray]:
+    """Trained parameters, or gradients, under the file's names."""
+    return {**self.names[1].of({'params': student}), **_bridge_arrays(bridges)}
+
+  def buffers(self, teacher, student, bridges) -> dict[str, np.ndarray]:
+    """All running statistics under the file's names."""
+    return {
+      **self.names[0].of({'batch_stats': teacher}),
+      **self.names[1].of({'batch_stats': student}),
+      **_bridge_arrays(bridges),
+    }
+
+  def _bridges(self) -> PyTree:
+    made = Fcfd(directions='nomix').init(
+      jax.random.key(0),
+      self.student.describe(self.shape),
+      self.teacher.describe(self.shape),
+    )
+    return {
+      kind: _read_bridges(tree, self.stored) for kind, tree in made.items()
+    }
+
+
+def full_step(stored: Stored) -> list[Comparison]:
+  """Every forced set of paths: features, logits, terms, gradients."""
+  case = Case(stored)
+  walk = Walk(case, '', [str(name) for name in stored['meta/candidates']])
+  found = _constants(case) + _features(stored, walk)
+  steps = {
+    combo: _step(case, combo) for combo in map(str, stored['meta/combos'])
+  }
+  last = list(steps)[-1]
+  for combo, step in steps.items():
+    taken = [] if combo == 'none' else combo.split('+')
+    got = {
+      **{f'loss/{name}': v for name, v in walk.terms(taken).items()},
+      **{f'logits/{name}': walk.logits[name] for name in ('t', 's', *taken)},
+      **step,
+      # The file holds the buffers after the last step under the first one's
+      # name too: all of them agree to the bit, those of a bridge that only the
+      # last one passes included.
+      'buffers_after': steps[last]['buffers_after'],
+    }
+    for dtype in ('float32', 'float64'):
+      found += _compared(stored, f'{dtype}/{combo}', got)
+  return found + left_over(stored, found, INPUTS)
+
+
+class Walk:
+  """Every feature that any path passes, and the terms made of them.
+
+  Attributes:
+    features: By stage, the space it is in (0 the teacher's) and the path that
+      led there.
+    logits: By path; `t` and `s` of the pure ones.
+  """
+
+  def __init__(self, case: Case, prefix: str, paths: list[str], **state):
+    self.method = case.method('none')
+    batch = case.batch(prefix)
+    given = {
+      'student': case.student_variables,
+      'teacher': case.teacher_variables,
+      'bridges': case.bridges,
+      **state,
+    }
+    self.labels = batch['label']
+    self.student, _ = _trained(case.student, given['student'], batch['image'])
+    self.teacher, _ = _trained(case.teacher, given['teacher'], batch['image'])
+    self.step = Step(
+      self.method, given['bridges'], self.student, self.teacher, {}
+    )
+    self.epoch = float(case.stored['meta/epoch'])
+    self.stages = self.step.stages
+    passes = {'0': self.teacher, '1': self.student}
+    self.features = {
+      (i, space, digit * (i + 1)): passes[digit].features.boundaries[i]
+      for i in range(1, self.stages)
+      for space, digit in ((0, '0'), (1, '1'))
+    }
+    self.logits = {
+      't': self.teacher.features.logits,
+      's': self.student.features.logits,
+    }
+    self.embeddings = {'t': self.teacher.features.embedding}
+    for i, value in enumerate(self.step.translate()[0][1:], 1):
+      self.features[i, 0, '1' * (i + 1)] = value
+    ones = '1' * self.stages
+    last = self.teacher.tail(
+      self.features[self.stages - 1, 0, ones], self.stages
+    )
+    self.embeddings[ones] = last.embedding
+    for path in paths:
+      self._follow(path)
+
+  def terms(self, taken: list[str]) -> dict[str, Any]:
+    """The unweighted terms of a step that takes these paths."""
+    ones = '1' * self.stages
+    last = self.stages - 1
+    teacher_bound = [path for path in taken if path[0] == '1']
+    found = {}
+    for i in range(1, self.stages):
+      prefixes = [ones[: i + 1]]
+      prefixes += [p[: i + 1] for p in teacher_bound if p[i] == '0']
+      target = self.features[i, 0, '0' * (i + 1)]
+      of_stage = {
+        f'mse/stage{i}/{prefix}': losses.mean_squared_error(
+          self.features[i, 0, prefix], target
+        ).mean()
+        for prefix in prefixes
+      }
+      if i == last:
+        of_stage |= {
+          f'mse_pooled/stage{i}/{path}': losses.mean_squared_error(
+            self.embeddings[path], self.embeddings['t']
+          ).mean()
+          for path in prefixes
+        }
+      found |= of_stage
+      found[f'l2_stage{i}'] = sum(of_stage.values())
+    found['ce/s'] = losses.cross_entropy(self.logits['s'], self.labels).mean()
+    for name in ('s', *taken):
+      found[f'kl/{name}_vs_t'] = self.step.divergence(
+        self.logits[name], self.method.temperature
+      )
+    features = sum(found[f'l2_stage{i}'] for i in range(1, self.stages))
+    weights = self.method.weights(self.epoch)
+    found['total'] = (
+      found['ce/s']
+      + found['kl/s_vs_t']
+      + weights['features'] * features
+      + weights['mixed'] * sum(found[f'kl/{path}_vs_t'] for path in taken)
+    )
+    return found
+
+  def _follow(self, path: str) -> None:
+    split = path.rindex(path[0])
+    if path[0] == '1':
+      hidden = self.features[split, 0, path[: split + 1]]
+      space, network = 0, self.teacher
+    else:
+      name = f'stage_{split}'
+      params = self.step.params['to_student'][name]
+      source = self.features[split, 0, path[: split + 1]]
+      hidden, _ = self.step.bridge(split, False, params, source)
+      self.features[split, 1, path[: split + 1]] = hidden
+      space, network = 1, self.student
+    tail = network.tail(hidden, split + 1)
+    for i in range(split + 1, self.stages):
+      self.features[i, space, path[: i + 1]] = tail.boundaries[i]
+    self.logits[path] = tail.logits
+    self.embeddings[path] = tail.embedding
+
+
+def _step(case: Case, combo: str) -> dict[str, Any]:
+  """The method's own total, gradients and statistics of a forced step."""
+  method, batch = case.method(combo), case.batch()
+  context = Context(
+    step=jnp.int32(0),
+    epoch=jnp.asarray(case.stored['meta/epoch'], jnp.float64),
+    key=jax.random.key(0),
+  )
+  teacher, teacher_stats = _trained(
+    case.teacher, case.teacher_variables, batch['image']
+  )
+
+  def objective(params):
+    variables = {**case.student_variables, 'params': params['student']}
+    student, stats = _trained(case.student, variables, batch['image'])
+    terms, updates = method.terms(
+      {'params': params['bridges'], 'state': case.bridges['state']},
+      student,
+      teacher,
+      batch,
+      context,
+    )
+    task = losses.cross_entropy(student.features.logits, batch['label']).mean()
+    return task + sum(terms.values()), (stats, updates)
+
+  params = {
+    'student': case.student_variables['params'],
+    'bridges': case.bridges['params'],
+  }
+  (total, (stats, updates)), gradients = jax.value_and_grad(
+    objective, has_aux=True
+  )(params)
+  arrays = case.named(gradients['student'], gradients['bridges'])
+  ones = jax.tree.map(jnp.ones_like, gradients['student'])
+  active = case.named(ones, _spread(updates.active, gradients['bridges']))
+  return {
+    'loss/total': total,
+    'grad': {name: arrays[name] for name in arrays if np.all(active[name])},
+    'grad/none': sorted(name for name in arrays if not np.all(active[name])),
+    'buffers_after': case.buffers(teacher_stats, stats, updates.state),
+  }
+
+
+def _compared(stored, prefix: str, got: dict[str, Any]) -> list[Comparison]:
+  """What is stored under a prefix against what was computed in float64."""
+  exact = prefix.startswith('float64')
+  found = []
+  for name, value in got.items():
+    key = f'{prefix}/{name}'
+    tolerance = _EXACT if exact else _BETWEEN[name.split('/')[0]]
+    # In float32 a term is as good as the total it is a part of.
+    total = None if exact else float(stored[f'{prefix}/loss/total'])
+    if name == 'grad':
+      found += _gradients(stored, key, value, tolerance)
+    elif name == 'grad/none':
+      same = value == sorted(stored[key].tolist())
+      found.append(Comparison(key, 0.0 if same else np.inf, 0.0))
+    elif name == 'buffers_after':
+      found += [
+        compare(f'{key}/{buffer}', array, stored[f'{key}/{buffer}'], tolerance)
+        for buffer, array in value.items()
+        if f'{key}/{buffer}' in stored
+      ]
+    elif key in stored:
+      scale = total if name.startswith('loss/') else None
+      found.append(compare(key, value, stored[key], tolerance, scale=scale))
+  return found
+
+
+def _gradients(stored, key, arrays, tolerance) -> list[Comparison]:
+  """Each parameter's norm and projection, relative to its own norm."""
+  names = stored[f'{key}/names'].tolist()
+  same = sorted(names) == sorted(arrays)
+  found = [Comparison(f'{key}/names', 0.0 if same else np.inf, 0.0)]
+  if not same:
+    return found
+  flat = [np.asarray(arrays[name], np.float64).ravel() for name in names]
+  norms = np.asarray([np.linalg.norm(array) for array in flat])
+  dots = np.asarray([array @ np.cos(np.arange(array.size)) for array in flat])
+  exact = tolerance == _EXACT
+  largest = stored[f'{key}/norms'].max()
+  size = np.maximum(stored[f'{key}/norms'], _FLOORS[exact] * largest)
+  sizes = {'norms': size, 'dots': size}
+  if not exact:
+    # A ReLU at its edge may change any direction of the gradient, and so the
+    # projection by as much times the length of the cosines.
+    sizes['dots'] = size * [np.sqrt(array.size / 2 + 1) for array in flat]
+  for name, value in (('norms', norms), ('dots', dots)):
+    want = stored[f'{key}/{name}'] / sizes[name]
+    found.append(
+      compare(f'{key}/{name}', value / sizes[name], want, tolerance, scale=1.0)
+    )
+  return found
+
+
+def _constants(case: Case) -> list[Comparison]:
+  """The candidates, the warm-up and the networks in evaluation mode."""
+  stored = case.stored
+  stages = len(str(stored['meta/candidates'][0]))
+  names = [path.name for path in candidates(stages, 'bi')]
+  same = names == stored['meta/candidates'].tolist()
+  found = [Comparison('meta/candidates', 0.0 if same else np.inf, 0.0)]
+  weights = case.method('none').weights(float(stored['meta/epoch']))
+  warm = weights['features'] / float(stored['meta/weight_l2'])
+  found.append(compare('meta/warm', warm, stored['meta/warm'], _EXACT))
+  images = case.batch()['image']
+  for name, network, variables in (
+    ('t', case.teacher, case.teacher_variables),
+    ('s', case.student, case.student_variables),
+  ):
+    key = f'eval/logits/{name}'
+    logits = evaluation_pass(network, variables, images).features.logits
+    if key in stored:
+      found.append(compare(key, logits, stored[key], _BETWEEN['logits']))
+  return found
+
+
+def _features(stored, walk: Walk) -> list[Comparison]:
+  """What is stored of each feature; the file has them in float32."""
+  found = []
+  for (stage, space, path), value in walk.features.items():
+    key = f'feat/stage{stage}/space{space}/{path}'
+    value = np.asarray(value)
+    summaries = {
+      'first1': value[:1].transpose(0, 3, 1, 2),
+      'mean_nhw': value.mean((0, 1, 2)),
+      'rms_nhw': np.sqrt((value**2).mean((0, 1, 2))),
+    }
+    for name, got in summaries.items():
+      if f'{key}/{name}' in stored:
+        want = stored[f'{key}/{name}']
+        found.append(
+          compare(f'{key}/{name}', got.reshape(want.shape), want, 1e-5)
+        )
+  return found
+
+
+def _trained(network, variables, images):
+  """The pass in training mode, and the statistics it leaves."""
+  features, stats = network.apply(variables, images, train=True)
+  return make_pass(network, variables, features, train=True), stats
+
+
+def _spread(prefix: PyTree, tree: PyTree) -> PyTree:
+  return jax.tree.map(
+    lambda on, below: jax.tree.map(lambda x: jnp.full_like(x, on), below),
+    prefix,
+    tree,
+  )
+
+
+_LEAVES = (
+  ('conv', 'kernel', '0.weight'),
+  ('conv', 'bias', '0.bias'),
+  ('norm', 'scale', '1.weight'),
+  ('norm', 'bias', '1.bias'),
+  ('norm', 'mean', '1.running_mean'),
+  ('norm', 'var', '1.running_var'),
+)
+
+
+def _places(tree: PyTree):
+  """Way, stage, layer and leaf of all arrays of bridges, and their names."""
+  for way, (destination, source) in _WAYS.items():
+    for stage, bridge in tree[way].items():
+      number = stage.removeprefix('stage_')
+      for layer, leaf, name in _LEAVES:
+        if leaf in bridge.get(layer, {}):
+          full = f'bridges.{number}.{destination}.{source}.{name}'
+          yield (way, stage, layer, leaf), full
+
+
+def _bridge_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+  """Arrays of bridges under the file's names, in PyTorch's layout."""
+  found = {}
+  for (way, stage, layer, leaf), name in _places(tree):
+    array = np.asarray(tree[way][stage][layer][leaf])
+    found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+  return found
+
+
+def _read_bridges(tree: PyTree, stored: Stored) -> PyTree:
+  """Bridges of the structure of `tree` with the file's arrays."""
+  made = jax.tree.map(lambda leaf: leaf, tree)
+  for (way, stage, layer, leaf), name in _places(tree):
+    array = stored[f'state/{name}'].astype(np.float64)
+    if array.ndim == 4:
+      array = array.transpose(2, 3, 1, 0)
+    made[way][stage][layer][leaf] = jnp.asarray(array)
+  return made

@@ -1,0 +1,103 @@
+import importlib.util
+import pickle
+
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from tensorflow_datasets.object_detection import voc
+
+from kdjax.data.streamed import load_multi_label
+
+# Classes by number, and whether the object is difficult.
+OBJECTS = {
+  'train': [[(0, False), (3, True)], [(1, False)]],
+  'val': [[(2, True)]],
+  'test': [[(0, True), (0, False), (1, True)], [(4, False)]],
+}
+
+
+class Voc(voc.Voc, skip_registration=True):
+  """TFDS's VOC with a few images of our own."""
+
+  pkg_dir_path = None
+
+  def _split_generators(self, dl_manager):
+    names = {'test': 'test', 'train': 'train', 'validation': 'val'}
+    return {
+      split: self._generate_examples(None, name)
+      for split, name in names.items()
+    }
+
+  def _generate_examples(self, data_path, set_name):
+    for number, objects in enumerate(OBJECTS[set_name]):
+      plain = {label for label, difficult in objects if not difficult}
+      yield (
+        number,
+        {
+          'image': Image.new('RGB', (6, 6), (50 * number,) * 3),
+          'image/filename': f'{number}.jpg',
+          'objects': [
+            {
+              'label': label,
+              'bbox': tfds.features.BBox(0.0, 0.0, 1.0, 1.0),
+              'pose': 0,
+              'is_truncated': False,
+              'is_difficult': difficult,
+            }
+            for label, difficult in objects
+          ],
+          'labels': sorted({label for label, _ in objects}),
+          'labels_no_difficult': sorted(plain),
+        },
+      )
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  builder = Voc(config='2007', data_dir=folder)
+  builder.download_and_prepare(file_format='array_record')
+  return folder
+
+
+def test_voc_trains_on_difficult_objects_and_is_not_judged_on_them(data_dir):
+  made = load_multi_label('voc2007', size=6, data_dir=data_dir)
+  assert made.class_names[:2] == ('aeroplane', 'bicycle')
+  assert made.num_classes == 20
+  # As stored, which is no order of the original files: sorted to compare.
+  train, test = (
+    sorted(s.labels[:, :5].tolist()) for s in (made.train, made.test)
+  )
+  assert train == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [1, 0, 0, 1, 0]]
+  assert test == [[0, 0, 0, 0, 1], [1, -1, 0, 0, 0]]
+  again = load_multi_label('voc2007', size=6, data_dir=data_dir)  # now cached
+  assert again.fingerprint == made.fingerprint
+
+
+def test_its_images_go_with_their_labels_in_another_process_too(data_dir):
+  made = load_multi_label('voc2007', size=6, data_dir=data_dir)
+  files = made.test.files
+  stream = made.test.in_order()
+  batch = stream.take(2)
+  stream.close()
+  levels = batch['image'][:, 0, 0, 0].tolist()
+  shown = [int(row.argmax()) for row in batch['label']]
+  assert dict(zip(levels, shown)) == {0: 0, 50: 4}
+  sent = pickle.loads(pickle.dumps(files))
+  assert sent.read(1) == files.read(1)
+
+
+def test_what_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
+  # As where TensorFlow is not installed; with it this would be a download.
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ValueError, match=r'--dataset=coco:PATH'):
+    load_multi_label('coco2014', data_dir=tmp_path)
+
+
+def test_a_damaged_set_says_what_to_do(data_dir, tmp_path):
+  broken = tmp_path / 'voc/2007/5.0.0'
+  broken.mkdir(parents=True)
+  info = data_dir / 'voc/2007/5.0.0/dataset_info.json'
+  (broken / 'dataset_info.json').write_text(info.read_text())
+  with pytest.raises(ValueError, match=r"file_format='array_record'"):
+    load_multi_label('voc2007', data_dir=tmp_path)

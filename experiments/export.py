@@ -156,13 +156,18 @@ def _check_method(method: Any) -> None:
     return
   made = {type_.__name__: type_ for type_ in methods.METHODS.values()}
   type_ = made.get(str(method.get('type')))
-  if type_ is not None and type_.predict is not Method.predict:
+  if type_ is not None and _keeps_parts(type_):
     raise ValueError(
       f'The student of {type_.__name__} predicts through parts of the method, '
       'which are not in its network; it cannot be exported alone.'
     )
   for part in method.values():
     _check_method(part)
+
+
+def _keeps_parts(method: type[Method]) -> bool:
+  own = method.predicting is not Method.predicting
+  return own and method.export is Method.export
 
 
 def main(argv: Sequence[str] | None = None) -> int:

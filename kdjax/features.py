@@ -37,6 +37,19 @@ class Features:
   logits: jax.Array
 
 
+@struct.dataclass
+class LinearClassifier:
+  """What turns an embedding into logits: `embedding @ kernel + bias`.
+
+  Attributes:
+    kernel: `[D, K]`.
+    bias: `[K]`.
+  """
+
+  kernel: jax.Array
+  bias: jax.Array
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
   """What a method may know of a network before anything runs.
@@ -47,6 +60,9 @@ class NetworkSpec:
     features: `Features` of `jax.ShapeDtypeStruct`s, for `batch_size` images.
     variables: The shapes of its variables.
     has_tail: Whether it can be entered in the middle.
+    has_head: Whether it can classify an embedding.
+    classifier: Shapes of its linear classifier; `None` if it has none, or does
+      not say where it is.
   """
 
   name: str
@@ -54,3 +70,5 @@ class NetworkSpec:
   features: Features
   variables: PyTree
   has_tail: bool = True
+  has_head: bool = True
+  classifier: LinearClassifier | None = None

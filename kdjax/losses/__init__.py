@@ -10,6 +10,7 @@ from kdjax.losses._bures import (
 )
 from kdjax.losses._classes import AGGREGATIONS, class_conditional
 from kdjax.losses._cost import paired_distance
+from kdjax.losses._features import direction_squared_error, mean_absolute_error
 from kdjax.losses._gaussian import (
   gaussian_jeffreys,
   gaussian_jeffreys_per_class,
@@ -26,7 +27,19 @@ from kdjax.losses._gaussian_full import (
 )
 from kdjax.losses._icd import icd
 from kdjax.losses._joint import LABEL_COSTS, joint_wasserstein2
+from kdjax.losses._locations import (
+  judged_locations,
+  mean_over_locations,
+  neighborhoods,
+)
 from kdjax.losses._logits import cross_entropy, soft_target_kl
+from kdjax.losses._lsh import (
+  draw_hashes,
+  hash_values,
+  lsh,
+  lsh_absolute,
+  lsh_squared,
+)
 from kdjax.losses._maps import mean_squared_error
 from kdjax.losses._mmd import (
   mean_distance,
@@ -59,6 +72,8 @@ __all__ = [
   'auction_assignment',
   'class_conditional',
   'cross_entropy',
+  'direction_squared_error',
+  'draw_hashes',
   'exact_assignment',
   'gaussian_jeffreys',
   'gaussian_jeffreys_full',
@@ -72,9 +87,16 @@ __all__ = [
   'gaussian_wasserstein2_full',
   'gaussian_wasserstein2_full_per_class',
   'gaussian_wasserstein2_per_class',
+  'hash_values',
   'icd',
   'joint_wasserstein2',
+  'judged_locations',
+  'lsh',
+  'lsh_absolute',
+  'lsh_squared',
+  'mean_absolute_error',
   'mean_distance',
+  'mean_over_locations',
   'mean_squared_error',
   'mmd_cosine',
   'mmd_cosine_per_class',
@@ -82,6 +104,7 @@ __all__ = [
   'mmd_linear_per_class',
   'mmd_rbf',
   'mmd_rbf_per_class',
+  'neighborhoods',
   'over_samples',
   'paired_distance',
   'polar_newton_schulz',

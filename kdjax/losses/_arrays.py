@@ -20,6 +20,22 @@ def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
   return jnp.matmul(x, y, precision=HIGHEST)
 
 
+def unit(rows: jax.Array) -> jax.Array:
+  """Rows over their length, floored at 1e-12; finite gradient at zero."""
+  square = jnp.sum(rows**2, axis=-1, keepdims=True)
+  safe = jnp.where(square > 0, square, 1.0)
+  return rows / jnp.maximum(jnp.sqrt(safe), 1e-12)
+
+
+def check_same(name: str, student: Any, teacher: Any) -> None:
+  """Raises a `ValueError` unless both have one shape `[..., D]`, D not 0."""
+  if student.shape != teacher.shape or student.shape[-1:] in ((), (0,)):
+    raise ValueError(
+      f'{name} needs features [..., D] of one shape, got student '
+      f'{student.shape} and teacher {teacher.shape}.'
+    )
+
+
 def whole(x: jax.Array) -> jax.Array:
   """`x`, complete on every device, if a mesh has been set.
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision
+from kdjax.losses._arrays import full_precision, matmul, unit
 
 
 def icd(
@@ -51,17 +51,10 @@ def icd(
       'icd needs two batches [B, D] of one shape, got student '
       f'{student.shape} and teacher {teacher.shape}.'
     )
-  u, v = _unit(full_precision(student)), _unit(full_precision(teacher))
-  similarity = jnp.matmul(u, v.T, precision=jax.lax.Precision.HIGHEST)
+  u, v = unit(full_precision(student)), unit(full_precision(teacher))
+  similarity = matmul(u, v.T)
   logits = scale * similarity + bias
   log_p = jax.nn.log_softmax(logits, axis=1)
   log_q = jax.nn.log_softmax(logits.T, axis=1)
   invariance = jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=1)
   return -jnp.diagonal(log_p) + invariance_weight * invariance
-
-
-def _unit(rows: jax.Array) -> jax.Array:
-  """Rows over their length, floored at 1e-12; finite gradient at zero."""
-  square = jnp.sum(rows**2, axis=1, keepdims=True)
-  safe = jnp.where(square > 0, square, 1.0)
-  return rows / jnp.maximum(jnp.sqrt(safe), 1e-12)

@@ -7,13 +7,14 @@ from typing import Any, ClassVar, Literal
 import jax
 from flax import struct
 
-from kdjax.features import Boundary, Features, NetworkSpec
+from kdjax.features import Boundary, Features, LinearClassifier, NetworkSpec
 from kdjax.methods.schedules import Weight, check_weight
 from kdjax.names import unknown
 
 PyTree = Any
 Terms = dict[str, jax.Array]
 Observations = dict[str, dict[str, jax.Array]]
+TrainedPart = Literal['none', 'body', 'all']
 
 
 @struct.dataclass
@@ -53,6 +54,21 @@ class Pass:
     """Logits `[B, K]` of whatever embeddings `[B, D]`; see `tail`."""
     return self.run_head(self.variables, embedding)
 
+  def with_head(self, head: Callable[[jax.Array], jax.Array]) -> 'Pass':
+    """The same pass with another classifier on the network's embedding."""
+
+    def classified(features: Features) -> Features:
+      logits = head(features.embedding)
+      return dataclasses.replace(features, logits=logits)
+
+    return dataclasses.replace(
+      self,
+      features=classified(self.features),
+      run_tail=lambda *given: classified(self.run_tail(*given)),
+      run_head=lambda _, embedding: head(embedding),
+      has_head=True,
+    )
+
 
 @struct.dataclass
 class Context:
@@ -79,10 +95,13 @@ class Updates:
     active: A tree prefix of the method's parameters, of bool `[]`; where false,
       a parameter and its momentum are left untouched by this step. `None`
       means that all take part.
+    student: What of the student's own parameters took part: `body` is all but
+      its classifier. Its running statistics move in any case.
   """
 
   state: PyTree = None
   active: PyTree = None
+  student: TrainedPart = struct.field(pytree_node=False, default='all')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,6 +146,7 @@ class Method:
     self,
     variables: dict[str, PyTree],
     passes: Callable[[], Iterator[tuple[Features, Mapping[str, jax.Array]]]],
+    classifier: LinearClassifier | None,
     key: jax.Array,
   ) -> dict[str, PyTree]:
     """Variables after a look at the teacher's features, before step 0.
@@ -135,9 +155,10 @@ class Method:
       variables: What `init` gave.
       passes: Each call gives one walk over the training set, unaugmented and in
         order: the teacher's features and the batch.
+      classifier: The teacher's, if it is linear and known.
       key: For what is drawn at random.
     """
-    del passes, key
+    del passes, classifier, key
     return variables
 
   def terms(
@@ -152,7 +173,7 @@ class Method:
 
     Args:
       variables: The method's own, as `init` gave and training moved them.
-      student: Its pass; gradients flow through it.
+      student: Its pass as `predicting` gives it; gradients flow through it.
       teacher: Its pass; nothing of it is trained.
       batch: `label` int32 `[B]`, `index` int32 `[B]` (place in the training
         set), `image` float32 `[B, H, W, C]` in [0, 1] as both networks saw it.
@@ -191,12 +212,37 @@ class Method:
     """Whether `observe` has anything to say; else it is never called."""
     return type(self).observe is not Method.observe
 
-  def predict(
+  def predicting(
     self, variables: dict[str, PyTree], student: Pass, teacher: Pass | None
-  ) -> jax.Array:
-    """Logits `[B, K]` of the distilled student at evaluation."""
+  ) -> Pass:
+    """The student's pass with the logits it predicts by.
+
+    For methods whose student predicts through parts of theirs: the task loss,
+    the terms of this and of other methods, and evaluation all see this pass.
+    """
     del variables, teacher
-    return student.features.logits
+    return student
+
+  @property
+  def predicts(self) -> bool:
+    """Whether the student predicts through parts of the method."""
+    return type(self).predicting is not Method.predicting
+
+  def export(
+    self,
+    variables: dict[str, PyTree],
+    student: PyTree,
+    with_classifier: Callable[[PyTree, LinearClassifier], PyTree],
+  ) -> PyTree:
+    """The student's variables as a plain network that predicts the same.
+
+    Args:
+      variables: The method's own.
+      student: The student's.
+      with_classifier: A network's variables with another classifier.
+    """
+    del variables, with_classifier
+    return student
 
 
 def check_not_negative(settings: Any, *names: str) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import jax
 
-from kdjax.methods.base import Method, Updates
+from kdjax.methods.base import Method, TrainedPart, Updates
+
+_PARTS: tuple[TrainedPart, ...] = ('none', 'body', 'all')
 
 
 class Combination(Method):
@@ -33,11 +35,14 @@ class Combination(Method):
     }
     return _by_collection(made)
 
-  def prepare(self, variables, passes, key):
+  def prepare(self, variables, passes, classifier, key):
     """Each looks at the teacher's features by itself."""
     made = {
       name: part.prepare(
-        _of(variables, name), passes, jax.random.fold_in(key, place)
+        _of(variables, name),
+        passes,
+        classifier,
+        jax.random.fold_in(key, place),
       )
       for place, (name, part) in enumerate(self.parts().items())
     }
@@ -46,6 +51,7 @@ class Combination(Method):
   def terms(self, variables, student, teacher, batch, context):
     """The terms of all; a name two methods share is told apart by theirs."""
     terms, states, active = {}, {}, {}
+    trained: TrainedPart = 'all'
     for place, (name, part) in enumerate(self.parts().items()):
       own, updates = part.terms(
         _of(variables, name),
@@ -61,8 +67,13 @@ class Combination(Method):
       old = variables['state'][name]
       states[name] = old if updates.state is None else updates.state
       active[name] = True if updates.active is None else updates.active
+      trained = _PARTS[
+        min(_PARTS.index(trained), _PARTS.index(updates.student))
+      ]
     everything = all(mask is True for mask in active.values())
-    return terms, Updates(state=states, active=None if everything else active)
+    return terms, Updates(
+      state=states, active=None if everything else active, student=trained
+    )
 
   def observe(self, variables, student, teacher, batch):
     """The lines of all; a kind two methods share is told apart by theirs."""
@@ -78,12 +89,22 @@ class Combination(Method):
     """Whether one of the methods does."""
     return any(part.observes for part in self.parts().values())
 
-  def predict(self, variables, student, teacher):
+  def predicting(self, variables, student, teacher):
     """Through the one method that predicts by parts of its own, if any."""
     for name, part in self.parts().items():
-      if type(part).predict is not Method.predict:
-        return part.predict(_of(variables, name), student, teacher)
-    return student.features.logits
+      student = part.predicting(_of(variables, name), student, teacher)
+    return student
+
+  @property
+  def predicts(self):
+    """Whether one of the methods does."""
+    return any(part.predicts for part in self.parts().values())
+
+  def export(self, variables, student, with_classifier):
+    """By the one method that predicts by parts of its own, if any."""
+    for name, part in self.parts().items():
+      student = part.export(_of(variables, name), student, with_classifier)
+    return student
 
 
 def combine(methods: Mapping[str, Method]) -> Method:
@@ -97,11 +118,7 @@ def combine(methods: Mapping[str, Method]) -> Method:
   Raises:
     ValueError: If two of them predict through parts of their own.
   """
-  predicting = [
-    name
-    for name, method in methods.items()
-    if type(method).predict is not Method.predict
-  ]
+  predicting = [name for name, method in methods.items() if method.predicts]
   if len(predicting) > 1:
     raise ValueError(
       f'{" and ".join(predicting)} cannot be combined: the student would '

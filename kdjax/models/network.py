@@ -1,6 +1,7 @@
 """A network as the rest of the library sees it: functions and two facts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from kdjax.features import Boundary, Features, NetworkSpec
+from kdjax.features import (
+  Boundary,
+  Features,
+  LinearClassifier,
+  NetworkSpec,
+)
 
 PyTree = Any
 
@@ -33,6 +39,11 @@ class Network:
       cannot be cut.
     forward_head: `(variables, embedding) -> logits`: the classifier alone.
       `None` for a network that does not say which part of it that is.
+    read_classifier: `variables -> LinearClassifier`, if the classifier is
+      linear.
+    write_classifier: `(variables, LinearClassifier) -> variables` with that
+      one in the place of its own; what is not of the classifier is handed on
+      as it is.
     boundary: What stands between two stages; see `Features.boundaries`.
     mean: Per-channel mean of the images in [0, 1] that are subtracted.
     std: Per-channel divisor after that.
@@ -47,6 +58,8 @@ class Network:
     Callable[[PyTree, jax.Array, int, bool], tuple[Features, PyTree]] | None
   ) = None
   forward_head: Callable[[PyTree, jax.Array], jax.Array] | None = None
+  read_classifier: Callable[[PyTree], LinearClassifier] | None = None
+  write_classifier: Callable[[PyTree, LinearClassifier], PyTree] | None = None
   boundary: Boundary = 'post_relu'
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
@@ -82,6 +95,37 @@ class Network:
         'forward_head. Give one, or use a method that needs no head.'
       )
     return self.forward_head(variables, embedding)
+
+  def classifier(self, variables: PyTree) -> LinearClassifier | None:
+    """Its linear classifier; `None` where that is unknown."""
+    if self.read_classifier is None:
+      return None
+    return self.read_classifier(variables)
+
+  def with_classifier(
+    self, variables: PyTree, classifier: LinearClassifier
+  ) -> PyTree:
+    """The variables with another linear classifier."""
+    if self.write_classifier is None:
+      raise ValueError(
+        f'{self.name} does not say where its classifier is, so no other can '
+        'be put in its place: it was made without write_classifier. Give one, '
+        'or a Linen module with classifier_name.'
+      )
+    return self.write_classifier(variables, classifier)
+
+  def is_body(self, params: PyTree) -> PyTree:
+    """Of each parameter, whether it is none of the linear classifier's."""
+    variables = {'params': params, 'batch_stats': {}}
+    own = self.classifier(variables)
+    if own is None:
+      raise ValueError(
+        f'{self.name} does not say where its classifier is: it was made '
+        'without read_classifier. Give one, or a Linen module with '
+        'classifier_name.'
+      )
+    other = self.with_classifier(variables, jax.tree.map(jnp.zeros_like, own))
+    return jax.tree.map(lambda a, b: a is b, params, other['params'])
 
   def initialize(self, key: jax.Array, image_shape: tuple[int, ...]) -> PyTree:
     """What training starts from, for images of `[H, W, C]`."""
@@ -119,6 +163,8 @@ class Network:
       features=features,
       variables=variables,
       has_tail=self.forward_tail is not None,
+      has_head=self.forward_head is not None,
+      classifier=jax.eval_shape(self.classifier, variables),
     )
 
 
@@ -134,7 +180,9 @@ def linen_network(
   Args:
     module: Called as `module(images, train=…)`; with a method
       `tail(hidden, start, train=…)` if it can be entered in the middle, and
-      with a method `classify(embedding)` if its classifier can run alone.
+      with a method `classify(embedding)` if its classifier can run alone,
+      and an attribute `classifier_name` if that is linear: the path in its
+      parameters, as `head`, to what has a `kernel` and a `bias`.
     name: As tables and messages print it.
     mean: Per-channel mean of the images in [0, 1].
     std: Per-channel standard deviation of the images in [0, 1].
@@ -158,13 +206,43 @@ def linen_network(
   def forward_head(variables, embedding) -> Any:
     return module.apply(variables, embedding, method='classify')
 
+  named = getattr(module, 'classifier_name', None)
   return Network(
     name=name,
     init=init,
     forward=lambda variables, images, train: run(variables, train, images),
     forward_tail=forward_tail if hasattr(module, 'tail') else None,
     forward_head=forward_head if hasattr(module, 'classify') else None,
+    **_linear_at(named),
     boundary=getattr(module, 'boundary', 'post_relu'),
     mean=mean,
     std=std,
   )
+
+
+def _linear_at(name: str | None) -> dict[str, Any]:
+  """How a linear classifier is read and written, if there is one."""
+  if name is None:
+    return {}
+  place = ('params', *name.split('/'))
+  return {
+    'read_classifier': functools.partial(_read_linear, place),
+    'write_classifier': functools.partial(_write_linear, place),
+  }
+
+
+def _read_linear(place: tuple[str, ...], variables: PyTree) -> LinearClassifier:
+  """The classifier at a path of nested dicts."""
+  layer = functools.reduce(lambda tree, name: tree[name], place, variables)
+  return LinearClassifier(layer['kernel'], layer['bias'])
+
+
+def _write_linear(
+  place: tuple[str, ...], variables: PyTree, classifier: LinearClassifier
+) -> PyTree:
+  """A copy of the nested dicts along a path, with another classifier there."""
+  if not place:
+    return {'kernel': classifier.kernel, 'bias': classifier.bias}
+  name, *rest = place
+  below = _write_linear(tuple(rest), variables[name], classifier)
+  return {**variables, name: below}

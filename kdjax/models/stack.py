@@ -42,6 +42,8 @@ class Stack(nn.Module):
   dtype: DTypeLike = jnp.float32
   boundary: Boundary = 'post_relu'
 
+  classifier_name = 'head'  # no attribute of a network: all have it
+
   def make_stages(self) -> Sequence[nn.Module]:
     """The stages, the stem first; each `(x, train=…) -> StageOutput`."""
     raise NotImplementedError

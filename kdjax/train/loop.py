@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from kdjax.train.averaging import snapshot_factors
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.progress import Show
 from kdjax.train.record import Record
@@ -61,7 +62,7 @@ class Loop:
       carry, step = self._dispatch(carry, min(step + chunk, end))
       chunk = _next_chunk(chunk, time.monotonic() - began)
       if step == end:
-        self._end_epoch(carry, step)
+        carry = self._end_epoch(carry, step)
       show(step, self.scores)
       self._stop_if_asked(carry, step)
     if not self.embedding.size:  # resumed after the last step
@@ -109,8 +110,9 @@ class Loop:
     )
 
   def _end_epoch(self, carry, step):
-    state, sums = carry
     epoch = step // self.program.steps_per_epoch
+    carry = (self._add_snapshot(carry[0], epoch), *carry[1:])
+    state, sums = carry
     settings, last = self.run.settings, epoch == self.run.recipe.epochs
     self.record.write(
       kind='train',
@@ -126,9 +128,19 @@ class Loop:
       )
       self._observe(state, epoch, step)
       score = self.scores[self.program.parts.task.score]
-      self.record.save_if_best(step, score, state.student_variables)
+      self.record.save_if_best(step, score, self.program.exported(state))
     if last or epoch % settings.checkpoint_every == 0:
       self.record.save(step, carry)
+    return carry
+
+  def _add_snapshot(self, state, epoch):
+    recipe = self.run.recipe
+    count = recipe.average_last or 0
+    place = epoch - 1 - (recipe.epochs - count)
+    if place < 0:
+      return state
+    factor = snapshot_factors(count, recipe.average_form)[place]
+    return self.program.add_snapshot(state, factor)
 
   def _evaluate(self, state):
     outputs, self.embedding = self.program.evaluate(

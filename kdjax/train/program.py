@@ -10,6 +10,7 @@ import numpy as np
 
 from kdjax.data import Split, batch_order, to_float
 from kdjax.features import Features
+from kdjax.train.averaging import add_snapshot
 from kdjax.train.mesh import Devices
 from kdjax.train.state import TrainState
 from kdjax.train.step import (
@@ -46,6 +47,7 @@ class Program:
     self._traces = 0
     # The carry is donated: the loop updates it in place.
     self.advance = jax.jit(self._advance, donate_argnums=0)
+    self.add_snapshot = jax.jit(add_snapshot, donate_argnums=0)
     self.evaluate_batch = jax.jit(self._evaluate_batch)
     self.observe_images = jax.jit(self._observe_images, static_argnames='count')
 
@@ -217,6 +219,15 @@ class Program:
       for kind, line in found.items()
     }
     return {kind: line for kind, line in lines.items() if line}
+
+  def exported(self, state: TrainState) -> PyTree:
+    """The student as a plain network, on the host; see `Method.export`."""
+    parts, local = self.parts, self.devices.local
+    return parts.method.export(
+      local(state.method_variables),
+      local(state.student_variables),
+      parts.student.with_classifier,
+    )
 
   def forward_flops(self, state: TrainState) -> float | None:
     """Floating-point operations of one image through the student, by XLA.

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 import tyro
 
+from kdjax.train.averaging import Form
+
 
 # As flags its fields stand alone: `--epochs`, not `--recipe.epochs`.
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
@@ -33,6 +35,10 @@ class Recipe:
   decay_factor: float = 0.1
   final_learning_rate: float = 0.0  # what the cosine ends at
   ema_decay: float | None = None  # of the parameters that are evaluated
+  # Epochs at the end whose weights and running statistics are averaged as well,
+  # evaluated and kept beside those of the last epoch.
+  average_last: int | None = None
+  average_form: Form = 'mean'  # as_published counts the second epoch twice
 
   def __post_init__(self):
     """Checks what would otherwise fail deep inside a run."""
@@ -64,6 +70,11 @@ class Recipe:
           f'decay_at is in shares of all epochs, from 0 to 1, got {share}: '
           'epoch 150 of 240 is 0.625.'
         )
+    last = self.average_last
+    if last is not None and not 1 <= last <= self.epochs:
+      raise ValueError(
+        f'average_last must be from 1 to the {self.epochs} epochs, got {last}.'
+      )
     for name in ('momentum', 'ema_decay'):
       value = getattr(self, name)
       if value is not None and not 0 <= value < 1:

@@ -106,13 +106,17 @@ class Record:
       self._checkpoints.wait()
 
   def finish(
-    self, variables: PyTree, features: dict[str, np.ndarray], **end: Any
+    self,
+    students: dict[str, PyTree],
+    features: dict[str, np.ndarray],
+    **end: Any,
   ) -> None:
     """What a run leaves at its end; the line that says so comes last."""
     if self._checkpoints is None:
       return
     writers.write_arrays(self.folder / 'features.npz', features)
-    save_variables(self.folder / 'student', variables)
+    for name, variables in students.items():
+      save_variables(self.folder / name, variables)
     self._checkpoints.wait()
     self.write(kind='end', **end)
 

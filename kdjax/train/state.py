@@ -21,7 +21,9 @@ class TrainState:
       drift; otherwise an empty tree, and the teacher's own are used.
     method_state: What the method carries and does not train.
     opt_state: The optimiser's.
-    ema: Moving average of the student's parameters; an empty tree if not kept.
+    ema: Moving average of `params`; an empty tree if not kept.
+    snapshots: Sum of `params` and `batch_stats` at the ends of the last epochs;
+      an empty tree if not kept.
     key: Of the run; never advanced, each step folds its number in.
   """
 
@@ -32,17 +34,19 @@ class TrainState:
   method_state: PyTree
   opt_state: optax.OptState
   ema: PyTree
+  snapshots: PyTree
   key: jax.Array
 
   @property
   def student_variables(self) -> PyTree:
     """What the student is evaluated and exported with."""
     return {
-      'params': self.ema or self.params['student'],
+      'params': (self.ema or self.params)['student'],
       'batch_stats': self.batch_stats,
     }
 
   @property
   def method_variables(self) -> dict[str, PyTree]:
-    """The method's variables as its `terms` and `predict` take them."""
-    return {'params': self.params['method'], 'state': self.method_state}
+    """The method's variables that go with `student_variables`."""
+    params = (self.ema or self.params)['method']
+    return {'params': params, 'state': self.method_state}

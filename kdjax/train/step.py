@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.features import Features
-from kdjax.methods import Context, Method, Pass
+from kdjax.methods import Context, Method, Pass, Updates
 from kdjax.methods.schedules import value_at
 from kdjax.models.network import Network
 from kdjax.tasks import Task
+from kdjax.train.averaging import empty_sum
 from kdjax.train.partial_updates import partial_updates
 from kdjax.train.state import TrainState
 
@@ -35,6 +36,8 @@ class Parts:
     optimizer: Of the student's and the method's parameters together.
     steps_per_epoch: A smaller last batch counted.
     ema_decay: Of the averaged parameters, if any are kept.
+    snapshots: Whether the weights of some epochs are summed; see
+      `kdjax.train.averaging`.
   """
 
   student: Network
@@ -45,6 +48,7 @@ class Parts:
   optimizer: optax.GradientTransformation
   steps_per_epoch: int
   ema_decay: float | None = None
+  snapshots: bool = False
 
 
 def init_state(
@@ -82,7 +86,10 @@ def init_state(
     teacher_stats=_copy(teacher_variables['batch_stats']) if drifts else {},
     method_state=method_variables['state'],
     opt_state=parts.optimizer.init(params),
-    ema=_copy(params['student']) if parts.ema_decay is not None else {},
+    ema=_copy(params) if parts.ema_decay is not None else {},
+    snapshots=(
+      empty_sum(params, variables['batch_stats']) if parts.snapshots else {}
+    ),
     key=jax.random.fold_in(key, 2),
   )
 
@@ -122,36 +129,35 @@ def train_step(
     features, batch_stats = parts.student.apply(
       variables, batch['image'], train=True
     )
+    own = {'params': params['method'], 'state': state.method_state}
     student = make_pass(parts.student, variables, features, train=True)
+    student = parts.method.predicting(own, student, teacher)
+    logits = student.features.logits
     terms = {
       'task': value_at(parts.method.task_weight, context.epoch)
-      * parts.task.loss(features.logits, batch).mean()
+      * parts.task.loss(logits, batch).mean()
     }
     method_terms, updates = parts.method.terms(
-      {'params': params['method'], 'state': state.method_state},
-      student,
-      teacher,
-      batch,
-      context,
+      own, student, teacher, batch, context
     )
     terms.update(method_terms)
     loss = functools.reduce(jnp.add, terms.values())
-    return loss, (terms, updates, batch_stats, features.logits)
+    return loss, (terms, updates, batch_stats, logits)
 
   (loss, (terms, updates, batch_stats, logits)), gradients = jax.value_and_grad(
     objective, has_aux=True
   )(state.params)
-  active = {'student': True, 'method': updates.active}
+  active = _active(parts.student, updates, state.params)
   changes, opt_state = partial_updates(parts.optimizer).update(
     gradients,
     state.opt_state,
     state.params,
-    active=None if updates.active is None else active,
+    active=active,
   )
   params: PyTree = optax.apply_updates(state.params, changes)
   ema = state.ema
   if parts.ema_decay is not None:
-    ema = optax.incremental_update(params['student'], ema, 1 - parts.ema_decay)
+    ema = optax.incremental_update(params, ema, 1 - parts.ema_decay)
   outputs = parts.task.outputs(logits, batch)
   return dataclasses.replace(
     state,
@@ -189,8 +195,8 @@ def predict(
   teacher = None
   if parts.teacher is not None:
     teacher = evaluation_pass(parts.teacher, teacher_variables, images)
-  logits = parts.method.predict(method_variables, student, teacher)
-  return student.features, logits
+  student = parts.method.predicting(method_variables, student, teacher)
+  return student.features, student.features.logits
 
 
 def evaluation_pass(
@@ -236,6 +242,16 @@ def _teacher_pass(
   features, stats = parts.teacher.apply(teacher_variables, images, train=drifts)
   teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
   return teacher, stats if drifts else state.teacher_stats
+
+
+def _active(student: Network, updates: Updates, params: PyTree) -> PyTree:
+  """Which parameters take part in a step, as `partial_updates` asks."""
+  if updates.student == 'body':
+    own = student.is_body(params['student'])
+  else:
+    own = updates.student == 'all'
+  method = True if updates.active is None else updates.active
+  return {'student': own, 'method': method}
 
 
 def _copy(tree):

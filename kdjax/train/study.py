@@ -115,9 +115,9 @@ class StudyConfig:
 
   @property
   def teacher_recipe(self) -> Recipe:
-    """The recipe with the teacher's own epochs."""
+    """The recipe with the teacher's own epochs; a teacher is not averaged."""
     epochs = self.teacher_epochs or self.recipe.epochs
-    return dataclasses.replace(self.recipe, epochs=epochs)
+    return dataclasses.replace(self.recipe, epochs=epochs, average_last=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +208,7 @@ class Comparison:
       optimizer=recipe.optimizer(steps_per_epoch),
       steps_per_epoch=steps_per_epoch,
       ema_decay=recipe.ema_decay,
+      snapshots=recipe.average_last is not None,
     )
     return Program(parts, self.devices, train, recipe.batch_size)
 

@@ -142,7 +142,11 @@ def _trained(study: Comparison) -> Run:
     study,
     program,
     {
-      'recipe': writers.to_json(recipe),
+      'recipe': {
+        name: value
+        for name, value in writers.to_json(recipe).items()
+        if not name.startswith('average_')  # a teacher's weights are its last
+      },
       'limit': limit,
       'data': dataset.fingerprint,
       **study.start_of(study.teacher),

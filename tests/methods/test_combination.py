@@ -16,7 +16,7 @@ class Memory(Method):
   def init(self, key, student, teacher):
     return {'params': {'w': jax.random.normal(key)}, 'state': {'count': 0}}
 
-  def prepare(self, variables, passes, key):
+  def prepare(self, variables, passes, classifier, key):
     return {**variables, 'state': {'count': 10}}
 
   def terms(self, variables, student, teacher, batch, context):
@@ -26,8 +26,11 @@ class Memory(Method):
 
 
 class Predicting(Memory):
-  def predict(self, variables, student, teacher):
-    return student.features.logits + variables['params']['w']
+  def predicting(self, variables, student, teacher):
+    return student.with_head(lambda x: x[:, :4] + variables['params']['w'])
+
+  def export(self, variables, student, with_classifier):
+    return with_classifier(student, variables['params']['w'])
 
 
 class Drifting(Kd):
@@ -73,7 +76,8 @@ def test_state_and_activity_stay_with_their_part():
   )
   assert updates.state == {'kd': {}, 'memory': {'count': 1}}
   assert updates.active == {'kd': True, 'memory': False}
-  prepared = method.prepare(variables, lambda: iter(()), jax.random.key(0))
+  key = jax.random.key(0)
+  prepared = method.prepare(variables, lambda: iter(()), None, key)
   assert prepared['state']['memory'] == {'count': 10}
 
 
@@ -101,13 +105,16 @@ def test_predicts_through_the_part_that_does():
   method = combine({'kd': Kd(), 'p': Predicting()})
   variables = _variables(method)
   student = support.made(5, 1)
-  got = method.predict(variables, student, None)
-  want = student.features.logits + variables['params']['p']['w']
+  got = method.predicting(variables, student, None).features.logits
+  weight = variables['params']['p']['w']
+  want = student.features.embedding[:, :4] + weight
   np.testing.assert_array_equal(got, want)
+  assert method.export(variables, 1.0, lambda own, w: own + w) == 1.0 + weight
   plain = create('kd+icd')
-  np.testing.assert_array_equal(
-    plain.predict(_variables(plain), student, None), student.features.logits
-  )
+  assert plain.predicting(_variables(plain), student, None) is student
+  assert plain.export(_variables(plain), 1.0, None) == 1.0
+  assert method.predicts
+  assert not plain.predicts
 
 
 def test_two_that_predict_cannot_be_combined():

@@ -50,6 +50,37 @@ class TailTest(parameterized.TestCase):
     got = small.create(name).head(small.variables(name), whole.embedding)
     np.testing.assert_allclose(got, whole.logits, atol=1e-6)
 
+  @parameterized.parameters(*small.NAMES)
+  def test_another_classifier_takes_the_place_of_its_own(self, name):
+    network, variables = small.create(name), small.variables(name)
+    own = network.classifier(variables)
+    other = jax.tree.map(lambda array: 2 * array + 1, own)
+    changed = network.with_classifier(variables, other)
+    whole, _ = _passes(name)
+    want = whole.embedding @ other.kernel + other.bias
+    np.testing.assert_allclose(
+      network.head(changed, whole.embedding), want, rtol=1e-5, atol=1e-5
+    )
+    body = network.is_body(variables['params'])
+    sizes = jax.tree.map(
+      lambda on, leaf: 0 if on else leaf.size, body, variables['params']
+    )
+    count = sum(jax.tree.leaves(sizes))
+    self.assertEqual(count, own.kernel.size + own.bias.size)
+
+  def test_says_that_it_was_given_no_linear_classifier(self):
+    network = dataclasses.replace(
+      small.create('resnet'), read_classifier=None, write_classifier=None
+    )
+    variables = small.variables('resnet')
+    self.assertIsNone(network.classifier(variables))
+    for ask in (
+      lambda: network.with_classifier(variables, None),
+      lambda: network.is_body(variables['params']),
+    ):
+      with self.assertRaisesRegex(ValueError, 'resnet does not say where'):
+        ask()
+
   def test_says_that_it_was_given_no_head(self):
     network = dataclasses.replace(small.create('resnet'), forward_head=None)
     with self.assertRaisesRegex(ValueError, 'resnet cannot classify'):

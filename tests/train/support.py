@@ -41,6 +41,8 @@ class Dense(nn.Module):
   width: int
   dtype: Any = jnp.float32
 
+  classifier_name = 'head'
+
   def setup(self):
     # Without a bias, which batch norm would take away: its gradient would be
     # nothing but rounding.

@@ -165,7 +165,9 @@ def test_observes_the_student_that_is_evaluated():
   made = _observing(1)
   teacher = support.teacher_variables(made.parts)
   found = _observe(
-    made, ema=teacher['params'], batch_stats=teacher['batch_stats']
+    made,
+    ema={'student': teacher['params'], 'method': {}},
+    batch_stats=teacher['batch_stats'],
   )
   bound = found['bound']
   assert bound['w2'] == bound['paired'] == bound['risk_gap'] == 0

@@ -108,8 +108,10 @@ def test_the_average_of_parameters_worked_by_hand():
       average,
       carry[0].params['student'],
     )
-  support.close(average, carry[0].ema, 1e-6)
-  support.identical(carry[0].student_variables['params'], carry[0].ema)
+  support.close(average, carry[0].ema['student'], 1e-6)
+  support.identical(
+    carry[0].student_variables['params'], carry[0].ema['student']
+  )
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ class Toy(Method):
       'state': {'steps': jnp.int32(0), 'mean': jnp.zeros(6)},
     }
 
-  def prepare(self, variables, passes, key):
+  def prepare(self, variables, passes, classifier, key):
+    assert classifier.kernel.shape == (6, support.CLASSES)
     walks = [[f.embedding for f, _ in passes()] for _ in range(2)]
     first, second = (jnp.concatenate(walk) for walk in walks)
     np.testing.assert_array_equal(first, second)
@@ -38,8 +39,9 @@ class Toy(Method):
       active={'always': True, 'odd': context.step % 2 == 1},
     )
 
-  def predict(self, variables, student, teacher):
-    return student.features.logits + variables['params']['always']
+  def predicting(self, variables, student, teacher):
+    always = variables['params']['always']
+    return student.with_head(lambda rows: student.head(rows) + always)
 
 
 class Drifting(Kd):
@@ -115,6 +117,50 @@ def test_parts_that_take_no_part_keep_value_and_momentum_to_the_bit():
   assert np.all(np.asarray(old) != 0)
 
 
+class Frozen(Kd):
+  """Trains a part of the student."""
+
+  part: ClassVar = 'all'
+
+  def terms(self, *given):
+    terms, _ = super().terms(*given)
+    return terms, Updates(student=self.part)
+
+
+class Body(Frozen):
+  part: ClassVar = 'body'
+
+
+class Nothing(Frozen):
+  part: ClassVar = 'none'
+
+
+@pytest.mark.parametrize('method', [Body(), Nothing()])
+def test_parts_of_the_student_that_sit_out_keep_value_and_momentum(method):
+  made = support.parts(method)
+  state = support.first_state(made)
+  after, _ = _one(made, state)
+  old, new = state.params['student'], after.params['student']
+  support.identical(old['head'], new['head'])
+  momentum = after.opt_state[1][0].trace['student']
+  assert not any(np.any(leaf) for leaf in jax.tree.leaves(momentum['head']))
+  moves = bool(np.any(old['hidden']['kernel'] != new['hidden']['kernel']))
+  assert moves == (method.part == 'body')
+  for stats, moved in zip(
+    jax.tree.leaves(state.batch_stats), jax.tree.leaves(after.batch_stats)
+  ):
+    assert np.any(stats != moved)
+
+
+def test_in_a_combination_the_student_sits_out_if_one_part_says_so():
+  made = support.parts(combine({'body': Body(), 'toy': Toy()}))
+  state = support.first_state(made)
+  after, _ = _one(made, state)
+  support.identical(
+    state.params['student']['head'], after.params['student']['head']
+  )
+
+
 def test_in_a_combination_each_part_is_active_or_not_by_itself():
   made = support.parts(combine({'kd': Kd(), 'toy': Toy()}))
   state = support.first_state(made)
@@ -185,7 +231,9 @@ def test_prepare_and_predict_reach_the_method(tmp_path):
     images,
     parts=made.parts,
   )
-  np.testing.assert_allclose(logits, features.logits + 2.0, rtol=1e-6)
+  own = made.parts.student.head(state.student_variables, features.embedding)
+  np.testing.assert_allclose(logits, own + 2.0, rtol=1e-6)
+  np.testing.assert_array_equal(features.logits, logits)
 
 
 def test_bfloat16_computes_roughly_the_same_with_float32_weights():

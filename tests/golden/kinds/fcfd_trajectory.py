@@ -79,6 +79,7 @@ def _start(case: Case) -> TrainState:
     method_state=case.bridges['state'],
     opt_state=parts.optimizer.init(params),
     ema={},
+    snapshots={},
     key=jax.random.key(0),
   )
 

@@ -125,6 +125,7 @@ def _state(stored, prefix, parts) -> TrainState:
     method_state=empty,
     opt_state=parts.optimizer.init(params),
     ema={},
+    snapshots={},
     key=jax.random.key(0),
   )
 

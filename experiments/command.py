@@ -1,7 +1,7 @@
 """What the commands share: their flags, a work folder, and what failed.
 
 `--method=NAME` is read before the other flags, because it decides which there
-are: `--method.weight` belongs to the method.
+are: `--method.weight` belongs to the method. Some commands have no methods.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import jax
 import tyro
@@ -25,14 +25,31 @@ from kdjax.train import (
   Interrupted,
   Progress,
   Study,
-  StudyConfig,
   all_devices,
   start_processes,
   stop_on_signals,
   writers,
 )
 
-ConfigT = TypeVar('ConfigT', bound=StudyConfig)
+
+class Config(Protocol):
+  """A dataclass of settings; its fields are the command's flags."""
+
+  @property
+  def title(self) -> str:
+    """What names a new work folder."""
+    ...
+
+
+class Work(Protocol):
+  """What a command does in its work folder."""
+
+  def run(self) -> Study:
+    """All of it; what is finished already stays as it is."""
+    ...
+
+
+ConfigT = TypeVar('ConfigT', bound=Config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,19 +80,21 @@ class Processes:
 
 
 def run(
-  config: StudyConfig,
+  config: Config,
   place: Place,
   *,
   name: str,
   arguments: Sequence[str] = (),
+  work: Callable[..., Work] = Comparison,
 ) -> Study:
-  """Runs a comparison and writes its report; what notebooks call.
+  """Does a command's work and writes its report; what notebooks call.
 
   Args:
     config: What to compare.
     place: Where it is written.
     name: The command's, as in `experiments.digits`.
     arguments: What was given on the command line, for the report.
+    work: `(config, workdir, request=…, progress=…, devices=…)` to what is done.
 
   Raises:
     ValueError: If something of the configuration or the folder cannot be.
@@ -84,20 +103,20 @@ def run(
   """
   devices = all_devices()
   progress = Progress(enabled=devices.is_main)
-  workdir = (place.workdir or new_folder(name, config)).expanduser()
+  workdir = (place.workdir or new_folder(name, config.title)).expanduser()
   progress.say(f'{name} writes to {workdir}')
   about = {'command': name, 'config': writers.to_json(config)}
   holding = contextlib.nullcontext()
   if devices.is_main:
     holding = hold(workdir, about, resume=place.resume)
   with holding, stop_on_signals() as request:
-    comparison = Comparison(
+    work_here = work(
       config, workdir, request=request, progress=progress, devices=devices
     )
     if devices.is_main:
       made = {'arguments': list(arguments), 'versions': writers.versions()}
       writers.write_json(workdir / 'config.json', {**about, **made})
-    study = comparison.run()
+    study = work_here.run()
     if devices.is_main:
       report.write(workdir)
       progress.console.print(report.table(workdir))
@@ -106,19 +125,22 @@ def run(
 
 
 def main(
-  make_config: Callable[[methods.Method], ConfigT],
+  make_config: Callable[..., ConfigT],
   *,
   name: str,
-  default_method: str = 'kd2m',
+  default_method: str | None = 'kd2m',
   argv: Sequence[str] | None = None,
+  work: Callable[..., Work] = Comparison,
 ) -> int:
   """A command: its flags, its run, and one readable line when it fails.
 
   Args:
-    make_config: The command's defaults for a method.
+    make_config: The command's defaults for a method, or without an argument.
     name: As in `experiments.digits`.
-    default_method: Where `--method` is not given.
+    default_method: Where `--method` is not given; None for a command that has
+      no methods.
     argv: The arguments; those of the process without.
+    work: As `run` takes it.
 
   Returns:
     The exit status: 0, 2 for a mistake in the flags or the folders, 1 for a
@@ -135,9 +157,9 @@ def main(
   except ValueError as error:
     return _fail(error, 2)
   if place.workdir is None:
-    place = dataclasses.replace(place, workdir=new_folder(name, config))
+    place = dataclasses.replace(place, workdir=new_folder(name, config.title))
   try:
-    run(config, place, name=name, arguments=argv)
+    run(config, place, name=name, arguments=argv, work=work)
   except DivergedError as error:  # in all processes at once
     return _fail(error, 1)
   except Interrupted as stop:
@@ -157,10 +179,10 @@ def main(
 
 
 def parse(
-  make_config: Callable[[methods.Method], ConfigT],
+  make_config: Callable[..., ConfigT],
   argv: Sequence[str],
   name: str,
-  default_method: str,
+  default_method: str | None,
 ) -> tuple[ConfigT, Place, Processes]:
   """What flags ask for: the configuration, the place and the processes.
 
@@ -168,8 +190,16 @@ def parse(
     ValueError: If a value cannot be; unknown flags end the process with a
       message of their own, as is usual.
   """
-  method, rest = _take_method(argv, default_method)
-  config = make_config(methods.create(method))
+  description = sys.modules[make_config.__module__].__doc__ or ''
+  if default_method is None:
+    config, rest = make_config(), list(argv)
+  else:
+    method, rest = _take_method(argv, default_method)
+    config = make_config(methods.create(method))
+    description += (
+      f'\n--method=NAME is one of {", ".join(methods.METHODS)}, or several of '
+      'them joined by +.'
+    )
   rest = _spread(rest, set(_flags_of_several(config)))
 
   flat = tyro.conf.arg(name='')  # unlike OmitArgPrefixes, keeps `method.`
@@ -186,9 +216,7 @@ def parse(
     flags,
     args=rest,
     prog=f'python -m {name}',
-    description=(sys.modules[make_config.__module__].__doc__ or '')
-    + f'\n--method=NAME is one of {", ".join(methods.METHODS)}, or several '
-    'of them joined by +.',
+    description=description,
     config=(tyro.conf.FlagCreatePairsOff,),
     use_underscores=True,
   )
@@ -209,7 +237,7 @@ def _take_method(argv, default):
   return method, rest
 
 
-def _flags_of_several(config, prefix: str = '') -> Iterator[str]:
+def _flags_of_several(config: Any, prefix: str = '') -> Iterator[str]:
   """The flags that take more than one value."""
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 
 import jax
 
-from kdjax.train import StudyConfig
 from kdjax.train.record import check_config
-from kdjax.train.study import name_of
 
 try:
   import fcntl
@@ -32,13 +30,17 @@ class Place:
   resume: bool = False
 
 
-def new_folder(name: str, config: StudyConfig) -> pathlib.Path:
+def new_folder(name: str, title: str) -> pathlib.Path:
   """A folder that says what is in it, made here so that nobody else takes it.
 
   Only by the first of several processes; the others do not write.
+
+  Args:
+    name: The command's, as in `experiments.digits`.
+    title: What it does this time.
   """
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-  title = f'{name.rpartition(".")[2]}-{name_of(config.method)}-{now}'
+  title = f'{name.rpartition(".")[2]}-{title}-{now}'
   for number in itertools.count(1):
     folder = pathlib.Path('runs') / f'{title}{f"-{number}" * (number > 1)}'
     try:

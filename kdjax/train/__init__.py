@@ -14,7 +14,9 @@ from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.state import TrainState
 from kdjax.train.step import Parts, init_state, train_step
+from kdjax.train.streamed import StreamedProgram
 from kdjax.train.study import Comparison, Study, StudyConfig
+from kdjax.train.transfer import Transfer, TransferConfig
 
 __all__ = [
   'Comparison',
@@ -28,9 +30,12 @@ __all__ = [
   'Run',
   'RunSettings',
   'StopRequest',
+  'StreamedProgram',
   'Study',
   'StudyConfig',
   'TrainState',
+  'Transfer',
+  'TransferConfig',
   'all_devices',
   'first_devices',
   'init_state',

@@ -12,7 +12,6 @@ import tyro
 
 from kdjax.data import Split
 from kdjax.train import writers
-from kdjax.train.averaging import averaged
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Loop
 from kdjax.train.program import Program
@@ -59,6 +58,9 @@ class Run:
     key: Of the weights, the order and the augmentation.
     about: What `config.json` says of the run; must not change on a resume.
     settings: How often it is evaluated and saved.
+    start: Freshly drawn variables to those that its student starts from, where
+      runs of one program start from different ones; the student's own way
+      without.
   """
 
   def __init__(
@@ -72,6 +74,7 @@ class Run:
     key: jax.Array,
     about: dict[str, Any],
     settings: RunSettings,
+    start: Callable[[PyTree], PyTree] | None = None,
   ):
     self.folder = folder
     self.program = program
@@ -80,6 +83,7 @@ class Run:
     self.teacher_variables = program.devices.replicate(teacher_variables)
     self.about = about
     self.settings = settings
+    self.start = start
     self.test_data = program.place(test)
     self.key = key
 
@@ -125,17 +129,10 @@ class Run:
       loop = Loop(self, record, request)
       with progress.run(self.about, loop.total, step) as show:
         state = loop.go_on(carry, step, show)
-      students = {'student': self.program.exported(state)}
-      scores = {}
-      if self.recipe.average_last is not None:
-        state = averaged(state, self.recipe.average_last)
-        students['student_average'] = self.program.exported(state)
-        scores = self._scores(state)
       record.finish(
-        students,
+        state.student_variables,
         self._features(loop.embedding, embedding_before=embedding_before),
         **loop.end(state, step),
-        **{f'average_{name}': value for name, value in scores.items()},
         **self._size(state),
       )
     finally:
@@ -168,6 +165,9 @@ class Run:
 
   def _init(self) -> TrainState:
     parts = self.program.parts
+    if self.start is not None:
+      student = dataclasses.replace(parts.student, pretrained=self.start)
+      parts = dataclasses.replace(parts, student=student)
     data = self.program.train_data
     state = init_state(
       parts,
@@ -180,9 +180,6 @@ class Run:
       variables = parts.method.prepare(
         state.method_variables,
         lambda: self.program.teacher_passes(self.teacher_variables),
-        parts.teacher.classifier(
-          self.program.devices.local(self.teacher_variables)
-        ),
         jax.random.fold_in(self.key, 4),
       )
       state = dataclasses.replace(
@@ -191,12 +188,6 @@ class Run:
         method_state=variables['state'],
       )
     return self.program.devices.replicate(state)
-
-  def _scores(self, state: TrainState) -> dict[str, float]:
-    outputs, _ = self.program.evaluate(
-      state, self.teacher_variables, self.test_data
-    )
-    return self.program.parts.task.summarize(outputs)
 
   def _features(self, embedding, **more) -> dict[str, np.ndarray]:
     return {

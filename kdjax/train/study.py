@@ -32,7 +32,7 @@ class StudyConfig:
   """One comparison. Stored beside its results.
 
   Attributes:
-    dataset: cifar100, cifar10, svhn_cropped, digits, folder:PATH or npz:PATH.
+    dataset: A name of `kdjax.data.load.RECIPES`, folder:PATH or npz:PATH.
     teacher: Its network.
     student: Its network.
     teacher_checkpoint: A file or folder to take the teacher from: safetensors,
@@ -82,14 +82,9 @@ class StudyConfig:
 
   def __post_init__(self):
     """Checks what can be checked before anything is loaded."""
-    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-      raise ValueError(
-        f'seeds must be different and at least one, got {self.seeds}.'
-      )
-    if min(self.seeds) < 0 or max(self.seeds) >= 2**32:  # JAX takes 32 bits
-      raise ValueError(
-        f'seeds must be zero or more, and below 2**32, got {self.seeds}.'
-      )
+    if not self.seeds:
+      raise ValueError('seeds must be different and at least one, got none.')
+    check_seeds(self.seeds)
     for name in ('limit', 'teacher_limit'):
       value = getattr(self, name)
       if value is not None and value < 1:
@@ -107,6 +102,11 @@ class StudyConfig:
       raise ValueError(
         f'teacher_epochs must be at least 1, got {self.teacher_epochs}.'
       )
+
+  @property
+  def title(self) -> str:
+    """What names a new work folder of it."""
+    return name_of(self.method)
 
   @property
   def arms(self) -> dict[str, Method]:
@@ -330,6 +330,17 @@ class Comparison:
         self.teacher.describe(shape, size),
       ),
       jax.random.key(0),
+    )
+
+
+def check_seeds(seeds: tuple[int, ...]) -> None:
+  """Raises a `ValueError` unless seeds are different and make keys."""
+  if len(set(seeds)) < len(seeds):
+    raise ValueError(f'seeds must be different and at least one, got {seeds}.')
+  # JAX takes 32 bits.
+  if any(not 0 <= seed < 2**32 for seed in seeds):
+    raise ValueError(
+      f'seeds must be zero or more, and below 2**32, got {seeds}.'
     )
 
 

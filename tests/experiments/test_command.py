@@ -229,9 +229,7 @@ def test_commands_of_one_second_have_folders_of_their_own(
   tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
-  made = [
-    place.new_folder('experiments.cifar', cifar.Config()) for _ in range(4)
-  ]
+  made = [place.new_folder('experiments.cifar', 'kd') for _ in range(4)]
   assert len(set(made)) == 4
   assert all(folder.is_dir() for folder in made)
 

@@ -53,9 +53,9 @@ NAMES = tuple(_MODULES)
 SIZE = 32
 
 
-def create(name: str, **settings) -> models.Network:
-  """A network of seven classes."""
-  module = _MODULES[name](num_classes=7, **settings)
+def create(name: str, num_classes: int = 7, **settings) -> models.Network:
+  """A network of seven classes, or of others."""
+  module = _MODULES[name](num_classes=num_classes, **settings)
   return models.linen_network(module, name=name)
 
 

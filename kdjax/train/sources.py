@@ -1,0 +1,173 @@
+"""Trained networks to go on from: folders of runs, files of weights."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from kdjax import convert, models
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+  """One trained network.
+
+  Attributes:
+    path: What `kdjax.convert.load` takes.
+    network: Its name.
+    arm: What tables call it.
+    seed: It was trained from; 0 if it does not say.
+    role: `teacher`, `student` (trained alone) or `distilled`; `given` if it
+      does not say.
+    image_shape: Height, width and channels of what it was trained on, if it
+      says so.
+  """
+
+  path: pathlib.Path
+  network: str
+  arm: str
+  seed: int
+  role: str
+  image_shape: tuple[int, int, int] | None
+
+
+def find_sources(
+  paths: Sequence[pathlib.Path],
+  *,
+  names: Sequence[str] = (),
+  network: str | None = None,
+  say: Callable[[str], object],
+) -> list[Source]:
+  """The networks of run folders, of all runs of work folders, and of files.
+
+  Args:
+    paths: Where they are.
+    names: For tables, one for each path; what each says of itself without.
+    network: Of those that do not say.
+    say: Told of runs that are left out because they hold no weights.
+
+  Raises:
+    ValueError: If there is none, or one is missing, has not ended, does not say
+      of which network it is or says nonsense, or if two have the same name and
+      seed.
+  """
+  if not paths:
+    raise ValueError('There is no network to go on from; give --run=FOLDER.')
+  if names and len(names) != len(paths):
+    raise ValueError(
+      f'--names has {len(names)} names for {len(paths)} runs; give one for '
+      'each --run.'
+    )
+  for name in names:
+    if pathlib.PurePath(name).name != name:
+      raise ValueError(f'--names will be names of folders, got {name!r}.')
+  found = []
+  for place, path in enumerate(paths):
+    name = names[place] if names else None
+    inside = _runs_in(path, say)
+    for run in inside:
+      source = _source(run, network)
+      if name is not None:
+        arm = f'{name}-{source.arm}' if inside != [path] else name
+        source = dataclasses.replace(source, arm=arm)
+      found.append(source)
+  _check_different(found)
+  return found
+
+
+def _runs_in(
+  path: pathlib.Path, say: Callable[[str], object]
+) -> list[pathlib.Path]:
+  """The path, or the ended runs of the work folder that it is."""
+  if not path.exists():
+    raise ValueError(f'--run={path} does not exist.')
+  if not (path / 'runs').is_dir():
+    return [path]
+  inside = sorted(path.glob('runs/*/seed*'))
+  ended = [run for run in inside if (run / 'student').is_dir()]
+  if not ended:
+    raise ValueError(
+      f'--run={path} holds no run that has ended, with its weights in '
+      f'student/; it holds {len(inside)} that have not.'
+    )
+  if left := [run for run in inside if run not in ended]:
+    say(f'Left out, without student/: {", ".join(map(str, left))}')
+  return ended
+
+
+def _source(path: pathlib.Path, network: str | None) -> Source:
+  about = convert.described(path)
+  if (path / 'config.json').exists() and not (path / 'student').is_dir():
+    raise ValueError(f'--run={path} holds no student/: the run has not ended.')
+  name = about.get('network') or network
+  if name is None:
+    raise ValueError(
+      f'--run={path} does not say of which network it is; give --network=NAME.'
+    )
+  said = {
+    'network': (name, str),
+    'arm': (about.get('arm', path.stem), str),
+    'seed': (about.get('seed', 0), int),
+    'role': (about.get('role', 'given'), str),
+  }
+  wrong = {
+    k: value for k, (value, kind) in said.items() if type(value) is not kind
+  }
+  shape = about.get('image_shape')
+  if shape is not None and not _is_shape(shape):
+    wrong['image_shape'] = shape
+  if said['arm'][0] != pathlib.PurePath(str(said['arm'][0])).name:
+    wrong['arm'] = said['arm'][0]  # it will name a folder
+  if wrong:
+    raise ValueError(f'What --run={path} says cannot be right: {wrong}.')
+  try:
+    models.check_name(name)
+  except ValueError as error:
+    raise ValueError(f'--run={path}: {error}') from None
+  return Source(
+    path=path,
+    image_shape=None if shape is None else tuple(shape),
+    **{key: value for key, (value, _) in said.items()},
+  )
+
+
+def _is_shape(value: Any) -> bool:
+  return (
+    isinstance(value, list)
+    and len(value) == 3
+    and all(type(size) is int and size > 0 for size in value)
+  )
+
+
+def _check_different(sources: list[Source]) -> None:
+  seen: dict[tuple[str, int], pathlib.Path] = {}
+  for source in sources:
+    key = (source.arm, source.seed)
+    if key in seen:
+      raise ValueError(
+        f'{seen[key]} and {source.path} would both be {source.arm}, seed '
+        f'{source.seed}, in the table; tell them apart by --names, one for '
+        'each --run.'
+      )
+    seen[key] = source.path
+
+
+def by_seed(
+  sources: Sequence[Source], seeds: Sequence[int]
+) -> Iterator[tuple[Source, int]]:
+  """Each source with each seed, or with its own where there are none.
+
+  Networks of one name that are taken several times each become names of their
+  own, so that every pair has a place in a table.
+  """
+  count = collections.Counter(source.arm for source in sources)
+  for source in sources:
+    if not seeds:
+      yield source, source.seed
+      continue
+    arm = source.arm
+    if count[arm] > 1:
+      arm = f'{arm}_seed{source.seed}'
+    for seed in seeds:
+      yield dataclasses.replace(source, arm=arm), seed

@@ -1,0 +1,305 @@
+"""Probes of small networks: the protocol, the table, resuming, mistakes."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import command, transfer
+from kdjax import convert, models
+from kdjax.train import Interrupted, Progress, StopRequest, Transfer, writers
+from kdjax.train.checkpoints import save_variables
+from tests.experiments import commands
+from tests.train import support
+
+NAME = 'convnet_4_8'
+ABOUT = {
+  'arm': 'kd',
+  'role': 'distilled',
+  'seed': 0,
+  'network': NAME,
+  'num_classes': 5,
+  'image_shape': [4, 4, 1],
+}
+SMALL = ('--epochs=2', '--batch_size=8')
+
+
+def parse(*flags):
+  return command.parse(
+    transfer.make_config, flags, 'experiments.transfer', None
+  )[0]
+
+
+def write_run(folder: pathlib.Path, **changes) -> pathlib.Path:
+  """A run of other images and classes that has ended."""
+  about = {**ABOUT, **changes}
+  network = models.create(about['network'], num_classes=5)
+  key = jax.random.key(about['seed'] + 100)
+  variables = network.initialize(key, (4, 4, 1))
+  save_variables(folder / 'student', variables)
+  (folder / 'config.json').write_text(json.dumps(about))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  return tmp_path_factory.mktemp('transfer')
+
+
+@pytest.fixture(scope='module')
+def work(place):
+  """A comparison of two seeds and a teacher, as another command left it."""
+  for arm, role in (('student', 'student'), ('kd', 'distilled')):
+    for seed in (0, 1):
+      folder = place / 'work' / 'runs' / arm / f'seed{seed}'
+      folder.mkdir(parents=True)
+      write_run(folder, arm=arm, role=role, seed=seed)
+  folder = place / 'work' / 'runs' / 'teacher' / 'seed0'
+  folder.mkdir(parents=True)
+  (folder / 'config.json').write_text(json.dumps({**ABOUT, 'arm': 'teacher'}))
+  return place / 'work'
+
+
+@pytest.fixture(scope='module')
+def dataset(place):
+  return f'--dataset={commands.write_npz(place / "data")}'
+
+
+def test_the_published_protocol():
+  config = parse('--run=r')
+  recipe = config.recipe
+  assert (recipe.epochs, recipe.batch_size) == (120, 64)
+  assert (recipe.momentum, recipe.weight_decay) == (0.9, 5e-4)
+  assert not recipe.nesterov
+  for network, first in (
+    ('wrn_16_2', 0.05),
+    ('resnet8x4', 0.05),
+    ('vgg8', 0.05),
+    ('MobileNetV2', 0.01),
+    ('ShuffleV1', 0.01),
+    ('ShuffleV2', 0.01),
+  ):
+    rates = [
+      float(config.recipe_of(network).learning_rate_at(epoch))
+      for epoch in (0, 29, 30, 59, 60, 89, 90, 119)
+    ]
+    want = first * 0.1 ** np.repeat(np.arange(4), 2)
+    np.testing.assert_allclose(rates, want, rtol=1e-5)
+  assert config.dataset == 'stl10'
+  assert config.bn == 'adapt'
+
+
+def test_shorter_probes_decay_at_the_same_shares():
+  recipe = parse('--run=r', '--epochs=12').recipe
+  rates = [float(recipe.learning_rate_at(epoch)) for epoch in (2, 3, 6, 9)]
+  np.testing.assert_allclose(rates, [0.05, 0.005, 5e-4, 5e-5], rtol=1e-5)
+
+
+def test_several_runs_and_seeds_as_flags():
+  config = parse('--run', 'a', 'b', '--seeds=1,2', '--bn=frozen')
+  assert config.run == (pathlib.Path('a'), pathlib.Path('b'))
+  assert config.seeds == (1, 2)
+  assert config.title == 'stl10-frozen'
+
+
+@pytest.fixture(scope='module', params=['adapt', 'frozen'])
+def probed(request, place, work, dataset, compiled_once):
+  """The work folder of a command that has ended well."""
+  folder = place / request.param
+  flags = (f'--run={work}', dataset, *SMALL, f'--bn={request.param}')
+  assert transfer.main([*flags, f'--workdir={folder}']) == 0
+  return folder, request.param
+
+
+@pytest.mark.slow
+def test_one_command_gives_a_table_of_students(probed):
+  folder, _ = probed
+  rows = json.loads((folder / 'report' / 'summary.json').read_text())['arms']
+  assert [(row['arm'], row['accuracy']['count']) for row in rows] == [
+    ('student', 2),
+    ('kd', 2),
+  ]
+  assert rows[1]['difference']['count'] == 2  # paired by seed
+  command_line = json.loads((folder / 'config.json').read_text())['command']
+  assert command_line == 'experiments.transfer'
+
+
+@pytest.mark.slow
+def test_the_probed_networks_are_those_given_but_for_the_classifier(
+  probed, work
+):
+  folder, bn = probed
+  for run in work.glob('runs/*/seed*/student'):
+    before = commands.student(run.parent)
+    after = commands.student(folder / run.parent.relative_to(work))
+    assert after['params']['head']['kernel'].shape == (8, 3)
+    assert before['params']['head']['kernel'].shape == (8, 5)
+    for variables in (before, after):
+      del variables['params']['head']
+    support.identical(before['params'], after['params'])
+    same = jax.tree.map(
+      np.array_equal, before['batch_stats'], after['batch_stats']
+    )
+    assert set(jax.tree.leaves(same)) == {bn == 'frozen'}
+
+
+@pytest.mark.slow
+def test_the_accuracy_is_that_of_the_last_epoch(probed):
+  folder, _ = probed
+  for run in folder.glob('runs/*/*'):
+    lines = commands.lines(run)
+    last = [line for line in lines if line['kind'] == 'eval'][-1]
+    assert last['epoch'] == 2
+    assert lines[-1]['accuracy'] == last['accuracy']
+
+
+class StopAfter(StopRequest):
+  """Asks to stop after so many looks."""
+
+  def __init__(self, looks):
+    self.looks = looks
+
+  @property
+  def asked(self):
+    self.looks -= 1
+    return self.looks < 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('looks', [0, 3])
+def test_stopped_and_resumed_ends_with_the_same_bits(
+  tmp_path, probed, work, dataset, looks
+):
+  folder, bn = probed
+  config = parse(f'--run={work}', dataset, *SMALL, f'--bn={bn}')
+
+  def go_on(request):
+    progress = Progress(enabled=False)
+    made = Transfer(config, tmp_path, request=request, progress=progress)
+    made.run()
+
+  with pytest.raises(Interrupted):
+    go_on(StopAfter(looks))
+  go_on(StopRequest())
+  commands.same_result(folder, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_file_of_weights_with_several_seeds(tmp_path, work, dataset):
+  network = models.create(NAME, num_classes=5)
+  path = tmp_path / 'net.safetensors'
+  run = work / 'runs' / 'kd' / 'seed0'
+  template = network.describe((4, 4, 1)).variables
+  convert.save_safetensors(path, convert.load(run, template))
+  flags = (f'--run={path}', f'--network={NAME}', dataset, *SMALL)
+  small = ('--image_size=4', '--seeds=3,4', '--names=ours')
+  assert transfer.main([*flags, *small, f'--workdir={tmp_path}/w']) == 0
+  runs = [
+    writers.read_lines(tmp_path / f'w/runs/ours/seed{k}/metrics.jsonl')
+    for k in (3, 4)
+  ]
+  assert runs[0][0]['loss'] != runs[1][0]['loss']
+
+
+@pytest.fixture
+def fails(capsys, tmp_path, dataset):
+  """Runs a command that must fail, and gives its message."""
+
+  def run(*flags):
+    flags = [dataset, *SMALL, f'--workdir={tmp_path}/w', *map(str, flags)]
+    try:
+      status = transfer.main(flags)
+    except SystemExit as stop:
+      status = stop.code
+    assert status == 2
+    assert not (tmp_path / 'w' / 'runs').exists()  # before any training
+    said = capsys.readouterr().err
+    assert 'Traceback' not in said
+    return ' '.join(said.replace('│', ' ').split())
+
+  return run
+
+
+@pytest.mark.parametrize(
+  ('flags', 'why'),
+  [
+    ([], 'There is no network to go on from; give --run=FOLDER'),
+    (['--run=nowhere'], '--run=nowhere does not exist'),
+    (['--run=a', '--bn=eval'], 'eval'),
+    (['--run=a', '--seeds=1,1'], 'seeds must be different'),
+    (['--run=a', '--image_size=0'], 'image_size must be at least 1, got 0'),
+    (['--run=a', '--limit=-1'], 'limit must be at least 1, got -1'),
+    (['--run=a', '--network=resnet21'], "Unknown network 'resnet21'"),
+    (
+      ['--run=a', '--mobile_learning_rate=0'],
+      'learning_rate must be positive, got 0.0',
+    ),
+    (['--run=a', '--names=x,y'], '--names has 2 names for 1 runs'),
+  ],
+)
+def test_a_flag_that_cannot_be_is_named(fails, flags, why):
+  assert why in fails(*flags)
+
+
+@pytest.mark.parametrize(
+  ('change', 'why'),
+  [
+    ({'network': None}, 'does not say of which network it is; give --network'),
+    ({'network': 'resnet_8'}, "Unknown network 'resnet_8'; did you mean"),
+    ({'network': 7}, "says cannot be right: {'network': 7}"),
+    ({'seed': 'x'}, "says cannot be right: {'seed': 'x'}"),
+    ({'arm': '../x'}, "says cannot be right: {'arm': '../x'}"),
+    ({'image_shape': [4, 4]}, "cannot be right: {'image_shape': [4, 4]}"),
+    ({'image_shape': [4, 4, 3]}, 'takes images of 3 channels, those of'),
+    ({'network': 'convnet_8_16'}, 'does not fit convnet_8_16'),
+  ],
+)
+def test_a_run_that_says_what_cannot_be(fails, tmp_path, change, why):
+  folder = write_run(tmp_path)
+  (folder / 'config.json').write_text(json.dumps({**ABOUT, **change}))
+  said = fails(f'--run={folder}')
+  assert why in said
+  assert str(folder) in said
+
+
+def test_a_run_that_has_not_ended(fails, tmp_path):
+  (tmp_path / 'config.json').write_text(json.dumps(ABOUT))
+  assert 'holds no student/: the run has not ended' in fails(
+    f'--run={tmp_path}'
+  )
+
+
+def test_a_config_that_is_no_json(fails, tmp_path):
+  (write_run(tmp_path) / 'config.json').write_text('{')
+  assert 'is not readable JSON' in fails(f'--run={tmp_path}')
+
+
+def test_a_work_folder_without_ended_runs(fails, tmp_path):
+  (tmp_path / 'a' / 'runs' / 'kd' / 'seed0').mkdir(parents=True)
+  said = fails(f'--run={tmp_path / "a"}')
+  assert 'holds no run that has ended' in said
+  assert 'it holds 1 that have not' in said
+
+
+def test_a_folder_of_something_else(fails, tmp_path):
+  (tmp_path / 'a').mkdir()
+  said = fails(f'--run={tmp_path / "a"}', f'--network={NAME}')
+  assert 'neither a run folder nor an orbax folder' in said
+
+
+def test_two_networks_of_one_name(fails, work):
+  run = work / 'runs' / 'kd' / 'seed0'
+  said = fails('--run', run, work / 'runs' / 'kd' / 'seed0')
+  assert 'would both be kd, seed 0, in the table' in said
+  assert '--names' in said
+
+
+def test_networks_of_several_image_sizes(fails, tmp_path, work):
+  other = tmp_path / 'other'
+  other.mkdir()
+  write_run(other, image_shape=[8, 8, 1])
+  said = fails('--run', work, other, '--names=a,b')
+  assert 'trained on images of several sizes' in said
+  assert 'Give --image_size=PIXELS' in said

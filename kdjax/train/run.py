@@ -12,6 +12,7 @@ import tyro
 
 from kdjax.data import Split
 from kdjax.train import writers
+from kdjax.train.averaging import averaged
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Loop
 from kdjax.train.program import Program
@@ -129,10 +130,17 @@ class Run:
       loop = Loop(self, record, request)
       with progress.run(self.about, loop.total, step) as show:
         state = loop.go_on(carry, step, show)
+      students = {'student': self.program.exported(state)}
+      scores = {}
+      if self.recipe.average_last is not None:
+        state = averaged(state, self.recipe.average_last)
+        students['student_average'] = self.program.exported(state)
+        scores = self._scores(state)
       record.finish(
-        state.student_variables,
+        students,
         self._features(loop.embedding, embedding_before=embedding_before),
         **loop.end(state, step),
+        **{f'average_{name}': value for name, value in scores.items()},
         **self._size(state),
       )
     finally:
@@ -180,6 +188,9 @@ class Run:
       variables = parts.method.prepare(
         state.method_variables,
         lambda: self.program.teacher_passes(self.teacher_variables),
+        parts.teacher.classifier(
+          self.program.devices.local(self.teacher_variables)
+        ),
         jax.random.fold_in(self.key, 4),
       )
       state = dataclasses.replace(
@@ -188,6 +199,12 @@ class Run:
         method_state=variables['state'],
       )
     return self.program.devices.replicate(state)
+
+  def _scores(self, state: TrainState) -> dict[str, float]:
+    outputs, _ = self.program.evaluate(
+      state, self.teacher_variables, self.test_data
+    )
+    return self.program.parts.task.summarize(outputs)
 
   def _features(self, embedding, **more) -> dict[str, np.ndarray]:
     return {

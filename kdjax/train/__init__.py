@@ -14,7 +14,6 @@ from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.state import TrainState
 from kdjax.train.step import Parts, init_state, train_step
-from kdjax.train.streamed import StreamedProgram
 from kdjax.train.study import Comparison, Study, StudyConfig
 from kdjax.train.transfer import Transfer, TransferConfig
 
@@ -30,7 +29,6 @@ __all__ = [
   'Run',
   'RunSettings',
   'StopRequest',
-  'StreamedProgram',
   'Study',
   'StudyConfig',
   'TrainState',

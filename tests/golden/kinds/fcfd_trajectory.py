@@ -1,5 +1,6 @@
 """`fcfd`: some steps of the optimiser, each with its paths forced."""
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, TrainState, train_step
 from kdjax.train.step import evaluation_pass
 from tests.golden.comparison import Comparison, Stored, compare, left_over
-from tests.golden.kinds.fcfd_steps import INPUTS, Case, Walk
+from tests.golden.kinds.fcfd_steps import INPUTS, Case, Walk, walk
 
 _EXACT = 1e-6
 _PER_EPOCH = 100  # more than there are: all steps are of the file's epoch
@@ -22,14 +23,15 @@ def trajectory(stored: Stored) -> list[Comparison]:
   state = _start(case)
   start = _parameters(case, state)
   found = [_order(stored, 'param_names', start)]
+  walked = jax.jit(functools.partial(walk, case))
+  prefix = ''
   for number, combo in enumerate(map(str, stored['meta/steps'])):
     prefix = f'step{number}/'
-    found += _losses(case, state, prefix, combo)
-    state, metrics = train_step(
-      state,
-      case.teacher_variables,
-      case.batch(prefix),
-      parts=_parts(case, combo),
+    before = walked(_arrays(case, state, prefix))
+    found += _losses(case, before, prefix, combo)
+    step = functools.partial(train_step, parts=_parts(case, combo))
+    state, metrics = jax.jit(step)(
+      state, case.teacher_variables, case.batch(prefix)
     )
     got = {'loss/total': metrics['loss'], **_norms(case, state, start)}
     found += [
@@ -84,26 +86,25 @@ def _start(case: Case) -> TrainState:
   )
 
 
-def _losses(case, state, prefix, combo) -> list[Comparison]:
+def _losses(case, found, prefix, combo) -> list[Comparison]:
   """Every term before the update."""
-  paths = combo.split('+')
-  teacher = {**case.teacher_variables, 'batch_stats': state.teacher_stats}
-  walk = Walk(
-    case,
-    prefix,
-    paths,
-    student=state.student_variables,
-    teacher=teacher,
-    bridges=state.method_variables,
-  )
   stored = case.stored
   return [
     compare(
       f'{prefix}loss/{name}', value, stored[f'{prefix}loss/{name}'], _EXACT
     )
-    for name, value in walk.terms(paths).items()
+    for name, value in Walk(case, found).terms(combo.split('+')).items()
     if name != 'total'  # which the step itself reports
   ]
+
+
+def _arrays(case: Case, state: TrainState, prefix: str):
+  return {
+    'student': state.student_variables,
+    'teacher': {**case.teacher_variables, 'batch_stats': state.teacher_stats},
+    'bridges': state.method_variables,
+    'batch': case.batch(prefix),
+  }
 
 
 def _parameters(case: Case, state: TrainState) -> dict[str, np.ndarray]:

@@ -1,0 +1,172 @@
+"""Bridges: which there are, how they begin, and what they are made of."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import models
+from kdjax.methods import Fcfd
+from kdjax.methods.bridges import Side, make_bridge
+
+# Teacher, student and the resizing into the teacher's space, by stage.
+SAME = ('same',) * 3
+DOUBLE = ('double',) * 3
+PUBLISHED = {
+  ('resnet32x4', 'resnet8x4'): SAME,
+  ('resnet56', 'resnet20'): SAME,
+  ('wrn_40_2', 'wrn_16_2'): SAME,
+  ('wrn_40_2', 'wrn_40_1'): SAME,
+  ('vgg13', 'vgg8'): ('same',) * 4,
+  ('resnet32x4', 'ShuffleV1'): DOUBLE,
+  ('wrn_40_2', 'ShuffleV1'): DOUBLE,
+  ('resnet32x4', 'ShuffleV2'): DOUBLE,
+  ('vgg13', 'MobileNetV2'): (*SAME, 'double'),
+  ('ResNet50', 'MobileNetV2'): ('double',) * 4,
+  ('resnet32x4o', 'ShuffleV1'): DOUBLE,
+  ('ResNet50o', 'MobileNetV2'): ('double',) * 4,
+  ('imagenet_resnet34', 'imagenet_resnet18'): ('same',) * 4,
+  ('imagenet_resnet50', 'imagenet_mobilenet_v1'): ('same',) * 4,
+}
+
+
+def _drawn(teacher, student):
+  size = 224 if teacher.startswith('imagenet') else 32
+  specs = [
+    models.create(name, num_classes=10).describe((size, size, 3))
+    for name in (student, teacher)
+  ]
+  drawn = jax.eval_shape(
+    lambda key: Fcfd().init(key, *specs), jax.random.key(0)
+  )
+  return drawn, specs
+
+
+def _resizing(bridge):
+  if bridge['conv']['kernel'].shape[0] == 4:
+    return 'double'
+  return 'half' if 'bias' in bridge['conv'] else 'same'
+
+
+@pytest.mark.parametrize(('pair', 'want'), PUBLISHED.items())
+def test_every_published_pair_has_its_bridges(pair, want):
+  drawn, (student, teacher) = _drawn(*pair)
+  opposite = {'same': 'same', 'double': 'half'}
+  for way, network, resizing in (
+    ('to_teacher', teacher, want),
+    ('to_student', student, [opposite[resize] for resize in want]),
+  ):
+    bridges = drawn['params'][way]
+    assert list(bridges) == [f'stage_{i}' for i in range(1, len(want) + 1)]
+    assert [_resizing(bridge) for bridge in bridges.values()] == [*resizing]
+    widths = [bridge['norm']['scale'].shape[0] for bridge in bridges.values()]
+    assert widths == [b.shape[-1] for b in network.features.boundaries[1:]]
+    # Only between maps of one size is there no bias.
+    assert all(
+      ('bias' in bridge['conv']) == (resize != 'same')
+      for bridge, resize in zip(bridges.values(), resizing)
+    )
+
+
+def test_as_many_weights_as_the_paper_code_has():
+  drawn, _ = _drawn('resnet32x4', 'resnet8x4')
+  for way in ('to_teacher', 'to_student'):
+    counts = [
+      sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(bridge))
+      for bridge in drawn['params'][way].values()
+    ]
+    assert counts == [36992, 147712, 590336]
+
+
+def _bridge(source, destination, boundary='post_relu'):
+  bridge = make_bridge(
+    2, Side('s', source, 'pre_relu'), Side('t', destination, boundary)
+  )
+  x = jax.random.normal(jax.random.key(1), (4, *source))
+  variables = bridge.init(jax.random.key(0), x, train=False)
+  y, _ = bridge.apply(variables, x, train=True, mutable=['batch_stats'])
+  return y, variables['params']
+
+
+@pytest.mark.parametrize(
+  ('source', 'destination'),
+  [
+    ((8, 8, 6), (8, 8, 400)),
+    ((8, 8, 6), (4, 4, 400)),
+    ((4, 4, 6), (8, 8, 400)),
+  ],
+)
+def test_first_weights(source, destination):
+  y, params = _bridge(source, destination)
+  assert y.shape == (4, *destination)
+  kernel = np.asarray(params['conv']['kernel'])
+  if kernel.shape[0] == 4:
+    bound = (400 * 16) ** -0.5
+    assert 0.99 * bound < np.abs(kernel).max() <= bound
+    assert np.std(kernel) == pytest.approx(bound / 3**0.5, rel=0.02)
+  else:
+    assert np.std(kernel) == pytest.approx((2 / (400 * 9)) ** 0.5, rel=0.02)
+    bound = (6 * 9) ** -0.5
+  if 'bias' in params['conv']:
+    bias = np.abs(np.asarray(params['conv']['bias']))
+    assert 0.95 * bound < bias.max() <= bound
+
+
+def test_only_rectified_features_are_rectified_leakily():
+  after, _ = _bridge((4, 4, 3), (4, 4, 5))
+  before, _ = _bridge((4, 4, 3), (4, 4, 5), 'pre_norm')
+  np.testing.assert_allclose(
+    after, jnp.where(before > 0, before, 0.1 * before), rtol=1e-6
+  )
+  assert np.any(np.asarray(before) < 0)
+
+
+@pytest.mark.parametrize(
+  ('source', 'destination'),
+  [
+    ((17, 12), (8, 8, 5)),  # 4×4 patches and a class token to a larger map
+    ((17, 12), (2, 2, 5)),
+    ((16, 12), (4, 4, 5)),  # no class token
+    ((8, 8, 5), (17, 12)),
+    ((2, 2, 5), (16, 12)),
+    ((17, 12), (17, 6)),
+  ],
+)
+def test_tokens_and_maps_have_bridges_too(source, destination):
+  y, _ = _bridge(source, destination, 'pre_norm')
+  assert y.shape == (4, *destination)
+  assert np.all(np.isfinite(y))
+
+
+def test_a_patch_lands_where_it_was():
+  # Only one patch differs: only the map around its place may.
+  bridge = make_bridge(
+    1, Side('s', (17, 3), 'pre_norm'), Side('t', (8, 8, 2), 'pre_norm')
+  )
+  x = jnp.zeros((1, 17, 3))
+  variables = bridge.init(jax.random.key(0), x, train=False)
+  y = bridge.apply(variables, x.at[0, 1 + 4 * 2 + 3].set(1.0), train=False)
+  moved = np.argwhere(np.abs(np.asarray(y[0])).sum(-1) > 1e-6)
+  # Patch (2, 3) covers rows 4-5 and columns 6-7; a 3×3 kernel adds one around.
+  np.testing.assert_array_equal(moved.min(0), [3, 5])
+  np.testing.assert_array_equal(moved.max(0), [6, 7])
+
+
+@pytest.mark.parametrize(
+  ('source', 'destination'),
+  [
+    ((8, 8, 4), (3, 3, 4)),
+    ((8, 8, 4), (2, 2, 4)),
+    ((7, 5, 4), (14, 5, 4)),
+    ((18, 4), (4, 4, 4)),
+    ((17, 4), (6, 6, 4)),
+    ((12,), (4, 4, 4)),
+  ],
+)
+def test_what_has_no_bridge_is_named_with_stage_and_shapes(source, destination):
+  with pytest.raises(ValueError, match='stage 2') as caught:
+    _bridge(source, destination)
+  assert str(source) in str(caught.value)
+  assert str(destination) in str(caught.value)

@@ -191,7 +191,8 @@ class Method:
     """What the method wants logged of evaluation images; minimises nothing.
 
     Called before the first step and at each evaluation, on the first images of
-    the evaluation set, all at once, with both networks in evaluation mode.
+    the evaluation set, all at once, with the student in evaluation mode and the
+    teacher in the mode it teaches in.
 
     Args:
       variables: The method's own.

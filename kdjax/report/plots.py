@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from kdjax.report import bars, bound, clouds, curves, plan
+from kdjax.report import bars, bound, clouds, curves, function, plan
 from kdjax.report.logs import Study
 
 Plot = Callable[[Study], Figure | None]
@@ -21,6 +21,7 @@ PLOTS: dict[str, Plot] = {
   'accuracy': curves.accuracy,
   'loss': curves.loss,
   'bound': bound.bound,
+  'function': function.function,
   'features': clouds.features,
   'plan': plan.plan,
 }

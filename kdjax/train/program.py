@@ -176,12 +176,12 @@ class Program:
     batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
     of_student, method, of_teacher = variables
     assert self.parts.teacher is not None
-    student, teacher = (
-      evaluation_pass(network, of_it, batch['image'])
-      for network, of_it in (
-        (self.parts.student, of_student),
-        (self.parts.teacher, of_teacher),
-      )
+    images = batch['image']
+    student = evaluation_pass(self.parts.student, of_student, images)
+    # The teacher as the student sees it while it trains.
+    drifts = self.parts.method.teacher_mode == 'train'
+    teacher = evaluation_pass(
+      self.parts.teacher, of_teacher, images, train=drifts
     )
     # Whole on each device from here on: a transport plan is found step by
     # step, and would talk to all devices in each.

@@ -200,11 +200,19 @@ def predict(
 
 
 def evaluation_pass(
-  network: Network, variables: PyTree, images: jax.Array
+  network: Network, variables: PyTree, images: jax.Array, *, train: bool = False
 ) -> Pass:
-  """A pass over images in [0, 1] as the network is evaluated."""
-  features, _ = network.apply(variables, images, train=False)
-  return make_pass(network, variables, features, train=False)
+  """A pass over images in [0, 1] that trains nothing.
+
+  Args:
+    network: Which.
+    variables: The network's.
+    images: `[B, H, W, C]`.
+    train: Whether to normalise with the batch; the running statistics are left
+      alone either way.
+  """
+  features, _ = network.apply(variables, images, train=train)
+  return make_pass(network, variables, features, train=train)
 
 
 def make_pass(

@@ -1,0 +1,142 @@
+"""The settings that papers give for a pair of networks, as data.
+
+A command that knows a method's pair takes them as its defaults and says so;
+flags still change each of them. Where a paper gives none for a pair, the
+field's own recipe holds (`kdjax.train.Recipe`): 0.05 as learning rate, and 0.01
+for the small networks of depthwise convolutions.
+"""
+
+import dataclasses
+from typing import Any
+
+from kdjax.methods import Combination, Fcfd, Method
+from kdjax.train import StudyConfig
+from kdjax.train.study import name_of
+
+_SMALL = ('MobileNetV2', 'ShuffleV1', 'ShuffleV2')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Published:
+  """What a paper gives for one method on one pair.
+
+  Attributes:
+    source: Where it is from.
+    method: Settings of the method.
+    recipe: Those of `kdjax.train.Recipe` that are not its defaults.
+  """
+
+  source: str
+  method: dict[str, Any] = dataclasses.field(default_factory=dict)
+  recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _fcfd(rate: float, temperature: float, features=5.0, mixed=1.0):
+  return Published(
+    source='FCFD, CIFAR-100',
+    method={
+      'temperature': temperature,
+      'feature_weight': features,
+      'mixed_weight': mixed,
+      'warmup_epochs': 20,
+    },
+    recipe={'learning_rate': rate, 'nesterov': True},
+  )
+
+
+def _fcfd_imagenet(features: float):
+  return Published(
+    source='FCFD, ImageNet',
+    method={
+      'temperature': 1.0,
+      'feature_weight': features,
+      'mixed_weight': 1.0,
+      'warmup_epochs': 5,
+    },
+    recipe={
+      'epochs': 100,
+      'batch_size': 256,
+      'learning_rate': 0.1,
+      'nesterov': True,
+      'weight_decay': 1e-4,
+      'decay_at': (0.3, 0.6, 0.9),
+    },
+  )
+
+
+# By method, teacher and student.
+PAIRS: dict[tuple[type[Method], str, str], Published] = {
+  (Fcfd, teacher, student): published
+  for teacher, student, published in (
+    ('resnet32x4', 'resnet8x4', _fcfd(0.05, 4.0)),
+    ('resnet56', 'resnet20', _fcfd(0.05, 4.0, features=0.02)),
+    ('wrn_40_2', 'wrn_16_2', _fcfd(0.05, 4.0, mixed=0.2)),
+    ('wrn_40_2', 'wrn_40_1', _fcfd(0.05, 4.0)),
+    ('vgg13', 'vgg8', _fcfd(0.05, 4.0)),
+    ('resnet32x4', 'ShuffleV1', _fcfd(0.01, 8.0)),
+    ('wrn_40_2', 'ShuffleV1', _fcfd(0.01, 4.0)),
+    ('resnet32x4', 'ShuffleV2', _fcfd(0.01, 8.0)),
+    ('vgg13', 'MobileNetV2', _fcfd(0.01, 4.0)),
+    ('ResNet50', 'MobileNetV2', _fcfd(0.01, 8.0)),
+    ('resnet32x4o', 'ShuffleV1', _fcfd(0.01, 8.0)),
+    ('ResNet50o', 'MobileNetV2', _fcfd(0.01, 8.0)),
+    ('imagenet_resnet34', 'imagenet_resnet18', _fcfd_imagenet(0.02)),
+    ('imagenet_resnet50', 'imagenet_mobilenet_v1', _fcfd_imagenet(5.0)),
+  )
+}
+# No table has it; the settings of the pair that is most like it.
+PAIRS[Fcfd, 'resnet110', 'resnet32'] = dataclasses.replace(
+  PAIRS[Fcfd, 'resnet56', 'resnet20'], source='FCFD, as resnet56 to resnet20'
+)
+
+
+def find(method: Method, teacher: str, student: str) -> Published | None:
+  """What is published for a method, or for one of a combination."""
+  parts = [method]
+  if isinstance(method, Combination):
+    parts = list(method.parts().values())
+  for part in parts:
+    found = PAIRS.get((type(part), teacher, student))
+    if found is not None:
+      return found
+  return None
+
+
+def settled(method: Method, teacher: str, student: str) -> Method:
+  """The method with what is published for it on this pair."""
+  if isinstance(method, Combination):
+    parts = {
+      name: settled(part, teacher, student)
+      for name, part in method.parts().items()
+    }
+    return dataclasses.replace(method, **parts)
+  found = PAIRS.get((type(method), teacher, student))
+  return dataclasses.replace(method, **found.method) if found else method
+
+
+def with_defaults(config: StudyConfig, teacher: str, student: str):
+  """The configuration of a pair before flags change it."""
+  recipe = {'learning_rate': 0.01} if student in _SMALL else {}
+  found = find(config.method, teacher, student)
+  return dataclasses.replace(
+    config,
+    method=settled(config.method, teacher, student),
+    recipe=dataclasses.replace(
+      config.recipe, **{**recipe, **(found.recipe if found else {})}
+    ),
+  )
+
+
+def note(config: StudyConfig) -> str | None:
+  """A line that says which published settings a configuration began from."""
+  found = find(config.method, config.teacher, config.student)
+  if found is None:
+    return None
+  given = ', '.join(
+    f'{name} {value}'
+    for name, value in {**found.method, **found.recipe}.items()
+  )
+  return (
+    f'Published settings of {name_of(config.method)} for {config.teacher} to '
+    f'{config.student} ({found.source}): {given}. Flags change them.'
+  )

@@ -1,0 +1,302 @@
+"""FCFD in the step: what its paths add, train, and leave alone."""
+
+import dataclasses
+import functools
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import models
+from kdjax.methods import Fcfd, create
+from kdjax.methods.fcfd_paths import candidates, draw
+from kdjax.models.resnet import ResNet
+from kdjax.tasks import SingleLabel
+from kdjax.train import Parts, Recipe, first_devices, init_state, train_step
+from kdjax.train.step import evaluation_pass
+from tests.train import support
+
+CLASSES, SHAPE, BATCH = 5, (8, 8, 3), 16
+KEY = jax.random.key(0)
+WEIGHTS = {'feature_weight': 0.5, 'warmup_epochs': 0}
+
+
+def _network(name, blocks, dtype=jnp.float32):
+  module = ResNet(
+    num_classes=CLASSES,
+    blocks=blocks,
+    widths=(4, 6, 8),
+    stem_width=4,
+    dtype=dtype,
+  )
+  return models.linen_network(module, name=name)
+
+
+def _parts(method, dtype=jnp.float32, **recipe):
+  return Parts(
+    student=_network('student', (1, 1, 1), dtype),
+    teacher=_network('teacher', (1, 2, 1), dtype),
+    method=method,
+    task=SingleLabel(),
+    augment=lambda key, images: images,
+    optimizer=Recipe(nesterov=True, **recipe).optimizer(4),
+    steps_per_epoch=4,
+  )
+
+
+@functools.cache
+def _teacher():
+  return _network('teacher', (1, 2, 1)).initialize(jax.random.key(9), SHAPE)
+
+
+def _state(parts):
+  return init_state(parts, jax.random.key(0), SHAPE, BATCH, _teacher())
+
+
+@functools.cache
+def _batch():
+  keys = jax.random.split(jax.random.key(3))
+  return {
+    'image': jax.random.uniform(keys[0], (BATCH, *SHAPE)),
+    'label': jax.random.randint(keys[1], (BATCH,), 0, CLASSES),
+    'index': jnp.arange(BATCH),
+  }
+
+
+@functools.cache
+def _compiled(method):
+  parts = _parts(method)
+  return parts, jax.jit(functools.partial(train_step, parts=parts))
+
+
+def _step(method, state=None):
+  parts, run = _compiled(method)
+  state = _state(parts) if state is None else state
+  return run(state, _teacher(), _batch())
+
+
+SAMPLED = Fcfd(**WEIGHTS)
+FORCED = Fcfd(**WEIGHTS, paths=('0011', '1100'))
+NONE = Fcfd(**WEIGHTS, directions='nomix')
+
+
+def _momentum(state):
+  return state.opt_state[1][0].trace
+
+
+@functools.cache
+def _walk(method, steps=6):
+  """The states and metrics of some steps."""
+  states, metrics = [_state(_compiled(method)[0])], []
+  for _ in range(steps):
+    state, reported = _step(method, states[-1])
+    states.append(state)
+    metrics.append(reported)
+  return states, metrics
+
+
+def _moved(states, way, stage):
+  """In which steps a bridge's parameters changed."""
+  kernels = [
+    np.asarray(state.params['method'][way][stage]['conv']['kernel'])
+    for state in states
+  ]
+  return [bool(np.any(a != b)) for a, b in itertools.pairwise(kernels)]
+
+
+def test_a_sampled_step_takes_two_paths_and_no_more():
+  states, metrics = _walk(SAMPLED)
+  for before, after, reported in zip(states, states[1:], metrics):
+    names = ('terms/function', 'terms/function_t2s')
+    into_teacher, into_student = (float(reported[name]) for name in names)
+    moved = sum(
+      _moved([before, after], 'to_student', f'stage_{i}')[0] for i in (1, 2)
+    )
+    assert (into_student > 0) == (moved > 0)
+    assert (into_teacher > 0) == (moved < 2)
+  draws = {
+    tuple(_moved([a, b], 'to_student', f'stage_{i}')[0] for i in (1, 2))
+    for a, b in itertools.pairwise(states)
+  }
+  assert len(draws) > 1  # not the same paths in every step
+
+
+def test_a_bridge_that_was_not_sampled_keeps_value_and_momentum():
+  states, _ = _walk(SAMPLED)
+  rested = coasting = 0
+  for before, after in itertools.pairwise(states):
+    for stage in ('stage_1', 'stage_2', 'stage_3'):
+      if not _moved([before, after], 'to_student', stage)[0]:
+        rested += 1
+        for tree in (
+          lambda state: state.params['method'],
+          lambda state: _momentum(state)['method'],
+          lambda state: state.method_state,
+        ):
+          support.identical(
+            tree(before)['to_student'][stage], tree(after)['to_student'][stage]
+          )
+        trace = _momentum(after)['method']['to_student'][stage]
+        coasting += bool(np.any(trace['conv']['kernel']))
+      assert all(_moved([before, after], 'to_teacher', stage))
+  assert rested > len(states)  # the one at the last stage in every step
+  assert coasting  # one of them had momentum
+
+
+def test_the_teacher_is_not_trained_but_its_statistics_drift():
+  states, _ = _walk(SAMPLED)
+  assert set(states[-1].params) == {'student', 'method'}
+  first, last = states[0].teacher_stats, states[-1].teacher_stats
+  changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), first, last)
+  assert all(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize('method', [SAMPLED, FORCED])
+def test_borrowed_stages_leave_all_running_statistics_alone(method):
+  # Those of a step without any path are the pure passes' alone.
+  pure, _ = _step(NONE)
+  mixed, _ = _step(method)
+  support.identical(pure.batch_stats, mixed.batch_stats)
+  support.identical(pure.teacher_stats, mixed.teacher_stats)
+  support.identical(
+    pure.method_state['to_teacher'], mixed.method_state['to_teacher']
+  )
+
+
+def _loss(method, state):
+  return float(_step(method, state)[1]['loss'])
+
+
+@pytest.mark.slow
+def test_paths_add_up():
+  state = _walk(SAMPLED)[0][3]
+  alone = {
+    path: _loss(Fcfd(**WEIGHTS, paths=(path,)), state)
+    for path in ('0011', '1100', '1110')
+  }
+  none = _loss(NONE, state)
+  for pair in (('0011', '1100'), ('1100', '1110')):
+    both = _loss(Fcfd(**WEIGHTS, paths=pair), state)
+    expected = alone[pair[0]] + alone[pair[1]] - none
+    assert both == pytest.approx(expected, rel=1e-6)
+
+
+def _key_that_draws(state, wanted):
+  """A state whose next step takes just these paths."""
+  for seed in range(200):
+    key = jax.random.key(seed)
+    tried = dataclasses.replace(state, key=key)
+    step_key = jax.random.fold_in(key, state.step)
+    _, method_key = jax.random.split(step_key)
+    drawn = draw(method_key, candidates(4, 'bi'), 2)
+    if {path.name for path, on in drawn.items() if on} == wanted:
+      return tried
+  raise AssertionError('no key draws these')
+
+
+@pytest.mark.slow
+def test_a_sampled_path_is_the_path_itself():
+  # The same update, whether a path is a branch or always taken.
+  state = _key_that_draws(_state(_compiled(SAMPLED)[0]), {'0011', '1100'})
+  sampled, _ = _step(SAMPLED, state)
+  forced, _ = _step(FORCED, state)
+  support.close(sampled.params, forced.params, 1e-6)
+  support.close(sampled.method_state, forced.method_state, 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [2, 8])
+def test_several_devices_take_the_step_of_one(count):
+  parts = _parts(SAMPLED)
+  devices = first_devices(count)
+  state, teacher = devices.replicate((_state(parts), _teacher()))
+  step = jax.jit(
+    lambda state, teacher, batch: devices.gather(
+      train_step(state, teacher, devices.split(batch), parts=parts)
+    )
+  )
+  after, metrics = step(state, teacher, devices.replicate(_batch()))
+  alone, reported = _step(SAMPLED)
+  support.close(after.params, alone.params, 2e-5)
+  support.close(after.method_state, alone.method_state, 2e-5)
+  support.close(metrics, reported, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('other', ['kd2m', 'icd'])
+def test_in_a_combination_the_terms_have_their_names(other):
+  method = create(f'fcfd+{other}')
+  _, metrics = _step(method)
+  names = {name for name in metrics if name.startswith('terms/')}
+  own = {'kd', 'appearance', 'function', 'function_t2s'}
+  assert names == {f'terms/{name}' for name in {'task', other, *own}}
+  total = sum(float(metrics[name]) for name in names)
+  assert float(metrics['loss']) == pytest.approx(total, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_all_terms_are_float32_and_near():
+  parts = _parts(FORCED, jnp.bfloat16)
+  step = jax.jit(functools.partial(train_step, parts=parts))
+  after, metrics = step(_state(parts), _teacher(), _batch())
+  assert {leaf.dtype for leaf in jax.tree.leaves(metrics)} == {
+    jnp.dtype(jnp.float32)
+  }
+  assert {leaf.dtype for leaf in jax.tree.leaves(after.params)} == {
+    jnp.dtype(jnp.float32)
+  }
+  _, exact = _step(FORCED)
+  for name, value in exact.items():
+    if name.startswith('terms/'):
+      assert float(metrics[name]) == pytest.approx(float(value), rel=0.1)
+
+
+@pytest.mark.slow
+def test_branches_hold_no_convolution_of_the_slow_order():
+  # XLA's CPU compiler puts only those of the entry into the fast order. Images
+  # of 16: where a map is smaller than its kernel, XLA turns the two round.
+  parts = _parts(SAMPLED)
+  shape = (16, 16, 3)
+  state = init_state(parts, KEY, shape, BATCH, _teacher())
+  batch = {**_batch(), 'image': jnp.zeros((BATCH, *shape))}
+  step = jax.jit(functools.partial(train_step, parts=parts))
+  text = step.lower(state, _teacher(), batch).compile().as_text()
+  orders = set(re.findall(r'dim_labels=(\w+_\w+->\w+)', text))
+  assert orders == {'b01f_01io->b01f'}
+  assert text.count(' conditional(') >= 4
+
+
+def test_observed_gaps_vanish_for_a_student_that_is_the_teacher():
+  # Bridges that change nothing: each channel to itself, a norm of none.
+  network = _network('teacher', (1, 2, 1))
+  variables = _teacher()
+  spec = network.describe(SHAPE)
+  drawn = NONE.init(jax.random.key(0), spec, spec)
+
+  def identity(kernel):
+    return jnp.zeros_like(kernel).at[1, 1].set(jnp.eye(*kernel.shape[2:]))
+
+  params = drawn['params']
+  params['to_teacher'] = {
+    stage: {
+      'conv': {'kernel': identity(bridge['conv']['kernel'])},
+      'norm': {
+        'scale': jnp.full_like(bridge['norm']['scale'], (1 + 1e-5) ** 0.5),
+        'bias': bridge['norm']['bias'],
+      },
+    }
+    for stage, bridge in params['to_teacher'].items()
+  }
+  one = evaluation_pass(network, variables, _batch()['image'])
+  found = jax.jit(NONE.observe)({**drawn, 'params': params}, one, one, {})
+  for name, value in found['function_gap'].items():
+    assert float(value) < 1e-6, name
+  for stage in (1, 2, 3):
+    random, steepest = (
+      float(found['anisotropy'][f'stage_{stage}.{name}'])
+      for name in ('random', 'steepest')
+    )
+    assert steepest > random > 0

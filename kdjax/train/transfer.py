@@ -16,7 +16,6 @@ from kdjax.train import mesh, writers
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.probe import (
   BatchNorm,
-  classifier_of,
   linear_probe,
   probe_optimizer,
   with_weights,
@@ -138,7 +137,7 @@ class Transfer:
     # All of them before the first is trained: a mistake costs no hour.
     self.weights = {source.path: self._load(source) for source in self.sources}
     # One program for each architecture, whatever weights it has.
-    self._programs: dict[str, tuple[Program, PyTree]] = {}
+    self._programs: dict[str, Program] = {}
 
   def run(self) -> Study:
     """All probes, those that are finished already left as they are.
@@ -157,7 +156,7 @@ class Transfer:
   def _probe(self, source: Source, seed: int) -> Run:
     recipe = self.config.recipe_of(source.network)
     weights, dataset = self.weights[source.path], self.dataset
-    program, classifier = self._program(source.network)
+    program = self._program(source.network)
     return Run(
       self.workdir / 'runs' / source.arm / f'seed{seed}',
       program,
@@ -185,44 +184,41 @@ class Transfer:
       },
       settings=self.config.settings,
       start=functools.partial(
-        with_weights, classifier=classifier, weights=weights
+        with_weights, network=program.parts.student, weights=weights
       ),
     )
 
-  def _program(self, name: str) -> tuple[Program, PyTree]:
-    """What trains the classifier of a network, and which parameters it is."""
+  def _program(self, name: str) -> Program:
+    """What trains the classifier of a network."""
     if name not in self._programs:
       train, recipe = self.dataset.train, self.config.recipe_of(name)
-      classifier = classifier_of(
-        name,
-        num_classes=self.dataset.num_classes,
-        image_shape=self.dataset.image_shape,
-      )
-      steps = -(-len(train) // recipe.batch_size)
+      steps, probe = -(-len(train) // recipe.batch_size), self._network(name)
       parts = Parts(
-        student=linear_probe(
-          self._network(name), classifier, bn=self.config.bn
-        ),
+        student=probe,
         teacher=None,
         method=methods.Supervised(),
         task=SingleLabel(),
         augment=self.dataset.augment,
-        optimizer=probe_optimizer(recipe.optimizer(steps), classifier),
+        optimizer=probe_optimizer(recipe.optimizer(steps), probe),
         steps_per_epoch=steps,
         ema_decay=recipe.ema_decay,
+        snapshots=recipe.average_last is not None,
       )
-      program = Program(parts, self.devices, train, recipe.batch_size)
-      self._programs[name] = program, classifier
+      self._programs[name] = Program(
+        parts, self.devices, train, recipe.batch_size
+      )
     return self._programs[name]
 
   def _network(self, name: str) -> Network:
-    return models.create(
+    """A network for the set's classes, as it is probed."""
+    network = models.create(
       name,
       num_classes=self.dataset.num_classes,
       dtype=jnp.dtype(self.config.precision),
       mean=self.dataset.mean,
       std=self.dataset.std,
     )
+    return linear_probe(network, bn=self.config.bn)
 
   def _load(self, source: Source) -> PyTree:
     """The weights on the host; where a classifier is missing, zeros."""

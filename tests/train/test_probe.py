@@ -14,7 +14,6 @@ from kdjax import models
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, init_state, train_step
 from kdjax.train.probe import (
-  classifier_of,
   linear_probe,
   probe_optimizer,
   with_weights,
@@ -22,65 +21,31 @@ from kdjax.train.probe import (
 from tests.models import small
 from tests.train import support
 
-SHAPE = (small.SIZE, small.SIZE, 3)
-
-
-@pytest.fixture
-def zoo(monkeypatch):
-  """The small networks by name, with any number of classes."""
-  made = {name: functools.partial(small.create, name) for name in small.NAMES}
-  monkeypatch.setattr(models, 'NETWORKS', made)
-
 
 @pytest.mark.parametrize('name', small.NAMES)
-def test_the_classifier_of_every_family_is_found(zoo, name):
-  found = classifier_of(name, num_classes=7, image_shape=SHAPE)
-  own = [
-    jax.tree_util.keystr(path, simple=True, separator='/')
-    for path, is_own in jax.tree_util.tree_flatten_with_path(found)[0]
-    if is_own
-  ]
-  assert own == ['head/bias', 'head/kernel']
-  assert len(jax.tree.leaves(found)) > 2
+def test_of_every_family_the_classifier_is_drawn_anew_and_nothing_else(name):
+  probe = linear_probe(small.create(name), bn='adapt')
+  images = jnp.zeros((1, small.SIZE, small.SIZE, 3))
+  params = jax.eval_shape(probe.init, jax.random.key(0), images)['params']
+  body = probe.is_body(params)
+  head = body.pop('head')
+  assert head == {'bias': False, 'kernel': False}
+  assert all(jax.tree.leaves(body))
+  shapes = [leaf.shape[-1] for leaf in jax.tree.leaves(params['head'])]
+  assert shapes == [7, 7]
 
 
-def test_the_names_of_a_classifier_do_not_matter(monkeypatch):
-  def network(num_classes, dtype):
-    del dtype
-
-    def init(key, images):
-      del key, images
-      return {
-        'params': {'fc': [jnp.ones((4, num_classes)), jnp.ones(5)]},
-        'batch_stats': {},
-      }
-
-    return models.Network(name='fc', init=init, forward=_never)
-
-  monkeypatch.setattr(models, 'NETWORKS', {'fc': network})
-  found = classifier_of('fc', num_classes=5, image_shape=SHAPE)
-  assert found == {'fc': [True, False]}
-
-
-def test_a_network_without_a_classifier_is_refused(monkeypatch):
-  def network(num_classes, dtype):
-    del num_classes, dtype
-    return models.Network(
-      name='none',
-      init=lambda key, images: {'params': {'a': key}, 'batch_stats': {}},
-      forward=_never,
-    )
-
-  monkeypatch.setattr(models, 'NETWORKS', {'none': network})
-  with pytest.raises(ValueError, match='none has no classifier to probe'):
-    classifier_of('none', num_classes=5, image_shape=SHAPE)
+def test_a_network_that_does_not_say_where_its_classifier_is():
+  network = models.Network(name='mine', init=_never, forward=_never)
+  with pytest.raises(ValueError, match='mine cannot be probed: it does not'):
+    linear_probe(network, bn='adapt')
 
 
 def _never(*_):
   raise AssertionError
 
 
-# A network that trains in a moment, and its classifier.
+# Of the network that trains in a moment.
 CLASSIFIER = {
   'hidden': {'kernel': False},
   'norm': {'bias': False, 'scale': False},
@@ -90,7 +55,7 @@ CLASSIFIER = {
 
 def test_the_new_classifier_is_normal_with_deviation_001_and_no_bias():
   wide = support.network(width=20000)
-  probe = linear_probe(wide, CLASSIFIER, bn='adapt')
+  probe = linear_probe(wide, bn='adapt')
   fresh = probe.initialize(jax.random.key(3), support.IMAGE_SHAPE)
   kernel = np.asarray(fresh['params']['head']['kernel'])
   assert abs(kernel.std() / 0.01 - 1) < 5 / np.sqrt(2 * kernel.size)
@@ -116,8 +81,8 @@ def steps(bn: str, count: int = 4):
   network = support.network()
   given = network.initialize(jax.random.key(5), support.IMAGE_SHAPE)
   given['batch_stats'] = jax.tree.map(lambda x: x + 0.25, given['batch_stats'])
-  probe = linear_probe(network, CLASSIFIER, bn=bn)
-  start = functools.partial(with_weights, classifier=CLASSIFIER, weights=given)
+  probe = linear_probe(network, bn=bn)
+  start = functools.partial(with_weights, network=network, weights=given)
   recipe = support.Recipe(epochs=1, batch_size=support.BATCH, weight_decay=0.1)
   parts = Parts(
     student=dataclasses.replace(probe, pretrained=start),
@@ -125,7 +90,7 @@ def steps(bn: str, count: int = 4):
     method=support.parts().method,
     task=SingleLabel(),
     augment=support.dataset().augment,
-    optimizer=probe_optimizer(recipe.optimizer(3), CLASSIFIER),
+    optimizer=probe_optimizer(recipe.optimizer(3), network),
     steps_per_epoch=3,
   )
   state = init_state(
@@ -224,7 +189,7 @@ def test_the_step_is_pytorch_s_sgd_on_a_linear_layer():
 
 
 def test_the_optimiser_keeps_no_momentum_for_what_is_frozen():
-  optimizer = probe_optimizer(optax.sgd(0.1, momentum=0.9), CLASSIFIER)
+  optimizer = probe_optimizer(optax.sgd(0.1, momentum=0.9), support.network())
   params = {'student': small_tree(), 'method': {}}
   state = optimizer.init(params)
   kept = {leaf.shape for leaf in jax.tree.leaves(state) if leaf.ndim}

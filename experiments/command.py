@@ -17,6 +17,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import jax
 import tyro
 
+from experiments import published
 from experiments.place import Place, hold, new_folder
 from kdjax import methods, report
 from kdjax.train import (
@@ -131,6 +132,7 @@ def main(
   default_method: str | None = 'kd2m',
   argv: Sequence[str] | None = None,
   work: Callable[..., Work] = Comparison,
+  by_pair: bool = False,
 ) -> int:
   """A command: its flags, its run, and one readable line when it fails.
 
@@ -139,6 +141,8 @@ def main(
     name: As in `experiments.digits`.
     default_method: Where `--method` is not given; None for a command that has
       no methods.
+    by_pair: Whether `make_config` also takes `teacher` and `student`, if they
+      are given, for what is published for them; it is then said.
     argv: The arguments; those of the process without.
     work: As `run` takes it.
 
@@ -150,12 +154,16 @@ def main(
     _say_it_once()
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
-    config, place, processes = parse(make_config, argv, name, default_method)
+    config, place, processes = parse(
+      make_config, argv, name, default_method, by_pair
+    )
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
     processes.start()
   except ValueError as error:
     return _fail(error, 2)
+  if by_pair and jax.process_index() == 0:
+    print(published.note(config))
   if place.workdir is None:
     place = dataclasses.replace(place, workdir=new_folder(name, config.title))
   try:
@@ -183,6 +191,7 @@ def parse(
   argv: Sequence[str],
   name: str,
   default_method: str | None,
+  by_pair: bool = False,
 ) -> tuple[ConfigT, Place, Processes]:
   """What flags ask for: the configuration, the place and the processes.
 
@@ -195,7 +204,8 @@ def parse(
     config, rest = make_config(), list(argv)
   else:
     method, rest = _take_method(argv, default_method)
-    config = make_config(methods.create(method))
+    pair = _given(rest, ('teacher', 'student')) if by_pair else {}
+    config = make_config(methods.create(method), **pair)
     description += (
       f'\n--method=NAME is one of {", ".join(methods.METHODS)}, or several of '
       'them joined by +.'
@@ -235,6 +245,16 @@ def _take_method(argv, default):
     else:
       rest.append(argument)
   return method, rest
+
+
+def _given(argv: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+  """The values of flags that decide the defaults of others."""
+  found = {}
+  for argument, following in zip(argv, [*argv[1:], '']):
+    flag, equals, value = argument.partition('=')
+    if flag.removeprefix('--') in names and flag.startswith('--'):
+      found[flag[2:]] = value if equals else following
+  return found
 
 
 def _flags_of_several(config: Any, prefix: str = '') -> Iterator[str]:

@@ -7,11 +7,13 @@ for the small networks of depthwise convolutions.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from kdjax.methods import Combination, Fcfd, Method
 from kdjax.train import StudyConfig
 from kdjax.train.study import name_of
+
+ConfigT = TypeVar('ConfigT', bound=StudyConfig)
 
 _SMALL = ('MobileNetV2', 'ShuffleV1', 'ShuffleV2')
 
@@ -114,29 +116,40 @@ def settled(method: Method, teacher: str, student: str) -> Method:
   return dataclasses.replace(method, **found.method) if found else method
 
 
-def with_defaults(config: StudyConfig, teacher: str, student: str):
-  """The configuration of a pair before flags change it."""
-  recipe = {'learning_rate': 0.01} if student in _SMALL else {}
+def with_defaults(config: ConfigT) -> ConfigT:
+  """The configuration of a pair before flags change it.
+
+  A teacher that is trained here keeps the field's learning rate where that is
+  lowered for the sake of its student.
+  """
+  teacher, student = config.teacher, config.student
   found = find(config.method, teacher, student)
+  changes = {'learning_rate': 0.01} if student in _SMALL else {}
+  changes |= found.recipe if found else {}
+  recipe = dataclasses.replace(config.recipe, **changes)
+  lowered = recipe.learning_rate < config.recipe.learning_rate
   return dataclasses.replace(
     config,
     method=settled(config.method, teacher, student),
-    recipe=dataclasses.replace(
-      config.recipe, **{**recipe, **(found.recipe if found else {})}
+    recipe=recipe,
+    teacher_learning_rate=(
+      config.recipe.learning_rate
+      if lowered and teacher not in _SMALL
+      else config.teacher_learning_rate
     ),
   )
 
 
-def note(config: StudyConfig) -> str | None:
+def note(config: Any) -> str:
   """A line that says which published settings a configuration began from."""
+  pair = f'{config.teacher} to {config.student}'
+  name = name_of(config.method)
   found = find(config.method, config.teacher, config.student)
   if found is None:
-    return None
-  given = ', '.join(
-    f'{name} {value}'
-    for name, value in {**found.method, **found.recipe}.items()
-  )
+    return f'No settings are published for {name} on {pair}: the defaults.'
+  given = {**found.method, **found.recipe}
+  listed = ', '.join(f'{name} {value}' for name, value in given.items())
   return (
-    f'Published settings of {name_of(config.method)} for {config.teacher} to '
-    f'{config.student} ({found.source}): {given}. Flags change them.'
+    f'Published settings of {name} for {pair} ({found.source}): {listed}. '
+    'Flags change them.'
   )

@@ -58,6 +58,7 @@ class StudyConfig:
     precision: Of the networks' arithmetic; weights and losses are float32.
     recipe: How the students are optimised, and the teacher if it is trained.
     teacher_epochs: The teacher's epochs; the recipe's without.
+    teacher_learning_rate: The teacher's; the recipe's without.
     settings: How often runs are evaluated and saved.
   """
 
@@ -78,6 +79,7 @@ class StudyConfig:
   precision: Literal['float32', 'bfloat16'] = 'float32'
   recipe: Recipe = Recipe()
   teacher_epochs: int | None = None
+  teacher_learning_rate: float | None = None
   settings: RunSettings = RunSettings()
 
   def __post_init__(self):
@@ -102,6 +104,8 @@ class StudyConfig:
       raise ValueError(
         f'teacher_epochs must be at least 1, got {self.teacher_epochs}.'
       )
+    if self.teacher_learning_rate is not None:
+      _ = self.teacher_recipe  # which checks it
 
   @property
   def title(self) -> str:
@@ -115,9 +119,14 @@ class StudyConfig:
 
   @property
   def teacher_recipe(self) -> Recipe:
-    """The recipe with the teacher's own epochs; a teacher is not averaged."""
-    epochs = self.teacher_epochs or self.recipe.epochs
-    return dataclasses.replace(self.recipe, epochs=epochs, average_last=None)
+    """The recipe with the teacher's own settings; a teacher is not averaged."""
+    rate = self.teacher_learning_rate
+    return dataclasses.replace(
+      self.recipe,
+      epochs=self.teacher_epochs or self.recipe.epochs,
+      learning_rate=self.recipe.learning_rate if rate is None else rate,
+      average_last=None,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

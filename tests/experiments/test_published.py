@@ -1,0 +1,147 @@
+"""What papers give for a pair is what its command begins from, and says."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from experiments import cifar, command, compare, published
+from kdjax import models
+from kdjax.methods import Fcfd, Kd
+from tests.methods.test_bridges import PUBLISHED as BRIDGED
+
+# FCFD's tables: learning rate, T, λ, μ; 240 epochs of CIFAR-100, and ImageNet.
+FCFD = {
+  ('resnet32x4', 'resnet8x4'): (0.05, 4, 5, 1),
+  ('resnet56', 'resnet20'): (0.05, 4, 0.02, 1),
+  ('wrn_40_2', 'wrn_16_2'): (0.05, 4, 5, 0.2),
+  ('wrn_40_2', 'wrn_40_1'): (0.05, 4, 5, 1),
+  ('vgg13', 'vgg8'): (0.05, 4, 5, 1),
+  ('resnet32x4', 'ShuffleV1'): (0.01, 8, 5, 1),
+  ('wrn_40_2', 'ShuffleV1'): (0.01, 4, 5, 1),
+  ('resnet32x4', 'ShuffleV2'): (0.01, 8, 5, 1),
+  ('vgg13', 'MobileNetV2'): (0.01, 4, 5, 1),
+  ('ResNet50', 'MobileNetV2'): (0.01, 8, 5, 1),
+  ('resnet32x4o', 'ShuffleV1'): (0.01, 8, 5, 1),
+  ('ResNet50o', 'MobileNetV2'): (0.01, 8, 5, 1),
+  ('imagenet_resnet34', 'imagenet_resnet18'): (0.1, 1, 0.02, 1),
+  ('imagenet_resnet50', 'imagenet_mobilenet_v1'): (0.1, 1, 5, 1),
+}
+
+
+def _parse(*flags):
+  return command.parse(
+    cifar.make_config, flags, 'experiments.cifar', 'kd2m', by_pair=True
+  )[0]
+
+
+@pytest.mark.parametrize(('pair', 'row'), FCFD.items())
+def test_fcfd_begins_with_its_own_row(pair, row):
+  teacher, student = pair
+  config = _parse('--method=fcfd', f'--teacher={teacher}', '--student', student)
+  method, recipe = config.method, config.recipe
+  assert isinstance(method, Fcfd)
+  assert (config.teacher, config.student) == pair
+  assert row == (
+    recipe.learning_rate,
+    method.temperature,
+    method.feature_weight,
+    method.mixed_weight,
+  )
+  assert recipe.nesterov
+  large = teacher.startswith('imagenet')
+  assert method.warmup_epochs == (5 if large else 20)
+  assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (
+    (100, 256, 1e-4) if large else (240, 64, 5e-4)
+  )
+  decays = [round(share * recipe.epochs) for share in recipe.decay_at]
+  assert decays == ([30, 60, 90] if large else [150, 180, 210])
+  # A teacher that is trained here keeps the field's rate.
+  if not large:
+    assert config.teacher_recipe.learning_rate == 0.05
+
+
+def test_every_row_is_a_pair_of_the_zoo_that_has_bridges():
+  rows = {(teacher, student) for _, teacher, student in published.PAIRS}
+  assert rows == {*FCFD, ('resnet110', 'resnet32')}
+  assert set(BRIDGED) == set(FCFD)
+  networks = [
+    models.create(name, num_classes=100).describe((32, 32, 3))
+    for name in ('resnet32', 'resnet110')
+  ]
+  jax.eval_shape(lambda key: Fcfd().init(key, *networks), jax.random.key(0))
+
+
+def test_flags_change_what_is_published():
+  config = _parse(
+    '--method=fcfd',
+    '--teacher=resnet56',
+    '--student=resnet20',
+    '--method.temperature=2',
+    '--learning_rate=0.3',
+  )
+  assert config.method.temperature == 2
+  assert config.method.feature_weight == 0.02
+  assert config.recipe.learning_rate == 0.3
+
+
+def test_the_note_names_the_pair_its_source_and_the_settings():
+  config = _parse('--method=fcfd', '--student=ShuffleV1')
+  said = published.note(config)
+  for part in (
+    'fcfd for resnet32x4 to ShuffleV1',
+    'temperature 8',
+    'learning_rate 0.01',
+    'FCFD, CIFAR-100',
+  ):
+    assert part in said
+  assert 'No settings are published for kd on' in published.note(
+    _parse('--method=kd')
+  )
+
+
+def test_a_combination_takes_what_is_published_for_its_parts():
+  config = _parse(
+    '--method=fcfd+kd2m', '--teacher=resnet56', '--student=resnet20'
+  )
+  assert config.method.parts()['fcfd'].feature_weight == 0.02
+  assert config.recipe.nesterov
+
+
+def test_a_small_student_learns_slowly_by_any_method_its_teacher_does_not():
+  config = _parse('--method=kd', '--student=MobileNetV2')
+  assert config.recipe.learning_rate == 0.01
+  assert config.teacher_recipe.learning_rate == 0.05
+  assert config.recipe == dataclasses.replace(
+    _parse('--method=kd').recipe, learning_rate=0.01
+  )
+
+
+def test_every_arm_of_a_comparison_has_its_settings_and_the_changes():
+  config = compare.Config(
+    methods=('kd', 'fcfd_appearance', 'fcfd+kd'),
+    changes=('kd.temperature=2', 'fcfd+kd.fcfd.directions=s2t'),
+  )
+  arms = config.arms
+  assert arms['kd'] == Kd(temperature=2)
+  assert arms['fcfd_appearance'] == Fcfd(
+    feature_weight=0.02, directions='nomix'
+  )
+  assert arms['fcfd+kd'].fcfd == Fcfd(feature_weight=0.02, directions='s2t')
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'methods': ('kd', 'kd')}, 'different and at least one'),
+    ({'methods': ()}, 'different and at least one'),
+    ({'methods': ('fcdf',)}, "'fcdf'; did you mean 'fcfd'"),
+    ({'changes': ('kd.temperature',)}, r'ARM.SETTING=VALUE.*kd\.temperature'),
+    ({'changes': ('icd.width=3',)}, 'an arm of kd, fcfd_appearance, fcfd'),
+    ({'changes': ('kd.warmth=3',)}, "Kd has no setting 'warmth'"),
+    ({'changes': ('kd.temperature=0',)}, 'temperature of Kd must be positive'),
+  ],
+)
+def test_arms_that_cannot_be_are_named(settings, message):
+  with pytest.raises(ValueError, match=message):
+    compare.Config(**settings)

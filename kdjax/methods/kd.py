@@ -3,12 +3,8 @@
 import dataclasses
 
 from kdjax import losses
-from kdjax.methods.base import (
-  Method,
-  Updates,
-  check_not_negative,
-  check_positive,
-)
+from kdjax.methods.base import Method, Updates, check_positive
+from kdjax.methods.schedules import Weight, check_weight, value_at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,14 +15,14 @@ class Kd(Method):
   the task and 0.9 for the targets; beside another method both are 1.
   """
 
-  task_weight: float = 0.1
-  weight: float = 0.9
+  task_weight: Weight = 0.1
+  weight: Weight = 0.9
   temperature: float = 4.0
 
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()
-    check_not_negative(self, 'weight')
+    check_weight('Kd', 'weight', self.weight)
     check_positive(self, 'temperature')
 
   def combined(self) -> 'Kd':
@@ -35,10 +31,11 @@ class Kd(Method):
 
   def terms(self, variables, student, teacher, batch, context):
     """The batch's mean divergence, as `kd`."""
-    del variables, batch, context
+    del variables, batch
     divergence = losses.soft_target_kl(
       student.features.logits,
       teacher.features.logits,
       temperature=self.temperature,
     )
-    return {'kd': self.weight * divergence.mean()}, Updates()
+    weight = value_at(self.weight, context.epoch)
+    return {'kd': weight * divergence.mean()}, Updates()

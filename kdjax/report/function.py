@@ -73,10 +73,12 @@ def stages(found: Mapping[str, np.ndarray], name: str) -> list[int]:
 
 
 def _anisotropy(axes: Axes, study: Study, arms: Sequence[str]) -> None:
-  """Bars of the change by direction; the student's are those of one arm."""
+  """Bars of the change by direction; the student is one of the first arm."""
   canvas.plain_axes(axes, 'What an error of one size changes')
-  arm = arms[-1]
+  arm = arms[0]
   found = last(study.arms[arm], 'anisotropy')
+  if not found:
+    return
   color = canvas.pens(study)[arm].color
   names = [name for name in _DIRECTIONS if stages(found, name)]
   for place, name in enumerate(names):

@@ -14,10 +14,13 @@ from kdjax import models
 from kdjax.methods import Fcfd, create
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.models.resnet import ResNet
+from kdjax.models.vit import VisionTransformer
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, first_devices, init_state, train_step
 from kdjax.train.step import evaluation_pass
 from tests.train import support
+
+pytestmark = pytest.mark.slow  # every test compiles a step
 
 CLASSES, SHAPE, BATCH = 5, (8, 8, 3), 16
 KEY = jax.random.key(0)
@@ -170,7 +173,6 @@ def _loss(method, state):
   return float(_step(method, state)[1]['loss'])
 
 
-@pytest.mark.slow
 def test_paths_add_up():
   state = _walk(SAMPLED)[0][3]
   alone = {
@@ -197,7 +199,6 @@ def _key_that_draws(state, wanted):
   raise AssertionError('no key draws these')
 
 
-@pytest.mark.slow
 def test_a_sampled_path_is_the_path_itself():
   # The same update, whether a path is a branch or always taken.
   state = _key_that_draws(_state(_compiled(SAMPLED)[0]), {'0011', '1100'})
@@ -207,7 +208,6 @@ def test_a_sampled_path_is_the_path_itself():
   support.close(sampled.method_state, forced.method_state, 1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('count', [2, 8])
 def test_several_devices_take_the_step_of_one(count):
   parts = _parts(SAMPLED)
@@ -225,7 +225,6 @@ def test_several_devices_take_the_step_of_one(count):
   support.close(metrics, reported, 1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('other', ['kd2m', 'icd'])
 def test_in_a_combination_the_terms_have_their_names(other):
   method = create(f'fcfd+{other}')
@@ -237,7 +236,6 @@ def test_in_a_combination_the_terms_have_their_names(other):
   assert float(metrics['loss']) == pytest.approx(total, rel=1e-6)
 
 
-@pytest.mark.slow
 def test_in_bfloat16_all_terms_are_float32_and_near():
   parts = _parts(FORCED, jnp.bfloat16)
   step = jax.jit(functools.partial(train_step, parts=parts))
@@ -254,7 +252,6 @@ def test_in_bfloat16_all_terms_are_float32_and_near():
       assert float(metrics[name]) == pytest.approx(float(value), rel=0.1)
 
 
-@pytest.mark.slow
 def test_branches_hold_no_convolution_of_the_slow_order():
   # XLA's CPU compiler puts only those of the entry into the fast order. Images
   # of 16: where a map is smaller than its kernel, XLA turns the two round.
@@ -267,6 +264,38 @@ def test_branches_hold_no_convolution_of_the_slow_order():
   orders = set(re.findall(r'dim_labels=(\w+_\w+->\w+)', text))
   assert orders == {'b01f_01io->b01f'}
   assert text.count(' conditional(') >= 4
+
+
+def test_a_vision_transformer_teaches_a_residual_network():
+  shape = (16, 16, 3)
+  small = ResNet(
+    num_classes=CLASSES, blocks=(1, 1, 1, 1), widths=(4, 4, 8, 8), stem_width=4
+  )
+  large = VisionTransformer(
+    num_classes=CLASSES, width=12, heads=2, depth=4, patch=4
+  )
+  parts = dataclasses.replace(
+    _parts(Fcfd(**WEIGHTS, paths=('11000', '00011'))),
+    student=models.linen_network(small, name='small'),
+    teacher=models.linen_network(large, name='large'),
+  )
+  teacher = parts.teacher.initialize(KEY, shape)
+  state = init_state(parts, KEY, shape, BATCH, teacher)
+  batch = {**_batch(), 'image': jax.random.uniform(KEY, (BATCH, *shape))}
+  after, metrics = jax.jit(functools.partial(train_step, parts=parts))(
+    state, teacher, batch
+  )
+  terms = [v for name, v in metrics.items() if name.startswith('terms/')]
+  assert len(terms) == 5
+  assert all(float(value) > 0 for value in terms)
+  assert np.isfinite(float(metrics['loss']))
+  moved = jax.tree.map(
+    lambda a, b: bool(np.any(a != b)), state.params, after.params
+  )
+  used = moved['method']['to_student'].pop('stage_2')
+  assert all(jax.tree.leaves((used, moved['method']['to_teacher'])))
+  assert not any(jax.tree.leaves(moved['method']['to_student']))
+  assert all(jax.tree.leaves(moved['student']))
 
 
 def test_observed_gaps_vanish_for_a_student_that_is_the_teacher():

@@ -62,7 +62,12 @@ class Names:
 def _module(state: State, signed: bool):
   """The Linen module of the right sizes, and the rules of its names."""
   if 'block1.layer.0.conv1.weight' in state:
-    return _wide(state), names.WRN
+    return _wide(state, 'block1.layer.'), names.WRN
+  if 'block1.0.conv1.weight' in state:
+    rules = tuple(
+      (ours, name.replace('.layer', '')) for ours, name in names.WRN
+    )
+    return _wide(state, 'block1.'), rules
   if 'block0.0.weight' in state:
     return _vgg(state), names.VGG
   if 'blocks.0.0.conv.0.weight' in state:
@@ -106,13 +111,13 @@ def _residual(state: State, signed: bool):
   return module, names._resnet(shortcut or 'downsample', head)
 
 
-def _wide(state: State) -> WideResNet:
-  blocks = _count(state, r'block1\.layer\.(\d+)\.')
+def _wide(state: State, group: str) -> WideResNet:
+  blocks = _count(state, rf'{re.escape(group)}(\d+)\.')
   return WideResNet(
     num_classes=_classes(state),
     dtype=jnp.float64,
     depth=6 * blocks + 4,
-    widen=len(state['block1.layer.0.conv1.weight']) // 16,
+    widen=len(state[f'{group}0.conv1.weight']) // 16,
   )
 
 

@@ -25,7 +25,7 @@ from kdjax.losses._gaussian_full import (
   gaussian_kl_full,
   gaussian_kl_full_per_class,
 )
-from kdjax.losses._icd import icd
+from kdjax.losses._icd import icd, icd_logits
 from kdjax.losses._joint import LABEL_COSTS, joint_wasserstein2
 from kdjax.losses._locations import (
   judged_locations,
@@ -52,11 +52,19 @@ from kdjax.losses._mmd import (
 )
 from kdjax.losses._moments import total_variance
 from kdjax.losses._multilabel import sigmoid_cross_entropy
+from kdjax.losses._rescale import EXTENTS, min_max_rescale
 from kdjax.losses._samples import over_samples, spatial_gaussian_wasserstein2
 from kdjax.losses._sinkhorn import (
   sinkhorn_cost,
   sinkhorn_divergence,
   sinkhorn_regularized,
+)
+from kdjax.losses._ssim import (
+  SsimComponents,
+  SsimSettings,
+  ssim,
+  ssim_components,
+  ssim_map,
 )
 from kdjax.losses._transport import (
   wasserstein2,
@@ -64,11 +72,20 @@ from kdjax.losses._transport import (
   wasserstein2_per_class,
 )
 from kdjax.losses._transportation import transport_plan
+from kdjax.losses._windows import (
+  gaussian_window,
+  window_means,
+  window_means_by_products,
+  window_means_by_shifts,
+)
 
 __all__ = [
   'AGGREGATIONS',
   'Assignment',
+  'EXTENTS',
   'LABEL_COSTS',
+  'SsimComponents',
+  'SsimSettings',
   'auction_assignment',
   'class_conditional',
   'cross_entropy',
@@ -87,8 +104,10 @@ __all__ = [
   'gaussian_wasserstein2_full',
   'gaussian_wasserstein2_full_per_class',
   'gaussian_wasserstein2_per_class',
+  'gaussian_window',
   'hash_values',
   'icd',
+  'icd_logits',
   'joint_wasserstein2',
   'judged_locations',
   'lsh',
@@ -98,6 +117,7 @@ __all__ = [
   'mean_distance',
   'mean_over_locations',
   'mean_squared_error',
+  'min_max_rescale',
   'mmd_cosine',
   'mmd_cosine_per_class',
   'mmd_linear',
@@ -115,9 +135,15 @@ __all__ = [
   'sinkhorn_regularized',
   'soft_target_kl',
   'spatial_gaussian_wasserstein2',
+  'ssim',
+  'ssim_components',
+  'ssim_map',
   'total_variance',
   'transport_plan',
   'wasserstein2',
   'wasserstein2_gap',
   'wasserstein2_per_class',
+  'window_means',
+  'window_means_by_products',
+  'window_means_by_shifts',
 ]

@@ -46,15 +46,28 @@ def icd(
     <https://arxiv.org/abs/2407.11802>`_. The mean over the batch is the loss of
     the authors' code.
   """
+  logits = icd_logits(student, teacher, scale=scale, bias=bias)
+  log_p = jax.nn.log_softmax(logits, axis=1)
+  log_q = jax.nn.log_softmax(logits.T, axis=1)
+  invariance = jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=1)
+  return -jnp.diagonal(log_p) + invariance_weight * invariance
+
+
+def icd_logits(
+  student: jax.Array,
+  teacher: jax.Array,
+  *,
+  scale: jax.typing.ArrayLike,
+  bias: jax.typing.ArrayLike = 0.0,
+) -> jax.Array:
+  """The L of `icd`, `[B, B]`: rows are the student's, columns the teacher's.
+
+  Arguments and errors are those of `icd`.
+  """
   if student.shape != teacher.shape or student.ndim != 2:
     raise ValueError(
       'icd needs two batches [B, D] of one shape, got student '
       f'{student.shape} and teacher {teacher.shape}.'
     )
   u, v = unit(full_precision(student)), unit(full_precision(teacher))
-  similarity = matmul(u, v.T)
-  logits = scale * similarity + bias
-  log_p = jax.nn.log_softmax(logits, axis=1)
-  log_q = jax.nn.log_softmax(logits.T, axis=1)
-  invariance = jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=1)
-  return -jnp.diagonal(log_p) + invariance_weight * invariance
+  return jnp.asarray(scale * matmul(u, v.T) + bias)

@@ -1,7 +1,6 @@
 """The distances of KD²M by name, each a function of settings and a batch."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from kdjax import losses
+from kdjax.methods.groups import grouped
 
 Array = jax.Array
 
@@ -31,11 +31,6 @@ class Clouds:
   student_logits: Array
   teacher_logits: Array
   labels: Array
-
-  def grouped(self, groups: int) -> 'Clouds':
-    """Runs of equal length, `[groups, n / groups, ...]`; fewer if need be."""
-    groups = math.gcd(groups, len(self.student))
-    return jax.tree.map(lambda x: x.reshape(groups, -1, *x.shape[1:]), self)
 
 
 # The settings are a `Kd2m`, which this module must not import.
@@ -187,5 +182,5 @@ def measure(settings, clouds: Clouds) -> Array:
   metric = METRICS[settings.metric]
   if settings.statistics == 'global':
     return metric(settings, clouds)
-  grouped = clouds.grouped(settings.local_groups)
-  return jnp.mean(jax.vmap(functools.partial(metric, settings))(grouped))
+  parts = grouped(clouds, settings.local_groups)
+  return jnp.mean(jax.vmap(functools.partial(metric, settings))(parts))

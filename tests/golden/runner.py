@@ -9,10 +9,12 @@ import numpy as np
 from tests.golden.comparison import Comparison
 from tests.golden.kinds import (
   fcfd,
+  icd,
   kd,
   kd2m,
   multilabel_metrics,
   networks,
+  ssim,
   train_step,
 )
 
@@ -22,19 +24,29 @@ Check = Callable[[pathlib.Path], list[Comparison]]
 
 KINDS: dict[str, Check] = {
   'fcfd': fcfd.check,
+  'icd': icd.check,
   'kd': kd.check,
   'kd2m': kd2m.check,
   'multilabel_metrics': multilabel_metrics.check,
   'networks': networks.check,
+  'ssim_components': ssim.check_components,
+  'ssim_core': ssim.check_core,
+  'ssim_fpn': ssim.check_fpn,
+  'ssim_minmax': ssim.check_minmax,
   'train_step': train_step.check,
 }
 
 # Keys that only one kind has, for files that lie in a folder of another name.
 _SIGNATURES = {
   'fcfd': 'meta/weight_l2',
+  'icd': 'default.f_s',
   'kd2m': 'in/xs',
   'multilabel_metrics': 'target_voc',
   'networks': 'param_shapes',
+  'ssim_components': 'l_map',
+  'ssim_core': 'c0_ssim_map',
+  'ssim_fpn': 'l0_W',
+  'ssim_minmax': 'c0_loss',  # which a core file has too, but it stands first
   'train_step': 'student_weights_seed',
 }
 

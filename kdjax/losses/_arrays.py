@@ -20,6 +20,11 @@ def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
   return jnp.matmul(x, y, precision=HIGHEST)
 
 
+def magnitude(x: jax.Array) -> jax.Array:
+  """`|x|` with slope 0 at zero, where that of `jnp.abs` is 1."""
+  return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
 def unit(rows: jax.Array) -> jax.Array:
   """Rows over their length, floored at 1e-12; finite gradient at zero."""
   square = jnp.sum(rows**2, axis=-1, keepdims=True)

@@ -3,7 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import check_same, full_precision, unit
+from kdjax.losses._arrays import (
+  check_same,
+  full_precision,
+  magnitude,
+  unit,
+)
 
 
 def mean_absolute_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
@@ -24,7 +29,7 @@ def mean_absolute_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
   """
   check_same('mean_absolute_error', student, teacher)
   difference = full_precision(student) - full_precision(teacher)
-  return jnp.mean(jnp.abs(difference), axis=tuple(range(1, difference.ndim)))
+  return jnp.mean(magnitude(difference), axis=tuple(range(1, difference.ndim)))
 
 
 def direction_squared_error(

@@ -3,7 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import check_same, full_precision, matmul
+from kdjax.losses._arrays import (
+  check_same,
+  full_precision,
+  magnitude,
+  matmul,
+)
 
 
 def draw_hashes(
@@ -105,7 +110,7 @@ def lsh_absolute(
   No bits are used, and :math:`b` cancels. No gradient is stopped.
   """
   of_student, of_teacher = _both(student, teacher, kernel, bias)
-  return jnp.mean(jnp.abs(of_student - of_teacher), axis=-1)
+  return jnp.mean(magnitude(of_student - of_teacher), axis=-1)
 
 
 def lsh_squared(

@@ -6,6 +6,7 @@ from kdjax.methods.fcfd import Fcfd
 from kdjax.methods.icd import Icd
 from kdjax.methods.kd import Kd
 from kdjax.methods.kd2m import Kd2m
+from kdjax.methods.lshfm import Lshfm
 from kdjax.methods.ssim import Ssim
 from kdjax.methods.supervised import Supervised
 from kdjax.names import unknown
@@ -17,6 +18,7 @@ METHODS: dict[str, type[Method]] = {
   'dcd': Icd,  # its later name
   'kd': Kd,
   'kd2m': Kd2m,
+  'lshfm': Lshfm,
   'ssim': Ssim,
 }
 
@@ -48,6 +50,7 @@ __all__ = [
   'Icd',
   'Kd',
   'Kd2m',
+  'Lshfm',
   'Method',
   'Pass',
   'Ssim',

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Layer = dict[str, jax.Array]
 
@@ -27,3 +28,17 @@ def apply_linear(layer: Layer, rows: jax.Array) -> jax.Array:
     rows, layer['kernel'], precision=jax.lax.Precision.HIGHEST
   )
   return product + layer['bias']
+
+
+def merge_linear(first: Layer, second: Layer) -> tuple[np.ndarray, np.ndarray]:
+  """Kernel and bias of the one layer that does what two do.
+
+  Multiplied in float64 on the host, so that it is rounded once.
+  """
+  kernel, bias, last, shift = (
+    np.asarray(layer[name], np.float64)
+    for layer in (first, second)
+    for name in ('kernel', 'bias')
+  )
+  dtype = second['kernel'].dtype
+  return (kernel @ last).astype(dtype), (bias @ last + shift).astype(dtype)

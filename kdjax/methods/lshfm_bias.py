@@ -94,6 +94,7 @@ def _lower_median(kernel, walk, memory, unseen):
       place += len(rows)
     values.partition(middle, axis=1)
     medians.append(values[:, middle].copy())
+    del values  # before the next chunk takes as much
   return np.concatenate(medians)
 
 

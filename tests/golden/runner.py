@@ -12,6 +12,7 @@ from tests.golden.kinds import (
   icd,
   kd,
   kd2m,
+  lshfm,
   multilabel_metrics,
   networks,
   ssim,
@@ -27,6 +28,8 @@ KINDS: dict[str, Check] = {
   'icd': icd.check,
   'kd': kd.check,
   'kd2m': kd2m.check,
+  'lshfm': lshfm.check,
+  'lshfm_average': lshfm.check,
   'multilabel_metrics': multilabel_metrics.check,
   'networks': networks.check,
   'ssim_components': ssim.check_components,
@@ -48,6 +51,8 @@ _SIGNATURES = {
   'ssim_fpn': 'l0_W',
   'ssim_minmax': 'c0_loss',  # which a core file has too, but it stands first
   'train_step': 'student_weights_seed',
+  'lshfm': 'W',
+  'lshfm_average': 'theta',
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import cifar, command, compare, published
 from kdjax import models
-from kdjax.methods import Fcfd, Kd
+from kdjax.methods import Fcfd, Kd, Lshfm
 from tests.methods.test_bridges import PUBLISHED as BRIDGED
 
 # FCFD's tables: learning rate, T, λ, μ; 240 epochs of CIFAR-100, and ImageNet.
@@ -62,7 +62,7 @@ def test_fcfd_begins_with_its_own_row(pair, row):
 
 
 def test_every_row_is_a_pair_of_the_zoo_that_has_bridges():
-  rows = {(teacher, student) for _, teacher, student in published.PAIRS}
+  rows = {tuple(pair) for made, *pair in published.PAIRS if made is Fcfd}
   assert rows == {*FCFD, ('resnet110', 'resnet32')}
   assert set(BRIDGED) == set(FCFD)
   networks = [
@@ -70,6 +70,30 @@ def test_every_row_is_a_pair_of_the_zoo_that_has_bridges():
     for name in ('resnet32', 'resnet110')
   ]
   jax.eval_shape(lambda key: Fcfd().init(key, *networks), jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+  ('teacher', 'student', 'rate', 'method'),
+  [
+    ('resnet110', 'resnet32', 0.05, Lshfm()),
+    ('ResNet50', 'MobileNetV2', 0.01, Lshfm(embedding_spread=0.01)),
+    (
+      'imagenet_resnet101',
+      'imagenet_resnet50',
+      0.1,
+      Lshfm(weight=5.0, hashes=2048, spread=0.03, bias='zero'),
+    ),
+  ],
+)
+def test_lshfm_begins_with_its_own_row(teacher, student, rate, method):
+  config = _parse(
+    '--method=lshfm', f'--teacher={teacher}', '--student', student
+  )
+  assert config.method == method
+  assert config.recipe.learning_rate == rate
+  assert not config.recipe.nesterov
+  large = teacher.startswith('imagenet')
+  assert config.recipe.batch_size == (256 if large else 64)
 
 
 def test_flags_change_what_is_published():

@@ -1,23 +1,33 @@
-"""Image sets in memory, and their augmentation inside jit.
+"""Image sets, in memory or streamed, and their augmentation inside jit.
 
-Start with `load('digits')`, `load('cifar100')`, `load('folder:PATH')`.
+Start with `load('digits')`, `load('cifar100')`, `load('folder:PATH')`; or with
+`load_multi_label('voc2007')`, whose images stay on disk.
 """
 
 from kdjax.data.arrays import from_arrays
 from kdjax.data.augment import Augmentation, to_float
+from kdjax.data.color import ColorJitter
 from kdjax.data.dataset import Dataset, Split, limit_per_class
 from kdjax.data.errors import DataUnavailableError
 from kdjax.data.load import load
 from kdjax.data.resident import batch_order
+from kdjax.data.stream import Reading, Stream, StreamedSplit
+from kdjax.data.streamed import StreamedDataset, load_multi_label
 
 __all__ = [
   'Augmentation',
+  'ColorJitter',
   'DataUnavailableError',
   'Dataset',
+  'Reading',
   'Split',
+  'Stream',
+  'StreamedDataset',
+  'StreamedSplit',
   'batch_order',
   'from_arrays',
   'limit_per_class',
   'load',
+  'load_multi_label',
   'to_float',
 ]

@@ -171,6 +171,8 @@ class Stream:
         return example
       broken += 1
       self._leave_out(example['broken'], broken)
+    if self.skipped == self.position:
+      raise ValueError(f'none of {self.position} images can be decoded.')
     return None
 
   def _leave_out(self, message: str, in_a_row: int) -> None:
@@ -180,7 +182,8 @@ class Stream:
         'out and count what does not decode.'
       )
     self.skipped += 1
-    if in_a_row > len(self._split):
+    # At the end of one epoch and at the beginning of the next, all but one.
+    if in_a_row > 2 * len(self._split):
       raise ValueError(
         f'none of the {len(self._split)} images can be decoded; the last: '
         f'{message}.'

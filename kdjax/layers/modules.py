@@ -179,6 +179,11 @@ def global_mean(x: jax.Array) -> jax.Array:
   return mean_in_float32(x, (1, 2))
 
 
+def global_max(x: jax.Array) -> jax.Array:
+  """`[B, H, W, C]` to `[B, C]`."""
+  return x.max((1, 2))
+
+
 def _bias(module: nn.Module, init: Initializer | None, fan_in: int):
   """A bias parameter; by default uniform in ±1/sqrt(fan_in)."""
   features = module.features  # pyright: ignore[reportAttributeAccessIssue]

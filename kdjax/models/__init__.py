@@ -20,7 +20,7 @@ from kdjax.models.resnet import (
   ResNet,
 )
 from kdjax.models.shufflenet import ShuffleNetV1, ShuffleNetV2
-from kdjax.models.stack import Stack
+from kdjax.models.stack import POOLINGS, Stack
 from kdjax.models.vgg import Vgg
 from kdjax.models.vit import VisionTransformer
 from kdjax.models.wrn import WideResNet
@@ -132,6 +132,7 @@ def create(
   dtype: DTypeLike = jnp.float32,
   mean: tuple[float, ...] = (0.0,),
   std: tuple[float, ...] = (1.0,),
+  pooling: str = 'gap',
 ) -> Network:
   """A network of this zoo.
 
@@ -141,12 +142,19 @@ def create(
     dtype: What it computes in; parameters and statistics are float32.
     mean: Per-channel mean of the images in [0, 1] it is trained on.
     std: Per-channel standard deviation of those.
+    pooling: Of the last maps: `gap`, `gmp` or `gwp`, see `Stack`.
 
   Raises:
-    ValueError: If there is no such network; names the nearest ones.
+    ValueError: If there is no such network; names the nearest ones. Or if it
+      does not pool so.
   """
   check_name(name)
-  made = NETWORKS[name](num_classes=num_classes, dtype=dtype)
+  if pooling not in POOLINGS:
+    raise ValueError(names.unknown('pooling', pooling, POOLINGS))
+  if pooling != 'gap' and name.startswith('vit'):
+    raise ValueError(f'{name} has a class token and pools nothing.')
+  options = {} if pooling == 'gap' else {'pooling': pooling}
+  made = NETWORKS[name](num_classes=num_classes, dtype=dtype, **options)
   if isinstance(made, Network):
     return dataclasses.replace(made, name=name, mean=mean, std=std)
   return linen_network(made, name=name, mean=mean, std=std)

@@ -1,6 +1,6 @@
 """A network as a stack of stages: whole, or entered at any boundary."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -26,6 +26,13 @@ class StageOutput(NamedTuple):
   entry: jax.Array | None = None
 
 
+POOLINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
+  'gap': layers.global_mean,
+  'gmp': layers.global_max,
+  'gwp': lambda x: (layers.global_mean(x) + layers.global_max(x)) / 2,
+}
+
+
 class Stack(nn.Module):
   """Base of all networks here: named stages and a linear classifier.
 
@@ -36,10 +43,13 @@ class Stack(nn.Module):
     num_classes: Logits.
     dtype: What it computes in; parameters and statistics are float32.
     boundary: What one stage hands to the next.
+    pooling: How the last maps become one vector: their mean (`gap`), their
+      maximum (`gmp`), or half of both (`gwp`).
   """
 
   num_classes: int
   dtype: DTypeLike = jnp.float32
+  pooling: str = 'gap'
   boundary: Boundary = 'post_relu'
 
   classifier_name = 'head'  # no attribute of a network: all have it
@@ -56,7 +66,7 @@ class Stack(nn.Module):
     """The last boundary to the classifier's input `[B, D]`."""
     # On rectified maps this changes nothing, but what another network's
     # translated features bring here need not be rectified.
-    return layers.global_mean(nn.relu(hidden))
+    return POOLINGS[self.pooling](nn.relu(hidden))
 
   def setup(self):
     """Names the stages `stage_0`, `stage_1`, … and the classifier `head`."""

@@ -20,7 +20,7 @@ def comparison(study: Study) -> Figure | None:
   paired = any(row.difference is not None for row in rows)
   figure = canvas.figure(10 if paired else 6, 1.2 + 0.42 * len(rows))
   left = figure.add_subplot(1, 2 if paired else 1, 1)
-  canvas.plain_axes(left, 'Final accuracy, percent')
+  canvas.plain_axes(left, f'Final {study.score}, percent')
   _accuracies(left, study, rows)
   _name_rows(left, [row.arm for row in rows])
   caption = 'Accuracy after the last epoch: bars are means, dots are seeds.'

@@ -12,12 +12,13 @@ from kdjax.report.series import SPREAD, Curve, Value, scaled
 
 def accuracy(study: Study) -> Figure | None:
   """Accuracy on the evaluation set; a line where only the end is known."""
-  found = _curves(study, 'eval', lambda line: scaled(line, 'accuracy', 100))
+  found = _curves(study, 'eval', lambda line: scaled(line, study.score, 100))
   if not found:
     return None
   figure = canvas.figure(8, 4.5)
   axes = figure.add_subplot()
-  canvas.plain_axes(axes, 'Accuracy on the evaluation set')
+  title = study.score.replace('accuracy', 'Accuracy')
+  canvas.plain_axes(axes, f'{title} on the evaluation set')
   pens = canvas.pens(study)
   ends = _levels(study, found)
   for arm, level in ends.items():
@@ -29,11 +30,11 @@ def accuracy(study: Study) -> Figure | None:
       label=arm,
     )
   series.draw(axes, found, pens)
-  axes.set_ylabel('accuracy, percent')
+  axes.set_ylabel(f'{study.score}, percent')
   axes.set_ylim(_floor(found), min(axes.get_ylim()[1], 100.5))
   series.legend(figure, axes)
   figure.set_label(
-    f'Accuracy on the evaluation set after each epoch. {SPREAD} The axis '
+    f'{title} on the evaluation set after each epoch. {SPREAD} The axis '
     'starts where the arms stand after a fifth of their epochs.'
     + _level_note(ends)
   )

@@ -20,7 +20,7 @@ class Features:
 
 
 def read_features(run: Run) -> Features | None:
-  """The features that a run left, or None.
+  """The features that a run left, or None; of one class per image.
 
   Raises:
     ValueError: If the file cannot be read, or is of another shape than
@@ -40,6 +40,8 @@ def read_features(run: Run) -> Features | None:
     raise ValueError(
       f'{_name(run)} needs embedding and labels, has {sorted(arrays)}.'
     )
+  if arrays['labels'].ndim > 1:
+    return None  # several classes per image: no cloud has one colour
   features = Features(
     embedding=arrays['embedding'],
     labels=arrays['labels'],

@@ -44,9 +44,14 @@ class Run:
     return next(iter(self.of_kind('end')), None)
 
   @property
+  def score(self) -> str:
+    """By what it is judged: accuracy, or what its configuration says."""
+    return _score(self.config)
+
+  @property
   def accuracy(self) -> float | None:
-    """Share of right answers after the last epoch; None if unfinished."""
-    value = (self.end or {}).get('accuracy')
+    """Its score after the last epoch, from 0 to 1; None if unfinished."""
+    value = (self.end or {}).get(self.score)
     return None if value is None else float(value)
 
   def of_kind(self, kind: str) -> tuple[Line, ...]:
@@ -70,6 +75,11 @@ class Study:
     for run in self.runs:
       arms[run.arm] = (*arms.get(run.arm, ()), run)
     return arms
+
+  @property
+  def score(self) -> str:
+    """By what its networks are judged: the share of right answers, or mAP."""
+    return self.runs[0].score
 
   def arm_of_role(self, role: str) -> str | None:
     """The first arm that plays a role: 'teacher' or 'student'."""
@@ -110,7 +120,7 @@ def _read_run(folder: pathlib.Path, seed: int) -> Run:
   if torn:
     numbers = ', '.join(map(str, torn))
     notes.append(f'{name}/metrics.jsonl: unreadable line {numbers}, left out.')
-  if not any('accuracy' in x for x in lines if x.get('kind') == 'end'):
+  if not any(_score(config) in x for x in lines if x.get('kind') == 'end'):
     notes.append(f'{name}: {_state(lines)}, not counted in the table.')
   return Run(
     folder=folder,
@@ -120,6 +130,10 @@ def _read_run(folder: pathlib.Path, seed: int) -> Run:
     lines=_latest(lines),
     notes=tuple(notes),
   )
+
+
+def _score(config):
+  return str(config.get('score', 'accuracy'))
 
 
 def _read_config(path, study):

@@ -92,9 +92,11 @@ def _page(
   parts = [
     html.element('h1', title),
     html.table(
-      tables.HEADER, tables.cells(study), text_columns=tables.TEXT_COLUMNS
+      tables.header(study),
+      tables.cells(study),
+      text_columns=tables.TEXT_COLUMNS,
     ),
-    html.element('p', tables.CAPTION, 'caption'),
+    html.element('p', tables.caption(study), 'caption'),
     *([html.element('h2', 'Left out'), html.items(notes)] if notes else []),
     *(html.picture(picture.png, picture.caption) for picture in pictures),
     html.element('h2', 'Every run'),
@@ -129,8 +131,8 @@ def _run_cells(run: Run) -> tuple[str, ...]:
     return (run.arm, str(run.seed), 'unfinished', *nothing)
   epochs = end.get('epoch', tables.NOTHING)
   numbers = (
-    ('accuracy', 100, '.2f'),
-    ('best_accuracy', 100, '.2f'),
+    (run.score, 100, '.2f'),
+    (f'best_{run.score}', 100, '.2f'),
     ('seconds', 1, ',.1f'),
     ('images_per_second', 1, ',.0f'),
   )

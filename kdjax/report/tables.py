@@ -41,6 +41,16 @@ def table(workdir: pathlib.Path | str) -> rich.table.Table:
   return rich_table(read_study(workdir))
 
 
+def header(study: Study) -> tuple[str, ...]:
+  """`HEADER`, by the name of what the study is judged by."""
+  return tuple(_named(name, study) for name in HEADER)
+
+
+def caption(study: Study) -> str:
+  """`CAPTION`, by the same name."""
+  return _named(CAPTION, study)
+
+
 def cells(study: Study) -> list[tuple[str, ...]]:
   """The table as text, a tuple of `HEADER`'s length for each arm."""
   return [_cells(row) for row in summarize(study)]
@@ -53,13 +63,15 @@ def rich_table(study: Study) -> rich.table.Table:
     show_edge=False,
     padding=(0, 1, 0, 0),
     pad_edge=False,
-    caption=CAPTION,
+    caption=caption(study),
     caption_justify='left',
   )
-  for index, name in enumerate(HEADER):
+  for index, name in enumerate(header(study)):
     text = index < TEXT_COLUMNS
     drawn.add_column(
-      name.replace(' ', '\n'),  # eight columns in a terminal of eighty
+      _named(name, study).replace(
+        ' ', '\n'
+      ),  # eight columns in a terminal of eighty
       justify='left' if text else 'right',
       overflow='fold',
       no_wrap=not text,
@@ -81,12 +93,12 @@ def plain(study: Study) -> str:
 def markdown(study: Study) -> str:
   """The table in Markdown, its caption below."""
   sides = ['---'] * TEXT_COLUMNS + ['--:'] * (len(HEADER) - TEXT_COLUMNS)
-  rows = [HEADER, sides, *cells(study)]
+  rows = [header(study), sides, *cells(study)]
   lines = [
     '| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |'
     for row in rows
   ]
-  return '\n'.join([*lines, '', CAPTION, ''])
+  return '\n'.join([*lines, '', caption(study), ''])
 
 
 def percent(value: Estimate | None, *, sign: bool = False) -> str:
@@ -115,6 +127,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     _short(row.parameters),
     _short(row.forward_flops),
   )
+
+
+def _named(text: str, study: Study) -> str:
+  """A text about accuracy, by the name of what the study is judged by."""
+  if study.score == 'accuracy':
+    return text
+  return text.replace('Accuracy', study.score).replace('accuracy', study.score)
 
 
 def _short(value: float | None) -> str:

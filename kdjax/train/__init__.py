@@ -12,8 +12,10 @@ from kdjax.train.program import Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
+from kdjax.train.staging import StagedRecipe
 from kdjax.train.state import TrainState
 from kdjax.train.step import Parts, init_state, train_step
+from kdjax.train.streamed import StreamedProgram
 from kdjax.train.study import Comparison, Study, StudyConfig
 from kdjax.train.transfer import Transfer, TransferConfig
 
@@ -28,7 +30,9 @@ __all__ = [
   'Recipe',
   'Run',
   'RunSettings',
+  'StagedRecipe',
   'StopRequest',
+  'StreamedProgram',
   'Study',
   'StudyConfig',
   'TrainState',

@@ -10,6 +10,7 @@ import numpy as np
 
 from kdjax.train.averaging import snapshot_factors
 from kdjax.train.interrupts import StopRequest
+from kdjax.train.program import Evaluation
 from kdjax.train.progress import Show
 from kdjax.train.record import Record
 from kdjax.train.state import TrainState
@@ -40,16 +41,18 @@ class Loop:
     self.program = run.program
     self.record = record
     self.request = request
-    self.total = self.program.steps_per_epoch * run.recipe.epochs
+    self.total = self.program.steps_per_epoch * run.recipe.all_epochs
     self.scores: dict[str, float] = {}
-    self.embedding = np.zeros((0, 0), np.float32)
+    self.evaluation: Evaluation | None = None
     self._started = time.monotonic()
     self._data_key = run.program.devices.replicate(
       jax.random.fold_in(run.key, 3)
     )
 
-  def go_on(self, carry, step: int, show: Show) -> TrainState:
-    """Trains from `step` to the end and gives the state there."""
+  def go_on(
+    self, carry, step: int, show: Show
+  ) -> tuple[TrainState, Evaluation]:
+    """Trains from `step` to the end; gives the state there, evaluated."""
     per_epoch = self.program.steps_per_epoch
     chunk = 1
     if step == 0:
@@ -65,16 +68,15 @@ class Loop:
         carry = self._end_epoch(carry, step)
       show(step, self.scores)
       self._stop_if_asked(carry, step)
-    if not self.embedding.size:  # resumed after the last step
-      self._evaluate(carry[0])
-    return carry[0]
+    # None where it was resumed after the last step.
+    return carry[0], self.evaluation or self._evaluate(carry[0])
 
   def end(self, state: TrainState, first_step: int) -> dict[str, Any]:
     """What the line says that the run is done."""
     seconds = time.monotonic() - self._started
     images = (int(state.step) - first_step) * self.program.batch_size
     return {
-      'epoch': self.run.recipe.epochs,
+      'epoch': self.run.recipe.all_epochs,
       'step': int(state.step),
       **self.scores,
       f'best_{self.program.parts.task.score}': self.record.best,
@@ -112,14 +114,16 @@ class Loop:
   def _end_epoch(self, carry, step):
     epoch = step // self.program.steps_per_epoch
     carry = (self._add_snapshot(carry[0], epoch), *carry[1:])
-    state, sums = carry
-    settings, last = self.run.settings, epoch == self.run.recipe.epochs
+    state, sums, *place = carry
+    settings = self.run.settings
+    last = epoch == self.run.recipe.all_epochs
     self.record.write(
       kind='train',
       epoch=epoch,
       step=step,
       learning_rate=float(self.run.recipe.learning_rate_at(epoch - 1)),
       **_means(sums),
+      **{name: int(count) for part in place for name, count in part.items()},
     )
     if last or epoch % settings.evaluate_every == 0:
       self._evaluate(state)
@@ -136,17 +140,18 @@ class Loop:
   def _add_snapshot(self, state, epoch):
     recipe = self.run.recipe
     count = recipe.average_last or 0
-    place = epoch - 1 - (recipe.epochs - count)
+    place = epoch - 1 - (recipe.all_epochs - count)
     if place < 0:
       return state
     factor = snapshot_factors(count, recipe.average_form)[place]
     return self.program.add_snapshot(state, factor)
 
-  def _evaluate(self, state):
-    outputs, self.embedding = self.program.evaluate(
+  def _evaluate(self, state) -> Evaluation:
+    self.evaluation = self.program.evaluate(
       state, self.run.teacher_variables, self.run.test_data
     )
-    self.scores = self.program.parts.task.summarize(outputs)
+    self.scores = self.program.parts.task.summarize(self.evaluation.outputs)
+    return self.evaluation
 
   def _observe(self, state, epoch, step):
     lines = self.program.observe(

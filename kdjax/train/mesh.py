@@ -85,6 +85,23 @@ class Devices:
 
     return jax.tree.map(place, tree)
 
+  def spread(self, batch: PyTree) -> PyTree:
+    """A batch of the host, its first axis over the devices if they divide it.
+
+    All processes must hold the same batch; each hands over its own share.
+    """
+
+    def place(array):
+      axis = 'data' if array.shape[0] % self.count == 0 else None
+      layout = NamedSharding(self.mesh, PartitionSpec(axis))
+      if jax.process_count() == 1:
+        return jax.device_put(array, layout)
+      return jax.make_array_from_callback(
+        array.shape, layout, lambda index: array[index]
+      )
+
+    return jax.tree.map(place, batch)
+
   def local(self, tree: PyTree) -> PyTree:
     """Replicated arrays as this process's own, to compute with outside jit."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)

@@ -1,14 +1,14 @@
 """Many steps per dispatch over a set that lives on the devices."""
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.data import Split, batch_order, to_float
+from kdjax.data import batch_order, to_float
 from kdjax.features import Features
 from kdjax.train.averaging import add_snapshot
 from kdjax.train.mesh import Devices
@@ -28,6 +28,20 @@ Sums = dict[str, jax.Array]
 _EVAL_BATCH = 250
 
 
+class Evaluation(NamedTuple):
+  """What evaluation keeps of a set's examples, row by row.
+
+  Attributes:
+    outputs: The task's, `[N, …]` each.
+    embedding: The student's, `[N, D]`.
+    labels: `[N, …]`.
+  """
+
+  outputs: dict[str, np.ndarray]
+  embedding: np.ndarray
+  labels: np.ndarray
+
+
 class Program:
   """The compiled functions of one pair, method and set, for any seed.
 
@@ -36,13 +50,14 @@ class Program:
   """
 
   def __init__(
-    self, parts: Parts, devices: Devices, train: Split, batch_size: int
+    self, parts: Parts, devices: Devices, train: Any, batch_size: int
   ):
     check_batch_size(batch_size, train)
     self.parts = parts
     self.devices = devices
     self.batch_size = batch_size
-    self.steps_per_epoch = -(-len(train.labels) // batch_size)
+    self.image_shape = train.images.shape[1:]
+    self.steps_per_epoch = self.count_steps(train, batch_size)
     self.train_data = self.place(train)
     self._traces = 0
     # The carry is donated: the loop updates it in place.
@@ -51,7 +66,12 @@ class Program:
     self.evaluate_batch = jax.jit(self._evaluate_batch)
     self.observe_images = jax.jit(self._observe_images, static_argnames='count')
 
-  def place(self, split: Split) -> Batch:
+  @staticmethod
+  def count_steps(train: Sized, batch_size: int) -> int:
+    """Batches of an epoch, a smaller last one counted."""
+    return -(-len(train) // batch_size)
+
+  def place(self, split: Any) -> Any:
     """A set on the devices, uint8 as it is stored."""
     return self.devices.replicate(
       {
@@ -63,16 +83,28 @@ class Program:
 
   def init_sums(self, state: TrainState, teacher_variables: PyTree) -> Sums:
     """Zeros for everything a step reports, found without computing it."""
-    batch = jax.tree.map(
-      lambda array: jax.ShapeDtypeStruct(
-        (self.batch_size, *array.shape[1:]), array.dtype
-      ),
-      self.train_data,
-    )
     step = functools.partial(train_step, parts=self.parts)
-    _, metrics = jax.eval_shape(step, state, teacher_variables, batch)
+    _, metrics = jax.eval_shape(
+      step, state, teacher_variables, self.batch_shapes()
+    )
     zeros = {name: np.zeros((), np.float32) for name in metrics}
     return self.devices.replicate({**zeros, 'examples': np.float32(0)})
+
+  def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a batch of the training set is made of."""
+    return {
+      name: jax.ShapeDtypeStruct(
+        (self.batch_size, *array.shape[1:]), array.dtype
+      )
+      for name, array in self.train_data.items()
+    }
+
+  def first_carry(self, state: TrainState, teacher_variables: PyTree) -> tuple:
+    """What `advance` takes before the first step, and gives after any."""
+    return state, self.init_sums(state, teacher_variables)
+
+  def close(self) -> None:
+    """Lets go of what a run left open; of a set on the devices that is none."""
 
   def _advance(self, carry, teacher_variables, data, data_key, stop):
     """Steps from where `carry` stands up to `stop`, within one epoch.
@@ -87,26 +119,14 @@ class Program:
     first = epoch * self.steps_per_epoch
     order = batch_order(data_key, epoch, len(data['label']))
     whole, rest = divmod(len(data['label']), self.batch_size)
-    carry = (carry[0], _restart(carry[1], carry[0].step == first))
-
-    def at(rows):
-      batch = jax.tree.map(lambda array: array[rows], data)
-      return self.devices.split(batch)
+    carry = (carry[0], restart(carry[1], carry[0].step == first))
 
     def step(carry, rows):
-      state, sums = carry
-      state, metrics = train_step(
-        state, teacher_variables, at(rows), parts=self.parts
-      )
-      count = jnp.float32(len(rows))
-      added = {**metrics, 'examples': jnp.float32(1)}
-      sums = {name: sums[name] + count * added[name] for name in sums}
-      return self.devices.gather((state, sums))
+      batch = jax.tree.map(lambda array: array[rows], data)
+      return self.one_step(carry, teacher_variables, batch)
 
     def goes_on(carry, until):
-      sums = carry[1]
-      finite = jnp.isfinite(sums['loss']) & jnp.isfinite(sums['grad_norm'])
-      return (carry[0].step < until) & finite
+      return (carry[0].step < until) & is_finite(carry[1])
 
     def whole_step(carry):
       start = (carry[0].step - first) * self.batch_size
@@ -128,10 +148,26 @@ class Program:
       )
     return carry
 
+  def one_step(self, carry, teacher_variables, batch):
+    """The carry after one batch, inside jit."""
+    state, sums = carry
+    batch = self.devices.split(batch)
+    state, metrics = train_step(
+      state, teacher_variables, batch, parts=self.parts
+    )
+    count = jnp.float32(len(batch['label']))
+    added = {**metrics, 'examples': jnp.float32(1)}
+    sums = {name: sums[name] + count * added[name] for name in sums}
+    return self.devices.gather((state, sums))
+
   def _evaluate_batch(self, variables, data, start):
     """The task's outputs and the embeddings of one batch of a set."""
     rows = jnp.minimum(start + jnp.arange(_EVAL_BATCH), len(data['label']) - 1)
-    batch = self.devices.split(jax.tree.map(lambda array: array[rows], data))
+    return self.judge(variables, jax.tree.map(lambda array: array[rows], data))
+
+  def judge(self, variables, batch):
+    """The task's outputs and the embeddings of a batch, inside jit."""
+    batch = self.devices.split(batch)
     student, method, teacher = variables
     features, logits = predict(
       student, method, teacher, to_float(batch['image']), parts=self.parts
@@ -148,8 +184,8 @@ class Program:
     data: Batch,
     *,
     first: int | None = None,
-  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Outputs `[N, …]` of a set's examples, or of the first, and embeddings.
+  ) -> Evaluation:
+    """Outputs, embeddings and labels of a set's examples, or of the first.
 
     The last batch is filled up with the last example, and what is over is cut
     away here: no example is dropped or counted twice.
@@ -164,15 +200,17 @@ class Program:
       self.evaluate_batch(variables, data, np.int32(start))
       for start in range(0, count, _EVAL_BATCH)
     ]
-    joined = jax.tree.map(
-      lambda *arrays: np.concatenate([np.asarray(a) for a in arrays])[:count],
-      *parts,
-    )
-    return joined
+    outputs, embedding = joined(parts, count)
+    # Of the local copy: the set is whole on every device.
+    labels = np.asarray(self.devices.local(data['label'])[:count])
+    return Evaluation(outputs, embedding, labels)
 
   def _observe_images(self, variables, data, count):
     """What the method sees in the first images of a set."""
-    batch = jax.tree.map(lambda array: array[:count], data)
+    return self.look(variables, jax.tree.map(lambda array: array[:count], data))
+
+  def look(self, variables, batch):
+    """What the method sees in a batch, inside jit."""
     batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
     of_student, method, of_teacher = variables
     assert self.parts.teacher is not None
@@ -235,13 +273,12 @@ class Program:
     Counted on what is traced, before the compiler changes it; `None` where the
     platform does not count.
     """
-    shape = self.train_data['image'].shape[1:]
     student = self.parts.student
     cost = (
       jax.jit(lambda v, x: student.apply(v, x, train=False)[0].logits)
       .lower(
         jax.tree.map(_abstract, state.student_variables),
-        jax.ShapeDtypeStruct((1, *shape), jnp.float32),
+        jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32),
       )
       .cost_analysis()
     )
@@ -266,16 +303,20 @@ class Program:
       return self.devices.gather((features, images))
 
     # Methods compute with these outside jit, each process for itself.
-    data = self.devices.local(self.train_data)
-    for start in range(0, len(data['label']), self.batch_size):
-      rows = slice(start, start + self.batch_size)
-      batch = jax.tree.map(lambda array, rows=rows: array[rows], data)
+    for batch in self._walk():
       images = self.devices.replicate(batch['image'])
       features, images = self.devices.local(run(teacher_variables, images))
       yield features, {**batch, 'image': images}
 
+  def _walk(self) -> Iterator[Mapping[str, Any]]:
+    """The training set once, in order, as each process has it."""
+    data = self.devices.local(self.train_data)
+    for start in range(0, len(data['label']), self.batch_size):
+      rows = slice(start, start + self.batch_size)
+      yield jax.tree.map(lambda array, rows=rows: array[rows], data)
 
-def check_batch_size(batch_size: int, train: Split) -> None:
+
+def check_batch_size(batch_size: int, train: Sized) -> None:
   """Raises a `ValueError` if a batch has more images than there are."""
   if batch_size > len(train):
     raise ValueError(
@@ -288,6 +329,19 @@ def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 
-def _restart(sums: Sums, fresh: jax.Array) -> Sums:
+def joined(parts: list[PyTree], count: int) -> PyTree:
+  """Batches of host arrays one behind the other, cut to `count` rows."""
+  return jax.tree.map(
+    lambda *arrays: np.concatenate([np.asarray(a) for a in arrays])[:count],
+    *parts,
+  )
+
+
+def is_finite(sums: Sums) -> jax.Array:
+  """Whether no loss and no gradient has been infinite or NaN."""
+  return jnp.isfinite(sums['loss']) & jnp.isfinite(sums['grad_norm'])
+
+
+def restart(sums: Sums, fresh: jax.Array) -> Sums:
   """The sums, or zeros where an epoch begins."""
   return jax.tree.map(lambda total: jnp.where(fresh, 0, total), sums)

@@ -40,6 +40,11 @@ class Recipe:
   average_last: int | None = None
   average_form: Form = 'mean'  # as_published counts the second epoch twice
 
+  # Settings of `StagedRecipe`, which others have not.
+  every_step = False
+  align_epochs = 0
+  align_factor = 1.0
+
   def __post_init__(self):
     """Checks what would otherwise fail deep inside a run."""
     for name in ('epochs', 'batch_size'):
@@ -80,29 +85,47 @@ class Recipe:
       if value is not None and not 0 <= value < 1:
         raise ValueError(f'{name} must be in [0, 1), got {value}.')
 
+  def without_stages(self) -> 'Recipe':
+    """The same without what comes before the student moves."""
+    return self
+
+  @property
+  def all_epochs(self) -> int:
+    """Those before the student moves, and those in which it does."""
+    return self.align_epochs + self.epochs
+
   def learning_rate_at(self, epoch: jax.typing.ArrayLike) -> jax.Array:
-    """Float32 learning rate of an epoch, counted from 0."""
+    """Float32 learning rate of an epoch, counted from 0; may lie within one."""
+    epoch = jnp.asarray(epoch)
+    rate = self._rate(epoch - self.align_epochs, self.epochs)
+    if not self.align_epochs:
+      return rate
+    before = self._rate(epoch, self.align_epochs)
+    return jnp.where(epoch < self.align_epochs, before, rate)
+
+  def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
+    """The optimiser: `g + wd·w`, then momentum, then the epoch's rate."""
+
+    def rate(step: jax.typing.ArrayLike) -> jax.Array:
+      step = jnp.asarray(step)
+      if self.every_step:
+        return self.learning_rate_at(step / steps_per_epoch)
+      return self.learning_rate_at(step // steps_per_epoch)
+
+    return optax.chain(
+      optax.add_decayed_weights(self.weight_decay),
+      optax.sgd(rate, momentum=self.momentum or None, nesterov=self.nesterov),
+    )
+
+  def _rate(self, epoch: jax.Array, epochs: int) -> jax.Array:
     if self.schedule == 'cosine':
-      phase = jnp.minimum(jnp.asarray(epoch) / self.epochs, 1.0)
+      phase = jnp.minimum(epoch / epochs, 1.0)
       span = self.learning_rate - self.final_learning_rate
       return self.final_learning_rate + span * 0.5 * (
         1 + jnp.cos(jnp.pi * phase)
       )
     milestones = jnp.asarray(
-      [round(share * self.epochs) for share in self.decay_at], jnp.int32
+      [round(share * epochs) for share in self.decay_at], jnp.int32
     )
-    decays = jnp.sum(jnp.asarray(epoch) >= milestones)
+    decays = jnp.sum(epoch >= milestones)
     return jnp.float32(self.learning_rate) * self.decay_factor**decays
-
-  def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimiser: `g + wd·w`, then momentum, then the epoch's rate."""
-    return optax.chain(
-      optax.add_decayed_weights(self.weight_decay),
-      optax.sgd(
-        lambda step: self.learning_rate_at(
-          jnp.asarray(step) // steps_per_epoch
-        ),
-        momentum=self.momentum or None,
-        nesterov=self.nesterov,
-      ),
-    )

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import tyro
 
-from kdjax.data import Split
+from kdjax.data import Split, StreamedSplit
 from kdjax.train import writers
 from kdjax.train.averaging import averaged
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Loop
-from kdjax.train.program import Program
+from kdjax.train.program import Evaluation, Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.record import Record, check_config
@@ -70,7 +70,7 @@ class Run:
     program: Program,
     *,
     recipe: Recipe,
-    test: Split,
+    test: Split | StreamedSplit,
     teacher_variables: PyTree,
     key: jax.Array,
     about: dict[str, Any],
@@ -80,7 +80,6 @@ class Run:
     self.folder = folder
     self.program = program
     self.recipe = recipe
-    self.test = test
     self.teacher_variables = program.devices.replicate(teacher_variables)
     self.about = about
     self.settings = settings
@@ -121,15 +120,15 @@ class Run:
     record = Record(self.folder, self.about, self.program.devices)
     try:
       state = self._init()
-      _, embedding_before = self.program.evaluate(
+      before = self.program.evaluate(
         state, self.teacher_variables, self.test_data, first=FEATURE_IMAGES
       )
-      carry = (state, self.program.init_sums(state, self.teacher_variables))
+      carry = self.program.first_carry(state, self.teacher_variables)
       score = self.program.parts.task.score
       step, carry = record.resume(carry, score, warn)
       loop = Loop(self, record, request)
       with progress.run(self.about, loop.total, step) as show:
-        state = loop.go_on(carry, step, show)
+        state, found = loop.go_on(carry, step, show)
       students = {'student': self.program.exported(state)}
       scores = {}
       if self.recipe.average_last is not None:
@@ -138,12 +137,13 @@ class Run:
         scores = self._scores(state)
       record.finish(
         students,
-        self._features(loop.embedding, embedding_before=embedding_before),
+        features(found, embedding_before=before.embedding),
         **loop.end(state, step),
         **{f'average_{name}': value for name, value in scores.items()},
         **self._size(state),
       )
     finally:
+      self.program.close()
       record.close()
 
   def judge(self, variables: PyTree) -> None:
@@ -158,16 +158,16 @@ class Run:
       ema={},
     )
     state = self.program.devices.replicate(state)
-    outputs, embedding = self.program.evaluate(state, {}, self.test_data)
+    found = self.program.evaluate(state, {}, self.test_data)
     if not self.program.devices.is_main:
       return
     writers.write_json(self.folder / 'config.json', self.about)
     writer = writers.MetricsWriter(self.folder / 'metrics.jsonl', -1)
-    scores = self.program.parts.task.summarize(outputs)
+    scores = self.program.parts.task.summarize(found.outputs)
     place = {'epoch': 0, 'step': 0}
     writer.write(kind='eval', **place, split='test', **scores)
     path = self.folder / 'features.npz'
-    writers.write_arrays(path, self._features(embedding))
+    writers.write_arrays(path, features(found))
     writer.write(kind='end', **place, **scores, **self._size(state))
     writer.close()
 
@@ -176,11 +176,10 @@ class Run:
     if self.start is not None:
       student = dataclasses.replace(parts.student, pretrained=self.start)
       parts = dataclasses.replace(parts, student=student)
-    data = self.program.train_data
     state = init_state(
       parts,
       self.key,
-      data['image'].shape[1:],
+      self.program.image_shape,
       self.program.batch_size,
       self.program.devices.local(self.teacher_variables),
     )
@@ -201,23 +200,23 @@ class Run:
     return self.program.devices.replicate(state)
 
   def _scores(self, state: TrainState) -> dict[str, float]:
-    outputs, _ = self.program.evaluate(
-      state, self.teacher_variables, self.test_data
-    )
-    return self.program.parts.task.summarize(outputs)
-
-  def _features(self, embedding, **more) -> dict[str, np.ndarray]:
-    return {
-      'embedding': embedding[:FEATURE_IMAGES],
-      'labels': self.test.labels[:FEATURE_IMAGES],
-      **more,
-    }
+    found = self.program.evaluate(state, self.teacher_variables, self.test_data)
+    return self.program.parts.task.summarize(found.outputs)
 
   def _size(self, state) -> dict[str, Any]:
     return {
       'parameters': count_parameters(state.params['student']),
       'forward_flops': self.program.forward_flops(state),
     }
+
+
+def features(found: Evaluation, **more: np.ndarray) -> dict[str, np.ndarray]:
+  """What `features.npz` holds of an evaluation, and what is given besides."""
+  return {
+    'embedding': found.embedding[:FEATURE_IMAGES],
+    'labels': found.labels[:FEATURE_IMAGES],
+    **more,
+  }
 
 
 def count_parameters(params: PyTree) -> int:

@@ -16,6 +16,7 @@ from kdjax.models.network import Network
 from kdjax.tasks import Task
 from kdjax.train.averaging import empty_sum
 from kdjax.train.partial_updates import partial_updates
+from kdjax.train.staging import staged_terms, without_momentum
 from kdjax.train.state import TrainState
 
 PyTree = Any
@@ -38,6 +39,8 @@ class Parts:
     ema_decay: Of the averaged parameters, if any are kept.
     snapshots: Whether the weights of some epochs are summed; see
       `kdjax.train.averaging`.
+    align_steps: How many come first in which the student stands still.
+    align_factor: Of the method's terms in these.
   """
 
   student: Network
@@ -49,6 +52,8 @@ class Parts:
   steps_per_epoch: int
   ema_decay: float | None = None
   snapshots: bool = False
+  align_steps: int = 0
+  align_factor: float = 1.0
 
 
 def init_state(
@@ -140,17 +145,22 @@ def train_step(
     method_terms, updates = parts.method.terms(
       own, student, teacher, batch, context
     )
-    terms.update(method_terms)
+    terms = staged_terms(
+      {**terms, **method_terms},
+      state.step,
+      parts.align_steps,
+      parts.align_factor,
+    )
     loss = functools.reduce(jnp.add, terms.values())
     return loss, (terms, updates, batch_stats, logits)
 
   (loss, (terms, updates, batch_stats, logits)), gradients = jax.value_and_grad(
     objective, has_aux=True
   )(state.params)
-  active = _active(parts.student, updates, state.params)
+  active = _active(parts, updates, state, gradients)
   changes, opt_state = partial_updates(parts.optimizer).update(
     gradients,
-    state.opt_state,
+    without_momentum(state.opt_state, state.step, parts.align_steps),
     state.params,
     active=active,
   )
@@ -252,14 +262,27 @@ def _teacher_pass(
   return teacher, stats if drifts else state.teacher_stats
 
 
-def _active(student: Network, updates: Updates, params: PyTree) -> PyTree:
+def _active(
+  parts: Parts, updates: Updates, state: TrainState, gradients: PyTree
+) -> PyTree:
   """Which parameters take part in a step, as `partial_updates` asks."""
   if updates.student == 'body':
-    own = student.is_body(params['student'])
+    own = parts.student.is_body(state.params['student'])
   else:
     own = updates.student == 'all'
   method = True if updates.active is None else updates.active
-  return {'student': own, 'method': method}
+  if not parts.align_steps:
+    return {'student': own, 'method': method}
+  moves = state.step >= parts.align_steps
+  # What the task alone trains has no gradient while the student stands still.
+  method = jax.tree.map(
+    lambda on, below: jax.tree.map(
+      lambda gradient: on & (moves | jnp.any(gradient != 0)), below
+    ),
+    method,
+    gradients['method'],
+  )
+  return {'student': jax.tree.map(lambda on: on & moves, own), 'method': method}
 
 
 def _copy(tree):

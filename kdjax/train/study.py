@@ -12,7 +12,7 @@ import numpy as np
 from kdjax import convert, data, methods, models
 from kdjax.methods import Method
 from kdjax.models.network import Network
-from kdjax.tasks import SingleLabel
+from kdjax.tasks import SingleLabel, Task
 from kdjax.train import mesh, teachers, writers
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.program import Program, check_batch_size
@@ -20,6 +20,7 @@ from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.step import Parts
+from kdjax.train.streamed import StreamedProgram
 from kdjax.train.teachers import Teacher
 
 PyTree = Any
@@ -113,6 +114,20 @@ class StudyConfig:
     return name_of(self.method)
 
   @property
+  def task(self) -> Task:
+    """What the networks are trained for."""
+    return SingleLabel()
+
+  @property
+  def network_options(self) -> dict[str, Any]:
+    """What both networks are made with besides their names."""
+    return {}
+
+  def load(self, limit: int | None) -> data.Dataset | data.StreamedDataset:
+    """The set, with at most `limit` training images per class."""
+    return data.load(self.dataset, data_dir=self.data_dir, limit=limit)
+
+  @property
   def arms(self) -> dict[str, Method]:
     """The methods that are compared with the student alone, by name."""
     return {name_of(self.method): self.method}
@@ -126,7 +141,7 @@ class StudyConfig:
       epochs=self.teacher_epochs or self.recipe.epochs,
       learning_rate=self.recipe.learning_rate if rate is None else rate,
       average_last=None,
-    )
+    ).without_stages()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,12 +205,9 @@ class Comparison:
       self._students(arm, method, teacher)
     return Study(self.workdir)
 
-  def load(self, limit: int | None) -> data.Dataset:
+  def load(self, limit: int | None) -> data.Dataset | data.StreamedDataset:
     """The set, with at most `limit` training images per class."""
-    config = self.config
-    return self.devices.in_turn(
-      lambda: data.load(config.dataset, data_dir=config.data_dir, limit=limit)
-    )
+    return self.devices.in_turn(lambda: self.config.load(limit))
 
   def program(
     self,
@@ -203,23 +215,27 @@ class Comparison:
     teacher: Network | None,
     method: Method,
     recipe: Recipe,
-    train: data.Split | None = None,
+    train: data.Split | data.StreamedSplit | None = None,
   ) -> Program:
     """The compiled functions that train a network, on `train` if given."""
     train = train or self.dataset.train
-    steps_per_epoch = -(-len(train) // recipe.batch_size)
+    streamed = isinstance(train, data.StreamedSplit)
+    make = StreamedProgram if streamed else Program
+    steps_per_epoch = make.count_steps(train, recipe.batch_size)
     parts = Parts(
       student=student,
       teacher=teacher,
       method=method,
-      task=SingleLabel(),
+      task=self.config.task,
       augment=self.dataset.augment,
       optimizer=recipe.optimizer(steps_per_epoch),
       steps_per_epoch=steps_per_epoch,
       ema_decay=recipe.ema_decay,
       snapshots=recipe.average_last is not None,
+      align_steps=recipe.align_epochs * steps_per_epoch,
+      align_factor=recipe.align_factor,
     )
-    return Program(parts, self.devices, train, recipe.batch_size)
+    return make(parts, self.devices, train, recipe.batch_size)
 
   def train(self, run: Run) -> None:
     """Trains a run to its end, unless it has been there."""
@@ -239,6 +255,8 @@ class Comparison:
       'std': network.std,
       'dataset': self.config.dataset,
       'precision': self.config.precision,
+      **self.config.network_options,
+      **_score(self.config.task),
       'settings': writers.to_json(self.config.settings),
     }
 
@@ -257,13 +275,14 @@ class Comparison:
   def _students(self, arm: str, method: Method, teacher: Teacher | None):
     config = self.config
     network = None if teacher is None else self.teacher
-    program = self.program(self.student, network, method, config.recipe)
+    recipe = self._recipe(method)
+    program = self.program(self.student, network, method, recipe)
     role = 'student' if teacher is None else 'distilled'
     for seed in config.seeds:
       about = {
         **self.about(arm, role, self.student, seed),
         'method': writers.to_json(method),
-        'recipe': writers.to_json(config.recipe),
+        'recipe': writers.to_json(recipe),
         'limit': config.limit,
         'data': self.dataset.fingerprint,
         **self._student_start,
@@ -275,7 +294,7 @@ class Comparison:
         Run(
           self.workdir / 'runs' / arm / f'seed{seed}',
           program,
-          recipe=config.recipe,
+          recipe=recipe,
           test=self.dataset.test,
           teacher_variables={} if teacher is None else teacher.variables,
           key=jax.random.key(seed),
@@ -314,6 +333,7 @@ class Comparison:
       dtype=_DTYPES[self.config.precision],
       mean=constants.mean,
       std=constants.std,
+      **self.config.network_options,
     )
     if init is None:
       return network
@@ -328,11 +348,24 @@ class Comparison:
 
     return dataclasses.replace(network, pretrained=pretrained)
 
-  def _check_pair(self, method: Method) -> None:
-    """Refuses a pair before its teacher has cost an hour."""
+  def _recipe(self, method: Method) -> Recipe:
+    """The recipe; nothing comes first where a method has no part to train."""
+    recipe = self.config.recipe
+    if not recipe.align_epochs:
+      return recipe
+    if method.needs_teacher and self._check_pair(method)['params']:
+      return recipe
+    return recipe.without_stages()
+
+  def _check_pair(self, method: Method) -> dict[str, PyTree]:
+    """Refuses a pair before its teacher has cost an hour.
+
+    Returns:
+      The shapes of the method's variables.
+    """
     shape = self.dataset.image_shape
     size = self.config.recipe.batch_size
-    jax.eval_shape(
+    return jax.eval_shape(
       lambda key: method.init(
         key,
         self.student.describe(shape, size),
@@ -351,6 +384,11 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
     raise ValueError(
       f'seeds must be zero or more, and below 2**32, got {seeds}.'
     )
+
+
+def _score(task: Task) -> dict[str, str]:
+  """By what a report judges, where that is not the share of right answers."""
+  return {} if task.score == SingleLabel.score else {'score': task.score}
 
 
 def _unsaid(table: str) -> None:

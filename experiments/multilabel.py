@@ -1,0 +1,127 @@
+"""Multi-label recognition: any number of classes per image, in two stages.
+
+  python -m experiments.multilabel --dataset=coco:FOLDER --method=kd
+
+Wang, Ge and Wu, Distilling Knowledge by Mimicking Features, 2022: networks that
+start from weights of ImageNet (`--teacher_init`, `--student_init`), images of
+448 pixels, flips and colours; first the part that joins the two networks is
+trained alone (`--align_epochs`), then everything. Images are decoded while they
+are needed. `--dataset` is voc2007, coco2014 or coco:FOLDER with boxes in COCO's
+format; the defaults follow it. Published mAP in percent, ResNet-101 as teacher:
+
+             teacher  ResNet-50  MobileNetV2
+  VOC 2007     93.27      93.17        90.14
+  COCO 2014    77.67      77.16        73.73
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from experiments import command
+from kdjax import data, methods
+from kdjax.methods import Kd, Method
+from kdjax.tasks import MultiLabel
+from kdjax.train import RunSettings, StagedRecipe, Study, StudyConfig
+
+COCO = StagedRecipe(
+  epochs=60,
+  batch_size=32,
+  learning_rate=0.01,
+  weight_decay=1e-4,
+  schedule='cosine',
+)
+VOC = dataclasses.replace(COCO, batch_size=16, weight_decay=1e-5)
+RECIPES = {'voc2007': VOC, 'coco2014': COCO}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(StudyConfig):
+  """ResNet-101 to ResNet-50 on VOC 2007.
+
+  Attributes:
+    image_size: Height and width that images are brought to, without a crop.
+    pooling: Of both networks' last maps: their mean, maximum, or half of both.
+    keep_unlabelled: Whether images without any label stay in the set.
+    reading: How images are decoded.
+  """
+
+  dataset: str = 'voc2007'
+  teacher: str = 'imagenet_resnet101'
+  student: str = 'imagenet_resnet50'
+  method: Method = Kd(task_weight=1.0, weight=0.001)
+  recipe: StagedRecipe = VOC
+  settings: RunSettings = RunSettings()
+  image_size: int = 448
+  pooling: Literal['gap', 'gmp', 'gwp'] = 'gap'
+  keep_unlabelled: bool = False
+  reading: Annotated[data.Reading, tyro.conf.arg(name='')] = data.Reading()
+
+  def __post_init__(self):
+    """Checks what can be checked before anything is loaded."""
+    super().__post_init__()
+    if self.limit is not None or self.teacher_limit is not None:
+      raise ValueError(
+        'limit counts images per class, and these have several classes each; '
+        'give a smaller set by --dataset=coco:FOLDER.'
+      )
+
+  @property
+  def task(self) -> MultiLabel:
+    """VOC judges by the envelope of precision, COCO does not."""
+    return MultiLabel(envelope=self.dataset == 'voc2007')
+
+  @property
+  def network_options(self) -> dict[str, Any]:
+    """How both networks pool."""
+    return {'pooling': self.pooling}
+
+  def load(self, limit: int | None) -> data.StreamedDataset:
+    """The set; its images stay on disk."""
+    del limit  # checked above
+    return data.load_multi_label(
+      self.dataset,
+      size=self.image_size,
+      data_dir=self.data_dir,
+      reading=self.reading,
+      keep_unlabelled=self.keep_unlabelled,
+    )
+
+
+def make_config(method: methods.Method, dataset: str = 'voc2007') -> Config:
+  """The defaults for a method and a set."""
+  if method == Kd():
+    method = Kd(task_weight=1.0, weight=0.001)
+  recipe = RECIPES.get(dataset, COCO)
+  return Config(dataset=dataset, method=method, recipe=recipe)
+
+
+def run(
+  config: Config | None = None, place: command.Place | None = None
+) -> Study:
+  """Runs the comparison; what notebooks call."""
+  return command.run(
+    config or Config(),
+    place or command.Place(),
+    name='experiments.multilabel',
+  )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """The command; its defaults depend on the set that is asked for."""
+  given = sys.argv[1:] if argv is None else argv
+  named = [a.removeprefix('--dataset=') for a in given if '--dataset=' in a]
+
+  def config_of(method: methods.Method) -> Config:
+    return make_config(method, *named[-1:])
+
+  return command.main(
+    config_of, name='experiments.multilabel', default_method='kd', argv=argv
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from experiments import multilabel
+from kdjax import methods
+from kdjax.methods import Kd
+from kdjax.train import writers
+from tests.data import streams
+
+
+@pytest.mark.slow
+def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
+  monkeypatch.setenv('KDJAX_CACHE', str(tmp_path / 'cache'))
+  labels = np.arange(1, 13)[:, None] >> np.arange(3) & 1
+  labels[3] = 0
+  streams.write_coco(tmp_path, 'train', labels)
+  streams.write_coco(tmp_path, 'val', labels[:6])
+  (tmp_path / 'train0.png').write_bytes(b'no image')
+  workdir = tmp_path / 'work'
+  flags = f"""--dataset=coco:{tmp_path} --method=icd --pooling=gwp
+    --teacher=convnet_4_8 --student=convnet_4_8 --image_size=8
+    --batch_size=4 --epochs=1 --align_epochs=1 --workdir={workdir}"""
+  assert multilabel.main(flags.split()) == 2  # the broken image
+  assert multilabel.main([*flags.split(), '--resume']) == 2
+  flags = flags.replace('/work', '/other') + ' --broken_images=skip'
+  assert multilabel.main(flags.split()) == 0
+  runs = tmp_path / 'other/runs'
+  steps = {
+    arm: writers.read_lines(runs / arm / 'seed0/metrics.jsonl')[-1]['step']
+    for arm in ('teacher', 'student', 'icd')
+  }
+  # Without a part of its own nothing is aligned. 11 images, batches of 4.
+  assert steps == {'teacher': 2, 'student': 2, 'icd': 4}
+  table = (tmp_path / 'other/report/table.md').read_text()
+  assert 'mAP after the last epoch' in table
+  assert 'ccuracy' not in table
+
+
+def test_defaults_follow_the_set_and_soft_targets_are_few():
+  voc = multilabel.make_config(methods.create('kd'), 'voc2007')
+  coco = multilabel.make_config(methods.create('kd'), 'coco:anywhere')
+  assert (voc.recipe.batch_size, coco.recipe.batch_size) == (16, 32)
+  assert (voc.task.envelope, coco.task.envelope) == (True, False)
+  assert voc.method == Kd(task_weight=1.0, weight=0.001)
+
+
+def test_a_limit_per_class_is_refused():
+  with pytest.raises(ValueError, match='several classes each'):
+    multilabel.Config(limit=3)

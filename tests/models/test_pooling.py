@@ -1,0 +1,32 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import models
+
+IMAGES = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
+
+
+@pytest.mark.parametrize(
+  ('pooling', 'share_of_max'), [('gap', 0), ('gmp', 1), ('gwp', 0.5)]
+)
+def test_the_embedding_is_the_mean_the_maximum_or_half_of_both(
+  pooling, share_of_max
+):
+  network = models.create('convnet_4_8', num_classes=3, pooling=pooling)
+  variables = network.initialize(jax.random.key(1), IMAGES.shape[1:])
+  features, _ = network.apply(variables, IMAGES, train=False)
+  last = features.stages[-1]
+  want = (1 - share_of_max) * last.mean((1, 2)) + share_of_max * last.max(
+    (1, 2)
+  )
+  np.testing.assert_allclose(features.embedding, want, rtol=1e-5)
+  assert jnp.ptp(want) > 0
+
+
+def test_what_cannot_pool_so_says_it():
+  with pytest.raises(ValueError, match="did you mean 'gmp'"):
+    models.create('resnet8', num_classes=3, pooling='gm')
+  with pytest.raises(ValueError, match='pools nothing'):
+    models.create('vit_tiny_patch16', num_classes=3, pooling='gmp')

@@ -1,0 +1,86 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax.methods import Icd
+from kdjax.train import StagedRecipe
+from tests.train import support
+
+STEPS = 3  # of an epoch
+RECIPE = StagedRecipe(
+  epochs=4,
+  batch_size=support.BATCH,
+  learning_rate=0.2,
+  schedule='cosine',
+  align_epochs=2,
+  align_factor=3.0,
+)
+
+
+@pytest.fixture(scope='module')
+def program():
+  parts = dataclasses.replace(
+    support.parts(Icd(width=4), recipe=RECIPE),
+    align_steps=2 * STEPS,
+    align_factor=RECIPE.align_factor,
+  )
+  return support.program(parts)
+
+
+def _states(program, *stops):
+  """Copies of the carry before the first step and at each of `stops`."""
+  carry, teacher, key = support.start(program)
+  found = [support.numbers(carry)]
+  for stop in stops:
+    data = program.train_data
+    carry = program.advance(carry, teacher, data, key, np.int32(stop))
+    found.append(support.numbers(carry))
+  return found
+
+
+def test_first_the_parts_between_the_networks_move_and_then_everything(program):
+  before, aligned, after = _states(program, STEPS, 2 * STEPS)[:3]
+  (began, _), (state, sums) = before, aligned
+  support.identical(state.params['student'], began.params['student'])
+  for name in ('student', 'teacher'):
+    kernel = state.params['method'][name]['kernel']
+    assert (kernel != began.params['method'][name]['kernel']).any()
+  moved = jax.tree.leaves(
+    jax.tree.map(
+      lambda a, b: (a != b).any(), state.batch_stats, began.batch_stats
+    )
+  )
+  assert all(moved)
+  assert sums['terms/task'] == 0
+  assert sums['loss'] == pytest.approx(sums['terms/icd'])
+  support.identical(after[0].params['student'], began.params['student'])
+  last = _states(program, 2 * STEPS, 2 * STEPS + 1)[-1]
+  assert last[1]['terms/task'] > 0
+  kernels = [
+    state.params['student']['hidden']['kernel'] for state in (began, last[0])
+  ]
+  assert (kernels[0] != kernels[1]).any()
+
+
+def test_the_rate_has_a_schedule_for_each_stage():
+  rates = [float(RECIPE.learning_rate_at(epoch)) for epoch in range(6)]
+  half = np.cos(np.pi / 8) ** 2
+  want = [1, 0.5, 1, half, 0.5, 1 - half]
+  np.testing.assert_allclose(rates, 0.2 * np.array(want), rtol=1e-6)
+  within = float(RECIPE.learning_rate_at(2.5))
+  assert rates[3] < within < rates[2]
+
+
+def test_without_stages_only_the_epochs_are_left():
+  plain = RECIPE.without_stages()
+  assert (plain.all_epochs, RECIPE.all_epochs) == (4, 6)
+  assert plain.learning_rate_at(1) == RECIPE.learning_rate_at(3)
+
+
+def test_bad_settings_are_named():
+  with pytest.raises(ValueError, match='align_epochs must be zero or more'):
+    dataclasses.replace(RECIPE, align_epochs=-1)
+  with pytest.raises(ValueError, match='align_factor positive, got -1 and 0'):
+    StagedRecipe(align_epochs=-1, align_factor=0)

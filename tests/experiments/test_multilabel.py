@@ -17,9 +17,10 @@ def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
   streams.write_coco(tmp_path, 'val', labels[:6])
   (tmp_path / 'train0.png').write_bytes(b'no image')
   workdir = tmp_path / 'work'
-  flags = f"""--dataset=coco:{tmp_path} --method=icd --pooling=gwp
+  flags = f"""--dataset=coco:{tmp_path} --method=lshfm --pooling=gwp
     --teacher=convnet_4_8 --student=convnet_4_8 --image_size=8
-    --batch_size=4 --epochs=1 --align_epochs=1 --workdir={workdir}"""
+    --method.hashes=64 --batch_size=4 --epochs=1 --align_epochs=1
+    --workdir={workdir}"""
   assert multilabel.main(flags.split()) == 2  # the broken image
   assert multilabel.main([*flags.split(), '--resume']) == 2
   flags = flags.replace('/work', '/other') + ' --broken_images=skip'
@@ -27,16 +28,27 @@ def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
   runs = tmp_path / 'other/runs'
   steps = {
     arm: writers.read_lines(runs / arm / 'seed0/metrics.jsonl')[-1]['step']
-    for arm in ('teacher', 'student', 'icd')
+    for arm in ('teacher', 'student', 'lshfm')
   }
   # Without a part of its own nothing is aligned. 11 images, batches of 4.
-  assert steps == {'teacher': 2, 'student': 2, 'icd': 4}
+  assert steps == {'teacher': 2, 'student': 2, 'lshfm': 4}
   table = (tmp_path / 'other/report/table.md').read_text()
   assert 'mAP after the last epoch' in table
   assert 'ccuracy' not in table
 
 
-def test_defaults_follow_the_set_and_soft_targets_are_few():
+def test_defaults_follow_the_set():
+  voc, coco = (
+    multilabel.make_config(methods.create('lshfm'), name)
+    for name in ('voc2007', 'coco2014')
+  )
+  assert voc == multilabel.Config()
+  # In the first stage the mimic loss has the weight 1, whatever it is later.
+  for made in (voc, coco):
+    assert made.method.weight * made.recipe.align_factor == pytest.approx(1)
+
+
+def test_soft_targets_are_few():
   voc = multilabel.make_config(methods.create('kd'), 'voc2007')
   coco = multilabel.make_config(methods.create('kd'), 'coco:anywhere')
   assert (voc.recipe.batch_size, coco.recipe.batch_size) == (16, 32)

@@ -1,20 +1,17 @@
 """FCFD: features that the later layers of both networks read alike."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from kdjax import losses
-from kdjax.features import Features, NetworkSpec
+from kdjax.features import NetworkSpec
 from kdjax.methods import base, fcfd_observe, fcfd_paths
 from kdjax.methods.bridges import Side, make_bridge
 from kdjax.methods.fcfd_paths import Directions, Path
-from kdjax.methods.sampled import if_chosen
+from kdjax.methods.fcfd_step import Step, stage_name
 from kdjax.methods.schedules import Weight, check_weight, value_at, warm_up
-
-PyTree = Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +94,7 @@ class Fcfd(base.Method):
       made = {'params': {}, 'state': {}}
       for way, (sources, destinations) in enumerate((sides, sides[::-1])):
         drawn = {
-          _stage(i): make_bridge(i, sources[i], destinations[i]).init(
+          stage_name(i): make_bridge(i, sources[i], destinations[i]).init(
             jax.random.fold_in(key, 2 * i + way),
             jnp.zeros((1, *sources[i].shape)),
             train=False,
@@ -138,8 +135,8 @@ class Fcfd(base.Method):
       else:
         name = 'function_t2s'
         value, stats = step.into_student(path, chosen)
-        state['to_student'][_stage(path.split)] = stats
-        active['to_student'][_stage(path.split)] = chosen
+        state['to_student'][stage_name(path.split)] = stats
+        active['to_student'][stage_name(path.split)] = chosen
       terms[name] = terms.get(name, 0.0) + value
     return terms, base.Updates(state=state, active=active)
 
@@ -181,119 +178,6 @@ class Fcfd(base.Method):
     return self.extra_paths
 
 
-class Step:
-  """What one step of FCFD computes.
-
-  Args:
-    method: The settings.
-    variables: Of the bridges.
-    student: Its pass.
-    teacher: Its pass.
-    weights: Of this epoch: `features` and `mixed`.
-    train: The mode the bridges are in.
-  """
-
-  def __init__(self, method, variables, student, teacher, weights, train=True):
-    self.method = method
-    self.params, self.state = variables['params'], variables['state']
-    self.student, self.teacher = student, teacher
-    self.weights = weights
-    self.train = train
-    self.targets: Features = jax.lax.stop_gradient(teacher.features)
-    self.stages = len(student.features.boundaries)
-
-  def translate(self) -> tuple[list[Any], dict[str, PyTree]]:
-    """The student's features in the teacher's space, by stage; statistics."""
-    translated: list[Any] = [None]
-    stats = {}
-    for i in range(1, self.stages):
-      params = self.params['to_teacher'][_stage(i)]
-      features = self.student.features.boundaries[i]
-      value, stats[_stage(i)] = self.bridge(i, True, params, features)
-      translated.append(value)
-    return translated, stats
-
-  def appearance(self, translated) -> jax.Array:
-    """The weighted distance of all translated features to the teacher's."""
-    last = self.teacher.tail(translated[-1], self.stages)
-    total = sum(self._distance(translated[i], i) for i in range(1, self.stages))
-    return self.weights['features'] * (total + self._pooled(last))
-
-  def into_teacher(self, path, chosen, translated) -> jax.Array:
-    """The weighted terms of the teacher's later stages on translated features.
-
-    Its parameters and targets are constants; the gradient goes back into the
-    bridge and the student's earlier stages.
-    """
-
-    def branch(hidden):
-      features = self.teacher.tail(hidden, path.split + 1)
-      later = range(path.split + 1, self.stages)
-      total = sum(self._distance(features.boundaries[i], i) for i in later)
-      total = self.weights['features'] * (total + self._pooled(features))
-      return total + self._mixed(features.logits), ()
-
-    return if_chosen(chosen, branch, translated[path.split], ())[0]
-
-  def into_student(self, path, chosen) -> tuple[jax.Array, PyTree]:
-    """The weighted term of the student's later stages on teacher's features.
-
-    Soft targets alone: no feature is compared in the student's space. The
-    gradient goes to the bridge and to those later stages.
-    """
-    stage = _stage(path.split)
-    features = self.targets.boundaries[path.split]
-
-    def branch(operands):
-      params, bridge = operands
-      hidden, stats = self.bridge(path.split, False, bridge, features)
-      variables = {**self.student.variables, 'params': params}
-      logits = self.student.run_tail(variables, hidden, path.split + 1).logits
-      return self._mixed(logits), stats
-
-    operands = (
-      self.student.variables['params'],
-      self.params['to_student'][stage],
-    )
-    return if_chosen(chosen, branch, operands, self.state['to_student'][stage])
-
-  def divergence(self, logits, temperature) -> jax.Array:
-    """KL_T of the teacher's classes from these, the batch's mean."""
-    return losses.soft_target_kl(
-      logits, self.targets.logits, temperature=temperature
-    ).mean()
-
-  def _mixed(self, logits):
-    temperature = self.method.mixed_temperature or self.method.temperature
-    return self.weights['mixed'] * self.divergence(logits, temperature)
-
-  def _distance(self, features, stage):
-    return losses.mean_squared_error(
-      features, self.targets.boundaries[stage]
-    ).mean()
-
-  def _pooled(self, features: Features):
-    # What the classifier reads: rectified and averaged over the image.
-    return losses.mean_squared_error(
-      features.embedding, self.targets.embedding
-    ).mean()
-
-  def bridge(self, stage, to_teacher, params, features):
-    """Translated features, and the bridge's running statistics afterwards."""
-    ends = (_side(self.student, stage), _side(self.teacher, stage))
-    source, destination = ends if to_teacher else ends[::-1]
-    way = 'to_teacher' if to_teacher else 'to_student'
-    stats = self.state[way][_stage(stage)]
-    bridge = make_bridge(stage, source, destination)
-    translated, updated = bridge.apply(
-      {'params': params, 'batch_stats': stats},
-      features,
-      train=self.train,
-      mutable=['batch_stats'],
-    )
-    return translated, updated['batch_stats']
-
-
 def _check_pair(student: NetworkSpec, teacher: NetworkSpec) -> None:
   """Raises a `ValueError` if the two cannot be cut into the same stages."""
   for network in (student, teacher):
@@ -322,12 +206,3 @@ def _sides(network: NetworkSpec) -> list[Side]:
     Side(network.name, boundary.shape[1:], network.boundary)
     for boundary in network.features.boundaries
   ]
-
-
-def _side(network: base.Pass, stage: int) -> Side:
-  shape = network.features.boundaries[stage].shape[1:]
-  return Side('', shape, network.boundary)
-
-
-def _stage(index: int) -> str:
-  return f'stage_{index}'

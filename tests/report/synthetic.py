@@ -21,13 +21,16 @@ class Arm:
   nearness: float = 0.0  # of its embeddings to the teacher's, 0 to 1
   curve: bool = True  # whether it logs its epochs
   bound: bool = False  # whether it logs both sides of KD²M's theorem
+  function: bool = False  # whether it logs what FCFD measures
 
 
 ARMS = {
   'teacher': Arm(accuracies=(0.98,), width=16),
   'student': Arm(accuracies=(0.84, 0.86, 0.85), nearness=0.2),
   'kd': Arm(accuracies=(0.92, 0.93, 0.94), nearness=0.4),
-  'kd2m': Arm(accuracies=(0.87, 0.90, 0.90), nearness=0.9, bound=True),
+  'kd2m': Arm(
+    accuracies=(0.87, 0.90, 0.90), nearness=0.9, bound=True, function=True
+  ),
 }
 
 
@@ -71,6 +74,8 @@ def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
     where = {'epoch': epoch, 'step': 16 * epoch}
     if arm.bound:
       lines.append({'kind': 'bound', **where, **chain(epoch, seed)})
+    if arm.function:
+      lines += function_lines(epoch, 1 / epoch)
     lines.append(
       {'kind': 'train', **where, 'loss': task + 0.3, 'terms': {'task': task}}
     )
@@ -96,6 +101,25 @@ def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
     'images_per_second': 4000.0,
   }
   return [*lines, end]
+
+
+def function_lines(epoch: int, scale: float) -> list[dict]:
+  """Three stages, each read worse than the one before, in each direction."""
+  where = {'epoch': epoch, 'step': epoch}
+  gap = {
+    f'stage_{i}.{name}': scale * (epoch + i)
+    for i in (1, 2, 3)
+    for name in ('appearance', 'function')
+  }
+  bars = {
+    f'stage_{i}.{name}': 10.0**power
+    for i in (1, 2, 3)
+    for name, power in (('random', -4), ('student', -2), ('steepest', 1))
+  }
+  return [
+    {'kind': 'function_gap', **where, **gap},
+    {'kind': 'anisotropy', **where, **bars},
+  ]
 
 
 def chain(epoch: int, seed: int) -> dict[str, float]:

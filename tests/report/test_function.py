@@ -8,23 +8,9 @@ from tests.report import synthetic
 
 
 def _lines(scale):
-  lines = []
-  for epoch in (0, 2):
-    gap = {
-      f'stage_{i}.{name}': scale * (epoch + i)
-      for i in (1, 2, 3)
-      for name in ('appearance', 'function')
-    }
-    bars = {
-      f'stage_{i}.{name}': 10.0**power
-      for i in (1, 2, 3)
-      for name, power in (('random', -4), ('student', -2), ('steepest', 1))
-    }
-    lines += [
-      {'kind': 'function_gap', 'epoch': epoch, 'step': epoch, **gap},
-      {'kind': 'anisotropy', 'epoch': epoch, 'step': epoch, **bars},
-    ]
-  return lines
+  return [
+    line for epoch in (0, 2) for line in synthetic.function_lines(epoch, scale)
+  ]
 
 
 def _study(folder, **arms):

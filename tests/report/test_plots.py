@@ -12,7 +12,7 @@ from tests.report.synthetic import ARMS, Arm, write_lines, write_study
 ONE_SEED = {
   'teacher': Arm(accuracies=(0.98,), curve=False),
   'student': Arm(accuracies=(0.85,), epochs=1),
-  'kd+kd2m': Arm(accuracies=(0.84,), epochs=1, bound=True),
+  'kd+kd2m': Arm(accuracies=(0.84,), epochs=1, bound=True, function=True),
 }
 MANY = {**ARMS, **{f'm{i}': Arm(accuracies=(0.5, 0.6)) for i in range(12)}}
 

@@ -99,11 +99,11 @@ def measure(
   made = {
     name: Jax(teacher, student, name, batch_size) for name in ('kd', *names)
   }
+  loops = {name: loop_of(one) for name, one in made.items()}  # not yet compiled
   calls = {
     name: functools.partial(one.loop, steps) for name, one in made.items()
   }
   seconds = _record.side_by_side(calls, repeats=repeats)
-  loops = {name: loop_of(one) for name, one in made.items()}
   flops = {name: operations(one) for name, one in made.items()}
   rows = []
   for name in names:

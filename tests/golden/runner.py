@@ -39,7 +39,8 @@ KINDS: dict[str, Check] = {
   'train_step': train_step.check,
 }
 
-# Keys that only one kind has, for files that lie in a folder of another name.
+# Keys that only one kind has, for files that lie in a folder of another name;
+# after a star, what one of its keys ends in. The first that is there holds.
 _SIGNATURES = {
   'fcfd': 'meta/weight_l2',
   'icd': 'default.f_s',
@@ -47,9 +48,9 @@ _SIGNATURES = {
   'multilabel_metrics': 'target_voc',
   'networks': 'param_shapes',
   'ssim_components': 'l_map',
-  'ssim_core': 'c0_ssim_map',
+  'ssim_core': '*_ssim_map',
   'ssim_fpn': 'l0_W',
-  'ssim_minmax': 'c0_loss',  # which a core file has too, but it stands first
+  'ssim_minmax': '*_grad_student',
   'train_step': 'student_weights_seed',
   'lshfm': 'W',
   'lshfm_average': 'theta',
@@ -67,7 +68,8 @@ def kind_of(path: pathlib.Path) -> str | None:
   with np.load(path) as stored:
     keys = stored.files
   for kind, key in _SIGNATURES.items():
-    if key in keys:
+    ending = key.removeprefix('*')
+    if any(k.endswith(ending) if key != ending else k == key for k in keys):
       return kind
   return None
 

@@ -17,7 +17,9 @@ def _run(folder):
   return status, lines
 
 
-@pytest.mark.parametrize('kind', ['kd', 'train_step'])
+@pytest.mark.parametrize(
+  'kind', ['kd', pytest.param('train_step', marks=pytest.mark.slow)]
+)
 def test_the_committed_values_are_met(kind):
   status, lines = _run(VALUES / kind)
   assert status == 0, lines

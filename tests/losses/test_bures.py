@@ -66,6 +66,7 @@ def test_gradient_where_roots_give_nan(polar):
   np.testing.assert_allclose(got, want, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_classes_are_solved_together_as_they_are_alone():
   x, y, labels = clouds.make(3, 24, 5, kind='clustered', classes=4)
   got = losses.gaussian_wasserstein2_full_per_class(x, y, labels, 5)

@@ -30,6 +30,7 @@ def _batch():
   return x, y, jnp.array([0, 2, 0, 1, 2, 2, 0, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('per_class', 'alone'),
   _PER_CLASS.items(),

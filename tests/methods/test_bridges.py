@@ -85,9 +85,14 @@ def _bridge(source, destination, boundary='post_relu'):
     2, Side('s', source, 'pre_relu'), Side('t', destination, boundary)
   )
   x = jax.random.normal(jax.random.key(1), (4, *source))
-  variables = bridge.init(jax.random.key(0), x, train=False)
-  y, _ = bridge.apply(variables, x, train=True, mutable=['batch_stats'])
-  return y, variables['params']
+
+  @jax.jit
+  def run(key):
+    variables = bridge.init(key, x, train=False)
+    y, _ = bridge.apply(variables, x, train=True, mutable=['batch_stats'])
+    return y, variables['params']
+
+  return run(jax.random.key(0))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from kdjax import models
@@ -51,6 +52,7 @@ class TailTest(parameterized.TestCase):
     np.testing.assert_allclose(got, whole.logits, atol=1e-6)
 
   @parameterized.parameters(*small.NAMES)
+  @pytest.mark.slow
   def test_another_classifier_takes_the_place_of_its_own(self, name):
     network, variables = small.create(name), small.variables(name)
     own = network.classifier(variables)
@@ -154,6 +156,7 @@ class PrecisionTest(parameterized.TestCase):
       self.assertEqual(leaf.dtype, jnp.float32)
 
   @parameterized.parameters('resnet', 'mobilenet_v2', 'vit')
+  @pytest.mark.slow
   def test_bfloat16_is_near_float32(self, name):
     short = small.create(name, dtype=jnp.bfloat16)
     got, _ = small.apply(short, small.variables(name), small.images())

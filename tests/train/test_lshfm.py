@@ -12,6 +12,8 @@ from kdjax.train import checkpoints as checkpoints_lib
 from tests.train import support
 from tests.train.test_run import StopAfter
 
+pytestmark = pytest.mark.slow  # every test trains
+
 RECIPE = Recipe(epochs=3, batch_size=support.BATCH, average_last=2)
 
 

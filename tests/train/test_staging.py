@@ -40,6 +40,7 @@ def _states(program, *stops):
   return found
 
 
+@pytest.mark.slow
 def test_first_the_parts_between_the_networks_move_and_then_everything(program):
   before, aligned, after = _states(program, STEPS, 2 * STEPS)[:3]
   (began, _), (state, sums) = before, aligned
@@ -56,7 +57,7 @@ def test_first_the_parts_between_the_networks_move_and_then_everything(program):
   assert sums['terms/task'] == 0
   assert sums['loss'] == pytest.approx(sums['terms/icd'])
   support.identical(after[0].params['student'], began.params['student'])
-  last = _states(program, 2 * STEPS, 2 * STEPS + 1)[-1]
+  last = _states(program, STEPS, 2 * STEPS, 2 * STEPS + 1)[-1]
   assert last[1]['terms/task'] > 0
   kernels = [
     state.params['student']['hidden']['kernel'] for state in (began, last[0])

@@ -64,6 +64,7 @@ def _advance(made, stops):
   return support.numbers(carry)
 
 
+@pytest.mark.slow
 def test_its_steps_are_those_of_train_step_on_the_images_in_order():
   made = _program()
   (state, _, _), teacher, key = _start(made)
@@ -86,9 +87,8 @@ def test_how_many_steps_a_dispatch_does_changes_nothing():
   assert made.compilations() == 1
 
 
-@pytest.mark.parametrize(
-  'devices', [2, pytest.param(8, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('devices', [2, 8])
 def test_a_step_is_the_same_on_any_number_of_devices(devices):
   # Two devices divide the batch of four, eight do not.
   one, many = (_advance(_program(count), [1]) for count in (1, devices))

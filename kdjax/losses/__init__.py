@@ -10,7 +10,11 @@ from kdjax.losses._bures import (
 )
 from kdjax.losses._classes import AGGREGATIONS, class_conditional
 from kdjax.losses._cost import paired_distance
-from kdjax.losses._features import direction_squared_error, mean_absolute_error
+from kdjax.losses._features import (
+  direction_squared_error,
+  mean_absolute_error,
+  mean_squared_error,
+)
 from kdjax.losses._gaussian import (
   gaussian_jeffreys,
   gaussian_jeffreys_per_class,
@@ -40,7 +44,6 @@ from kdjax.losses._lsh import (
   lsh_absolute,
   lsh_squared,
 )
-from kdjax.losses._maps import mean_squared_error
 from kdjax.losses._mmd import (
   mean_distance,
   mmd_cosine,

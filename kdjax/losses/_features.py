@@ -11,6 +11,31 @@ from kdjax.losses._arrays import (
 )
 
 
+def mean_squared_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
+  r"""Mean squared difference of the features of one image.
+
+  .. math::
+    \ell_i = \frac{1}{M} \sum_m (x_{im} - y_{im})^2
+
+  over all :math:`M` elements of an image: places and channels alike. Its mean
+  over the batch is PyTorch's `mse_loss`.
+
+  Args:
+    student: :math:`x`, float `[B, ...]`, maps, tokens or embeddings.
+    teacher: :math:`y`, of the same shape. No gradient is stopped here.
+
+  Returns:
+    `[B]`, one value per example, in the features' unit squared. In float32 at
+    least.
+
+  Raises:
+    ValueError: If the shapes differ.
+  """
+  check_same('mean_squared_error', student, teacher)
+  difference = full_precision(student) - full_precision(teacher)
+  return jnp.mean(difference**2, axis=tuple(range(1, difference.ndim)))
+
+
 def mean_absolute_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
   r"""Mean absolute difference of the features of one image.
 

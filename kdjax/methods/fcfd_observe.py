@@ -34,7 +34,9 @@ def function_gap(
     distance = losses.mean_squared_error(features, target).mean()
     size = losses.mean_squared_error(target, jnp.zeros_like(target)).mean()
     found[f'stage_{stage}.appearance'] = distance / size
-    found[f'stage_{stage}.function'] = _changes(teacher, stage, features).mean()
+    logits = _read(teacher, stage, features)
+    change = _change(logits, teacher.features.logits)
+    found[f'stage_{stage}.function'] = change
   return found
 
 
@@ -48,6 +50,9 @@ def anisotropy(
   iterations on :math:`J^T J`; and towards the student's translated features,
   the error that is really made. The first 64 images are looked at.
 
+  A teacher in training mode normalises these images among themselves, so the
+  classes it is compared with are read from the same images unmoved.
+
   Returns:
     For each stage `stage_i.random`, `stage_i.steepest` and `stage_i.student`,
     the mean divergence from the teacher's classes, in nats. Were the teacher
@@ -56,6 +61,7 @@ def anisotropy(
   found = {}
   for stage, features in translated.items():
     target = _full(teacher.features.boundaries[stage][:_IMAGES])
+    unmoved = _read(teacher, stage, target)
     noise = jax.random.normal(jax.random.key(stage), target.shape, target.dtype)
     directions = {
       'random': noise,
@@ -63,25 +69,27 @@ def anisotropy(
       'student': _full(features[:_IMAGES]) - target,
     }
     for name, direction in directions.items():
-      moved = target + _scaled(direction, target)
-      change = _changes(teacher, stage, moved)
-      found[f'stage_{stage}.{name}'] = change.mean()
+      moved = _read(teacher, stage, target + _scaled(direction, target))
+      found[f'stage_{stage}.{name}'] = _change(moved, unmoved)
   return found
 
 
-def _changes(teacher: Pass, stage: int, features: jax.Array) -> jax.Array:
-  """Divergence of the classes read from these features, `[B]`, in nats."""
-  boundary = teacher.features.boundaries[stage]
-  logits = teacher.tail(features.astype(boundary.dtype), stage + 1).logits
-  own = teacher.features.logits[: len(features)]
-  return losses.soft_target_kl(logits, own, temperature=1.0)
+def _read(teacher: Pass, stage: int, features: jax.Array) -> jax.Array:
+  """The logits that the teacher's later stages read from features."""
+  dtype = teacher.features.boundaries[stage].dtype
+  return teacher.tail(features.astype(dtype), stage + 1).logits
+
+
+def _change(logits: jax.Array, own: jax.Array) -> jax.Array:
+  """Mean divergence of the classes from the teacher's own, in nats."""
+  return losses.soft_target_kl(logits, own, temperature=1.0).mean()
 
 
 def _steepest(teacher: Pass, stage: int, target, start):
   """The direction of each image that changes its logits most."""
 
   def logits(features):
-    return teacher.tail(features, stage + 1).logits
+    return _read(teacher, stage, features)
 
   base, pullback = jax.vjp(logits, target)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdjax import models
-from kdjax.methods import Fcfd, create
+from kdjax.methods import Fcfd, create, fcfd_observe
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.models.resnet import ResNet
 from kdjax.models.vit import VisionTransformer
@@ -329,3 +329,18 @@ def test_observed_gaps_vanish_for_a_student_that_is_the_teacher():
       for name in ('random', 'steepest')
     )
     assert steepest > random > 0
+
+
+def test_an_error_of_nothing_changes_nothing_however_many_images_there_are():
+  # More of them than are looked at, and a teacher that normalises with those.
+  network = _network('teacher', (1, 2, 1))
+  images = jax.random.uniform(KEY, (80, *SHAPE))
+
+  @jax.jit
+  def found(variables):
+    teacher = evaluation_pass(network, variables, images, train=True)
+    return fcfd_observe.anisotropy({2: teacher.features.boundaries[2]}, teacher)
+
+  bars = found(_teacher())
+  assert float(bars['stage_2.student']) == pytest.approx(0, abs=1e-6)
+  assert 0 < float(bars['stage_2.random']) < float(bars['stage_2.steepest'])

@@ -50,6 +50,11 @@ class Split:
   def __len__(self) -> int:
     return len(self.labels)
 
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height, width and channels of one image."""
+    return self.images.shape[1:]
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
@@ -109,7 +114,7 @@ class Dataset:
   @property
   def image_shape(self) -> tuple[int, int, int]:
     """Height, width and channels of one image."""
-    return self.train.images.shape[1:]
+    return self.train.image_shape
 
   @functools.cached_property
   def fingerprint(self) -> str:

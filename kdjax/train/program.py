@@ -56,13 +56,17 @@ class Program:
     self.parts = parts
     self.devices = devices
     self.batch_size = batch_size
-    self.image_shape = train.images.shape[1:]
+    self.image_shape = train.image_shape
     self.steps_per_epoch = self.count_steps(train, batch_size)
     self.train_data = self.place(train)
     self._traces = 0
+    self.add_snapshot = jax.jit(add_snapshot, donate_argnums=0)
+    self._compile()
+
+  def _compile(self) -> None:
+    """Makes the functions that depend on where the images lie."""
     # The carry is donated: the loop updates it in place.
     self.advance = jax.jit(self._advance, donate_argnums=0)
-    self.add_snapshot = jax.jit(add_snapshot, donate_argnums=0)
     self.evaluate_batch = jax.jit(self._evaluate_batch)
     self.observe_images = jax.jit(self._observe_images, static_argnames='count')
 

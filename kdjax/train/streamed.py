@@ -8,17 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.data import Stream, StreamedSplit
-from kdjax.train.mesh import Devices
 from kdjax.train.program import (
   Evaluation,
   Program,
-  check_batch_size,
   is_finite,
   joined,
   restart,
 )
 from kdjax.train.state import TrainState
-from kdjax.train.step import Parts
 
 PyTree = Any
 
@@ -34,21 +31,8 @@ class StreamedProgram(Program):
   Every process reads whole batches and hands its own share to its devices.
   """
 
-  def __init__(
-    self,
-    parts: Parts,
-    devices: Devices,
-    train: Any,
-    batch_size: int,
-  ):
-    check_batch_size(batch_size, train)
-    self.parts = parts
-    self.devices = devices
-    self.batch_size = batch_size
-    self.image_shape = train.image_shape
-    self.steps_per_epoch = self.count_steps(train, batch_size)
-    self.train_data = self.place(train)
-    self._traces = 0
+  def _compile(self) -> None:
+    """Makes the functions that depend on where the images lie."""
     self._open: tuple[int, Stream] | None = None
     self._step = jax.jit(self._advance_one, donate_argnums=0)
     self._judge = jax.jit(self.judge)

@@ -118,6 +118,7 @@ def test_stopped_again_and_again_ends_with_the_same_bits(
   _assert_same_end(program, whole, tmp_path)
 
 
+@pytest.mark.usefixtures('whole')
 def test_a_run_that_is_finished_is_compiled_for_no_second_seed(
   program, tmp_path
 ):

@@ -95,8 +95,8 @@ def test_a_step_is_the_same_on_any_number_of_devices(devices):
   support.close(many, one, 1e-5)
 
 
-def _run(folder, **changes):
-  made = _program()
+def _run(folder, program=None, **changes):
+  made = program or _program()
   settings = {
     'recipe': RECIPE,
     'test': streams.split(7, broken=(3,), broken_images='skip'),
@@ -134,6 +134,27 @@ def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
   got, want = _left(tmp_path), _left(whole)
   assert got[0] == want[0]
   support.identical(got[1:], want[1:])
+
+
+def test_the_mean_of_the_last_epochs_is_left_as_well(tmp_path):
+  parts = dataclasses.replace(_program().parts, snapshots=True)
+  train = streams.split(10, **BROKEN)
+  made = StreamedProgram(parts, first_devices(1), train, 4)
+  seen = []
+  add = made.add_snapshot
+
+  def noting(state, factor):
+    seen.append(support.numbers(state.student_variables))
+    return add(state, factor)
+
+  made.add_snapshot = noting
+  recipe = dataclasses.replace(RECIPE, average_last=2)
+  run = _run(tmp_path, program=made, recipe=recipe)
+  support.train(run)
+  like = parts.student.describe(made.image_shape).variables
+  got = checkpoints_lib.load_variables(tmp_path / 'student_average', like)
+  mean = jax.tree.map(lambda first, last: (first + last) / 2, *seen)
+  support.close(got, mean, 1e-6)
 
 
 def test_logs_how_many_images_were_left_out(whole):

@@ -152,20 +152,39 @@ class BatchNorm(nn.Module):
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean, var = running_mean.value, running_var.value
     if train:
-      axes = tuple(range(x.ndim - 1))
-      mean = x.mean(axes)
-      var = jnp.square(x - mean).mean(axes)
+      mean, var = moments(x)
       count = x.size // x.shape[-1]
       unbiased = var * (count / max(count - 1, 1))
       if not self.is_initializing():
         self._move(running_mean, mean)
         self._move(running_var, unbiased)
-    x = (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+    # One product and one sum: its gradient by the factor is a sum of the
+    # inputs themselves. That of a product with x - mean would keep a copy of
+    # those until then.
+    factor = jax.lax.rsqrt(var + self.epsilon) * scale
+    x = x * factor + (bias - mean * factor)
     return x.astype(self.dtype)
 
   def _move(self, running: Any, batch: jax.Array) -> None:
     moved = (1 - self.momentum) * running.value + self.momentum * batch
     running.value = moved.astype(running.value.dtype)
+
+
+@jax.custom_jvp
+def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Mean and biased variance over all axes but the last."""
+  axes = tuple(range(x.ndim - 1))
+  mean = x.mean(axes)
+  return mean, jnp.square(x - mean).mean(axes)
+
+
+@moments.defjvp
+def _moments_jvp(primals, tangents):
+  """The variance does not depend on the mean to first order."""
+  (x,), (dx,) = primals, tangents
+  axes = tuple(range(x.ndim - 1))
+  mean, var = moments(x)
+  return (mean, var), (dx.mean(axes), 2 * ((x - mean) * dx).mean(axes))
 
 
 def mean_in_float32(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:

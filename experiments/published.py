@@ -9,13 +9,12 @@ for the small networks of depthwise convolutions.
 import dataclasses
 from typing import Any, TypeVar
 
+from kdjax import models
 from kdjax.methods import Combination, Fcfd, Lshfm, Method
 from kdjax.train import StudyConfig
 from kdjax.train.study import name_of
 
 ConfigT = TypeVar('ConfigT', bound=StudyConfig)
-
-_SMALL = ('MobileNetV2', 'ShuffleV1', 'ShuffleV2')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,7 +183,7 @@ def with_defaults(config: ConfigT) -> ConfigT:
   """
   teacher, student = config.teacher, config.student
   found = find(config.method, teacher, student)
-  changes = {'learning_rate': 0.01} if student in _SMALL else {}
+  changes = {'learning_rate': 0.01} if _learns_slowly(student) else {}
   changes |= found.recipe if found else {}
   recipe = dataclasses.replace(config.recipe, **changes)
   lowered = recipe.learning_rate < config.recipe.learning_rate
@@ -194,10 +193,15 @@ def with_defaults(config: ConfigT) -> ConfigT:
     recipe=recipe,
     teacher_learning_rate=(
       config.recipe.learning_rate
-      if lowered and teacher not in _SMALL
+      if lowered and not _learns_slowly(teacher)
       else config.teacher_learning_rate
     ),
   )
+
+
+def _learns_slowly(network: str) -> bool:
+  """Whether the recipes for small images give a network 0.01."""
+  return models.is_mobile(network) and not network.startswith('imagenet_')
 
 
 def note(config: Any) -> str:

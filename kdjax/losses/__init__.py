@@ -1,5 +1,6 @@
 """Losses: arrays in, one value per example or one per pair of batches out."""
 
+from kdjax.losses._arrays import full_precision, matmul
 from kdjax.losses._assignment import Assignment, exact_assignment
 from kdjax.losses._auction import auction_assignment
 from kdjax.losses._bures import (
@@ -95,6 +96,7 @@ __all__ = [
   'direction_squared_error',
   'draw_hashes',
   'exact_assignment',
+  'full_precision',
   'gaussian_jeffreys',
   'gaussian_jeffreys_full',
   'gaussian_jeffreys_full_per_class',
@@ -116,6 +118,7 @@ __all__ = [
   'lsh',
   'lsh_absolute',
   'lsh_squared',
+  'matmul',
   'mean_absolute_error',
   'mean_distance',
   'mean_over_locations',

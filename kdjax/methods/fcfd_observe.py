@@ -60,13 +60,13 @@ def anisotropy(
   """
   found = {}
   for stage, features in translated.items():
-    target = _full(teacher.features.boundaries[stage][:_IMAGES])
+    target = losses.full_precision(teacher.features.boundaries[stage][:_IMAGES])
     unmoved = _read(teacher, stage, target)
     noise = jax.random.normal(jax.random.key(stage), target.shape, target.dtype)
     directions = {
       'random': noise,
       'steepest': _steepest(teacher, stage, target, noise),
-      'student': _full(features[:_IMAGES]) - target,
+      'student': losses.full_precision(features[:_IMAGES]) - target,
     }
     for name, direction in directions.items():
       moved = _read(teacher, stage, target + _scaled(direction, target))
@@ -110,7 +110,3 @@ def _scaled(direction, target):
     for x in (direction, target)
   )
   return _RELATIVE_NORM * size * direction / jnp.where(norm > 0, norm, 1)
-
-
-def _full(x):
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -56,9 +56,9 @@ def affine_head(head: Head, embedding: jax.Array) -> AffineHead:
   """
   zero = jnp.zeros_like(embedding[:1])
   kernel = jax.jacrev(lambda row: head(row)[0])(zero)[:, 0]
-  found = AffineHead(*map(_full_precision, (kernel, head(zero)[0])))
-  logits = _full_precision(head(embedding))
-  error = jnp.linalg.norm(found(_full_precision(embedding)) - logits)
+  found = AffineHead(*map(losses.full_precision, (kernel, head(zero)[0])))
+  logits = losses.full_precision(head(embedding))
+  error = jnp.linalg.norm(found(losses.full_precision(embedding)) - logits)
   fits = error <= _NOT_AFFINE * jnp.linalg.norm(logits)
   return jax.tree.map(lambda array: jnp.where(fits, array, jnp.nan), found)
 
@@ -121,7 +121,9 @@ def head_risks(
     return jnp.mean(jnp.sum(jnp.abs(wrong), axis=-1)) / 2
 
   # One computation for both: equal batches have equal risks, to the bit.
-  laws = jnp.stack([_full_precision(student), _full_precision(teacher)])
+  laws = jnp.stack(
+    [losses.full_precision(student), losses.full_precision(teacher)]
+  )
   at_student, at_teacher = jax.lax.map(risk, laws)
   lipschitz = (_spread(head.kernel) + _spread(labelling.kernel)) / 4
   gap = jnp.abs(at_student - at_teacher)
@@ -160,7 +162,3 @@ def _spread(kernel: jax.Array) -> jax.Array:
       lambda row: jnp.max(jnp.sum((kernel - row) ** 2, axis=1)), kernel
     ).max()
   )
-
-
-def _full_precision(x: jax.Array) -> jax.Array:
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))

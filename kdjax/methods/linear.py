@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdjax import losses
+
 Layer = dict[str, jax.Array]
 
 
@@ -23,10 +25,7 @@ def init_linear(key: jax.Array, inputs: int, outputs: int) -> Layer:
 
 def apply_linear(layer: Layer, rows: jax.Array) -> jax.Array:
   """Rows `[B, inputs]` to `[B, outputs]`, in at least float32."""
-  rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
-  product = jnp.matmul(
-    rows, layer['kernel'], precision=jax.lax.Precision.HIGHEST
-  )
+  product = losses.matmul(losses.full_precision(rows), layer['kernel'])
   return product + layer['bias']
 
 

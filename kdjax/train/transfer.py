@@ -34,7 +34,6 @@ PyTree = Any
 # 120 epochs, divided by 10 after 30, 60 and 90.
 PROTOCOL = Recipe(epochs=120, decay_at=(0.25, 0.5, 0.75))
 _SIZE = 32  # of the images of networks that do not say theirs
-_MOBILE = ('mobilenet', 'shuffle')  # in the names of mobile networks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ class TransferConfig:
 
   def recipe_of(self, network: str) -> Recipe:
     """How the classifier of a network is optimised."""
-    if any(part in network.lower() for part in _MOBILE):
+    if models.is_mobile(network):
       rate = self.mobile_learning_rate
       return dataclasses.replace(self.recipe, learning_rate=rate)
     return self.recipe

@@ -12,12 +12,13 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import tyro
 
 from experiments import published
+from experiments.compilation import Compilation
 from experiments.place import Place, hold, new_folder
 from kdjax import methods, report
 from kdjax.train import (
@@ -78,6 +79,15 @@ class Processes:
         '--num_processes and --process_id are for --coordinator=HOST:PORT or '
         '--distributed; give one of them.'
       )
+
+
+class Asked(NamedTuple):
+  """What a command line asks for."""
+
+  config: Any
+  place: Place
+  processes: Processes
+  compilation: Compilation
 
 
 def run(
@@ -150,16 +160,18 @@ def main(
     The exit status: 0, 2 for a mistake in the flags or the folders, 1 for a
     run that failed, 128 + the signal's number for one that was stopped.
   """
-  if argv is None:  # this process is the command and nothing else
+  alone = argv is None  # this process is the command and nothing else
+  if alone:
     _say_it_once()
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
-    config, place, processes = parse(
-      make_config, argv, name, default_method, by_pair
-    )
+    asked = parse(make_config, argv, name, default_method, by_pair)
+    config, place = asked.config, asked.place
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-    processes.start()
+    asked.processes.start()
+    if alone:
+      asked.compilation.start()
   except ValueError as error:
     return _fail(error, 2)
   if by_pair and jax.process_index() == 0:
@@ -192,8 +204,8 @@ def parse(
   name: str,
   default_method: str | None,
   by_pair: bool = False,
-) -> tuple[ConfigT, Place, Processes]:
-  """What flags ask for: the configuration, the place and the processes.
+) -> Asked:
+  """What flags ask for.
 
   Raises:
     ValueError: If a value cannot be; unknown flags end the process with a
@@ -219,6 +231,7 @@ def parse(
       ('config', Annotated[type(config), flat], config),
       ('place', Annotated[Place, flat], Place()),
       ('processes', Annotated[Processes, flat], Processes()),
+      ('compilation', Annotated[Compilation, flat], Compilation()),
     ],
     frozen=True,
   )
@@ -230,7 +243,7 @@ def parse(
     config=(tyro.conf.FlagCreatePairsOff,),
     use_underscores=True,
   )
-  return asked.config, asked.place, asked.processes
+  return Asked(asked.config, asked.place, asked.processes, asked.compilation)
 
 
 def _take_method(argv, default):

@@ -473,7 +473,7 @@ def _parse(*flags, make_config=cifar.make_config):
 
 
 def test_flags_reach_the_configuration():
-  config, place, processes = _parse(
+  config, place, processes, _ = _parse(
     '--method=kd',
     '--method.temperature=3',
     '--epochs=7',
@@ -495,7 +495,7 @@ def test_flags_reach_the_configuration():
 
 
 def test_the_parts_of_a_combination_have_flags_of_their_own():
-  config, _, _ = _parse('--method', 'kd+kd2m', '--method.kd.weight=2')
+  config = _parse('--method', 'kd+kd2m', '--method.kd.weight=2').config
   assert config.method.kd == Kd(weight=2.0, task_weight=1.0)
   assert config.method.kd2m == Kd2m()
   assert config.method.task_weight == 1.0
@@ -511,7 +511,7 @@ def test_the_parts_of_a_combination_have_flags_of_their_own():
   ],
 )
 def test_several_values_are_words_or_have_commas(flags):
-  config, _, _ = _parse(*flags, '--decay-at=0.25,0.5', '--teacher_mean', '1')
+  config = _parse(*flags, '--decay-at=0.25,0.5', '--teacher_mean', '1').config
   assert config.seeds == (4, 5)
   assert config.recipe.decay_at == (0.25, 0.5)
   assert config.teacher_mean == (1.0,)
@@ -519,10 +519,10 @@ def test_several_values_are_words_or_have_commas(flags):
 
 @pytest.mark.parametrize('made', [cifar, digits])
 def test_each_command_has_a_default_that_is_itself(made):
-  config, place, _ = _parse(make_config=made.make_config)
+  config, place, _, _ = _parse(make_config=made.make_config)
   assert config == made.Config()
   assert place == command.Place()
-  assert isinstance(_parse('--method=none')[0].method, Supervised)
+  assert isinstance(_parse('--method=none').config.method, Supervised)
 
 
 def test_how_to_go_on_is_the_command_with_the_folder():

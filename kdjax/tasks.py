@@ -37,9 +37,20 @@ class Task(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SingleLabel:
-  """One class per image: cross-entropy, judged by top-1 accuracy."""
+  """One class per image: cross-entropy, judged by top-1 accuracy.
+
+  Attributes:
+    top: Also the share of images whose class is among that many with the
+      largest logits, as `top5` for 5; of equal logits the first ones.
+  """
+
+  top: int | None = None
 
   score: ClassVar[str] = 'accuracy'
+
+  def __post_init__(self):
+    if self.top is not None and self.top < 1:
+      raise ValueError(f'top must be at least 1, got {self.top}.')
 
   def loss(self, logits: jax.Array, batch: Batch) -> jax.Array:
     """Cross-entropy with the label, nats `[B]`."""
@@ -47,8 +58,13 @@ class SingleLabel:
 
   def outputs(self, logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     """Whether the largest logit is the label's, and the loss."""
-    correct = jnp.argmax(logits, axis=-1) == batch['label']
-    return {'accuracy': correct, 'loss': self.loss(logits, batch)}
+    label = batch['label']
+    found = {'accuracy': jnp.argmax(logits, axis=-1) == label}
+    if self.top is not None:
+      count = min(self.top, logits.shape[-1])
+      largest = jax.lax.top_k(logits, count)[1]
+      found[f'top{self.top}'] = (largest == label[..., None]).any(-1)
+    return {**found, 'loss': self.loss(logits, batch)}
 
   def summarize(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The mean of each output, and the exact number of right answers."""

@@ -34,6 +34,33 @@ def test_the_summary_counts_exactly_and_averages_in_float64():
   assert abs(scores['loss'] - float(np.float32(0.1))) < 1e-9
 
 
+def test_top5_asks_whether_the_class_is_among_the_five_largest():
+  # Seven classes, the label's logit the first to the seventh largest.
+  logits = np.array([7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+  labels = np.arange(7)
+  outputs = SingleLabel(top=5).outputs(
+    jnp.tile(logits, (7, 1)), {'label': jnp.array(labels)}
+  )
+  assert outputs['top5'].tolist() == [True] * 5 + [False] * 2
+  assert outputs['accuracy'].tolist() == [True] + [False] * 6
+  host = {name: np.asarray(value) for name, value in outputs.items()}
+  assert SingleLabel(top=5).summarize(host)['top5'] == 5 / 7
+
+
+def test_of_equal_logits_the_first_ones_are_the_largest():
+  # As argmax has it: a network that says nothing is not right five times.
+  equal = jnp.zeros((10, 10))
+  batch = {'label': jnp.arange(10)}
+  outputs = SingleLabel(top=5).outputs(equal, batch)
+  assert outputs['top5'].tolist() == [True] * 5 + [False] * 5
+
+
+def test_of_few_classes_all_are_among_five():
+  assert SingleLabel(top=5).outputs(LOGITS, BATCH)['top5'].all()
+  with pytest.raises(ValueError, match='top must be at least 1, got 0'):
+    SingleLabel(top=0)
+
+
 def test_its_score_is_among_the_scores():
   outputs = SingleLabel().outputs(LOGITS, BATCH)
   host = {name: np.asarray(value) for name, value in outputs.items()}

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kdjax.data.image_files import ImageFiles
+
 # Where annotations and images lie below a folder: as COCO is unpacked, or as a
 # pair of files by name; `{split}` is train or val.
 _LAYOUTS = (
@@ -15,24 +17,6 @@ _LAYOUTS = (
   ('annotations/instances_{split}2017.json', '{split}2017'),
   ('{split}.json', '.'),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFiles:
-  """Images as files of their own; see `kdjax.data.stream.Files`."""
-
-  paths: tuple[str, ...]
-
-  def __len__(self) -> int:
-    return len(self.paths)
-
-  def read(self, index: int) -> bytes:
-    """The file's contents."""
-    return pathlib.Path(self.paths[index]).read_bytes()
-
-  def name(self, index: int) -> str:
-    """Its path."""
-    return self.paths[index]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +71,7 @@ def _annotated(content: dict[str, Any], folder: pathlib.Path) -> Annotated:
   for row, image in enumerate(images):
     labels[row, list(shown[image['id']])] = 1
   return Annotated(
-    ImageFiles(tuple(str(folder / each['file_name']) for each in images)),
+    ImageFiles.of(folder / each['file_name'] for each in images),
     labels,
     tuple(str(each['name']) for each in categories),
   )

@@ -152,14 +152,19 @@ def limit_per_class(split: Split, limit: int, seed: int = 0) -> Split:
   Raises:
     ValueError: If `limit` is below 1.
   """
+  rows = rows_per_class(split.labels, limit, seed)
+  return Split(split.images[rows], split.labels[rows])
+
+
+def rows_per_class(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
+  """The rows that `limit_per_class` keeps, ascending; labels int `[N]`."""
   if limit < 1:
     raise ValueError(
       f'limit is training images per class, at least 1, got {limit}.'
     )
-  rank = np.random.default_rng(seed).random(len(split))
+  rank = np.random.default_rng(seed).random(len(labels))
   keep = []
-  for label in np.unique(split.labels):
-    members = np.flatnonzero(split.labels == label)
+  for label in np.unique(labels):
+    members = np.flatnonzero(labels == label)
     keep.append(members[np.argsort(rank[members], kind='stable')[:limit]])
-  rows = np.sort(np.concatenate(keep))
-  return Split(split.images[rows], split.labels[rows])
+  return np.sort(np.concatenate(keep))

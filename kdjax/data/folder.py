@@ -29,13 +29,7 @@ def read_folder(name: str, path: pathlib.Path) -> Dataset:
     ValueError: If a split is missing or empty, a test class is not among the
       training classes, or a file is no image.
   """
-  test_dir = path / 'test' if (path / 'test').is_dir() else path / 'val'
-  train, test = (_list_images(name, d) for d in (path / 'train', test_dir))
-  if strangers := sorted(test.keys() - train.keys()):
-    raise ValueError(
-      f'{name}: {test_dir} has classes that {path / "train"} has not: '
-      f'{", ".join(strangers)}.'
-    )
+  train, test = list_images(name, path)
   size, mode = _common_form(name, train, test)
   classes = tuple(train)
   return from_arrays(
@@ -46,16 +40,46 @@ def read_folder(name: str, path: pathlib.Path) -> Dataset:
   )
 
 
-def _list_images(name: str, folder: pathlib.Path) -> dict[str, list]:
-  """Paths of the images of each class, both sorted by name."""
+Listing = dict[str, list[pathlib.Path]]
+
+
+def list_images(name: str, path: pathlib.Path) -> tuple[Listing, Listing]:
+  """Training and test images of each class; both sorted by name.
+
+  Args:
+    name: For messages.
+    path: See `read_folder`; a `test` without folders of classes is none where
+      there is a `val`, as ImageNet's, whose labels are secret.
+
+  Raises:
+    ValueError: As `read_folder`, but for the files' contents.
+  """
+  test_dir, other = path / 'test', path / 'val'
+  if not test_dir.is_dir() or (other.is_dir() and not _classes(test_dir)):
+    test_dir = other
+  train, test = (_list_split(name, d) for d in (path / 'train', test_dir))
+  if strangers := sorted(test.keys() - train.keys()):
+    raise ValueError(
+      f'{name}: {test_dir} has classes that {path / "train"} has not: '
+      f'{", ".join(strangers)}.'
+    )
+  return train, test
+
+
+def _classes(folder: pathlib.Path) -> list[pathlib.Path]:
+  if not folder.is_dir():
+    return []
+  return sorted(d for d in folder.iterdir() if d.is_dir() and d.name[0] != '.')
+
+
+def _list_split(name: str, folder: pathlib.Path) -> Listing:
   if not folder.is_dir():
     raise ValueError(
       f'{name}: there is no folder {folder}. Wanted: train/CLASS/ and '
       'test/CLASS/ (or val/CLASS/), with the images of each class.'
     )
   found = {}
-  visible = (d for d in folder.iterdir() if d.is_dir() and d.name[0] != '.')
-  for class_dir in sorted(visible):
+  for class_dir in _classes(folder):
     found[class_dir.name] = sorted(
       p for p in class_dir.iterdir() if p.suffix.lower() in EXTENSIONS
     )
@@ -74,10 +98,10 @@ def _common_form(
 ) -> tuple[tuple[int, int], str]:
   """Width and height, and Pillow's mode, that all images are brought to."""
   sizes, modes = collections.Counter(), set()
-  for i, paths in enumerate((*train.values(), *test.values())):
-    for path in paths:
+  for split in (train, test):
+    for path in (path for paths in split.values() for path in paths):
       image = _open_upright(name, path)
-      sizes[image.size] += i < len(train)
+      sizes[image.size] += split is train
       modes.add(image.mode)
   size = max(sizes, key=lambda s: (sizes[s], s))
   if len(sizes) > 1:

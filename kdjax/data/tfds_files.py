@@ -1,4 +1,4 @@
-"""VOC and COCO as TFDS prepares them; imports TFDS, and no TensorFlow."""
+"""Large sets as TFDS prepares them; imports TFDS, and no TensorFlow."""
 
 import dataclasses
 import functools
@@ -14,11 +14,16 @@ from kdjax.data import prepared
 from kdjax.data.errors import DataUnavailableError
 
 _LABELS = 'kdjax_labels.npz'  # inside the prepared set, so it goes with it
-_SETS = {'voc2007': 'voc/2007', 'coco2014': 'coco/2014'}
-# VOC trains on both, as everybody does.
+_SETS = {
+  'voc2007': 'voc/2007',
+  'coco2014': 'coco/2014',
+  'imagenet2012': 'imagenet2012',
+}
+# VOC trains on both, as everybody does. ImageNet's test labels are secret.
 _SPLITS = {
   'voc2007': (('train', 'validation'), ('test',)),
   'coco2014': (('train',), ('validation',)),
+  'imagenet2012': (('train',), ('validation',)),
 }
 
 
@@ -74,11 +79,12 @@ class TfdsFiles:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-  """One split: encoded images, and which classes each of them shows.
+  """One split: encoded images, and which class or classes each of them shows.
 
   Attributes:
     files: The images.
-    labels: int8 `[N, K]`: 1, 0, and -1 where a class is not to be judged.
+    labels: int32 `[N]`, or of a set with several classes per image int8
+      `[N, K]`: 1, 0, and -1 where a class is not to be judged.
     class_names: As TFDS numbers them.
   """
 
@@ -88,7 +94,7 @@ class Labelled:
 
 
 def open_splits(name: str, data_dir: pathlib.Path) -> tuple[Labelled, Labelled]:
-  """Training and test split of `voc2007` or `coco2014`.
+  """Training and test split of `voc2007`, `coco2014` or `imagenet2012`.
 
   An object of VOC that is marked difficult counts as one in training; in a test
   image that shows a class by such objects alone the class is not judged.
@@ -100,7 +106,8 @@ def open_splits(name: str, data_dir: pathlib.Path) -> tuple[Labelled, Labelled]:
   folder = prepared.find(data_dir, path) or _prepare(path, data_dir)
   try:
     features: Any = tfds.builder_from_directory(folder).info.features
-    label = features['objects']['label']
+    single = 'label' in features
+    label = (features if single else features['objects'])['label']
     files = [TfdsFiles(folder, splits) for splits in _SPLITS[name]]
     train, test = _labels(folder, files, label.num_classes)
   except (OSError, RuntimeError, ValueError, NotImplementedError) as error:
@@ -130,7 +137,7 @@ def _labels(
   except (OSError, ValueError, KeyError, EOFError):
     pass
   found = [
-    np.stack([_row(example, num_classes) for example in part.examples()])
+    np.stack([_label(example, num_classes) for example in part.examples()])
     for part in files
   ]
   try:
@@ -143,8 +150,10 @@ def _labels(
   return found
 
 
-def _row(example: dict[str, Any], num_classes: int) -> np.ndarray:
-  """1 for what is shown, -1 for what is shown by difficult objects alone."""
+def _label(example: dict[str, Any], num_classes: int) -> np.ndarray:
+  """The class; of several, 1 for those shown, -1 by difficult objects alone."""
+  if 'objects' not in example:
+    return np.int32(example['label'])
   row = np.zeros(num_classes, np.int8)
   objects = example['objects']
   row[objects['label']] = 1
@@ -166,11 +175,12 @@ def _prepare(path: str, data_dir: pathlib.Path) -> pathlib.Path:
     )
     return pathlib.Path(builder.data_dir)
   except Exception as error:  # whatever TFDS, its host or the disk say
+    own = 'folder' if path == _SETS['imagenet2012'] else 'coco'
     first = (str(error) or type(error).__name__).splitlines()[0]
     raise DataUnavailableError(
       f'the data set {path} is not prepared in {data_dir} and could not be '
       f'downloaded and prepared there: {first}\n'
       'Preparing it needs TensorFlow (pip install "kdjax[data]"), reading it '
       'does not. Ways out: --data_dir=FOLDER where it is prepared as '
-      'array_record; --dataset=coco:PATH with images of your own.'
+      f'array_record; --dataset={own}:PATH with images of your own.'
     ) from None

@@ -42,6 +42,12 @@ def test_val_serves_as_test(images):
   assert len(load(images).test) == 3
 
 
+def test_a_test_split_without_classes_is_none_where_there_is_val(images):
+  (images / 'test').rename(images / 'val')
+  save(images / 'test' / 'secret.png', RED)  # as ImageNet's
+  assert len(load(images).test) == 3
+
+
 def test_grey_images_stay_grey_only_if_all_are(tmp_path):
   for split in ('train', 'test'):
     save(tmp_path / split / 'x' / 'a.png', GREY, mode='L')
@@ -56,6 +62,15 @@ def test_other_sizes_are_brought_to_the_most_frequent(images):
     loaded = load(images)
   assert loaded.train.images.shape == (4, 4, 6, 3)
   np.testing.assert_array_equal(loaded.train.images[1, 2, 2], RED)
+
+
+def test_the_most_frequent_size_is_that_of_training_images(images):
+  for number in range(5):
+    save(images / 'train' / 'rose' / f'z{number}.png', RED, size=(8, 8))
+    for other in range(5):
+      save(images / 'test' / 'leaf' / f'z{number}{other}.png', RED)
+  with pytest.warns(UserWarning, match='2 sizes.*8x8'):
+    load(images)
 
 
 def test_photographs_are_turned_upright(tmp_path):

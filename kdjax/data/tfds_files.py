@@ -153,7 +153,7 @@ def _labels(
 def _label(example: dict[str, Any], num_classes: int) -> np.ndarray:
   """The class; of several, 1 for those shown, -1 by difficult objects alone."""
   if 'objects' not in example:
-    return np.int32(example['label'])
+    return np.array(example['label'], np.int32)
   row = np.zeros(num_classes, np.int8)
   objects = example['objects']
   row[objects['label']] = 1

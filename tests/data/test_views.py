@@ -78,17 +78,17 @@ def test_random_windows_have_the_shares_and_proportions_that_are_asked_for():
 
 
 @pytest.mark.parametrize(
-  ('size', 'box'),
+  ('width', 'height', 'box'),
   [
-    ((1000, 30), (480, 0, 520, 30)),
-    ((30, 1000), (0, 480, 30, 520)),
-    ((1, 1), (0, 0, 1, 1)),
+    (1000, 30, (480, 0, 520, 30)),
+    (30, 1000, (0, 480, 30, 520)),
+    (1, 1, (0, 0, 1, 1)),
   ],
 )
-def test_an_image_that_no_window_fits_gives_its_middle(size, box):
+def test_an_image_that_no_window_fits_gives_its_middle(width, height, box):
   # A window with all of the area does not fit into either.
   view = RandomResizedCrop((8, 8), scale=(1.0, 1.0))
-  assert view._draw(*size, _draws()) == box
+  assert view._draw(width, height, _draws()) == box
 
 
 @pytest.mark.parametrize('size', [(60, 60), (20, 30), (10, 10)])

@@ -1,8 +1,4 @@
-"""What the commands share: their flags, a work folder, and what failed.
-
-`--method=NAME` is read before the other flags, because it decides which there
-are: `--method.weight` belongs to the method. Some commands have no methods.
-"""
+"""What the commands share: a work folder, processes, and what failed."""
 
 import contextlib
 import dataclasses
@@ -11,16 +7,14 @@ import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import jax
-import tyro
 
-from experiments import published
-from experiments.compilation import Compilation
+from experiments import flags, published
 from experiments.place import Place, hold, new_folder
-from kdjax import methods, report
+from kdjax import report
 from kdjax.train import (
   Comparison,
   DivergedError,
@@ -28,7 +22,6 @@ from kdjax.train import (
   Progress,
   Study,
   all_devices,
-  start_processes,
   stop_on_signals,
   writers,
 )
@@ -52,42 +45,6 @@ class Work(Protocol):
 
 
 ConfigT = TypeVar('ConfigT', bound=Config)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Processes:
-  """One comparison on several machines, by the same command on each.
-
-  Attributes:
-    distributed: Join the others; TPU pods, Slurm and Open MPI say where.
-    coordinator: HOST:PORT of the first process, where nothing says so.
-    num_processes: How many there are then.
-    process_id: The number of this one then, from 0; 0 writes the work folder.
-  """
-
-  distributed: bool = False
-  coordinator: str | None = None
-  num_processes: int | None = None
-  process_id: int | None = None
-
-  def start(self) -> None:
-    """Joins the others, if there are any."""
-    if self.distributed or self.coordinator is not None:
-      start_processes(self.coordinator, self.num_processes, self.process_id)
-    elif self.num_processes is not None or self.process_id is not None:
-      raise ValueError(
-        '--num_processes and --process_id are for --coordinator=HOST:PORT or '
-        '--distributed; give one of them.'
-      )
-
-
-class Asked(NamedTuple):
-  """What a command line asks for."""
-
-  config: Any
-  place: Place
-  processes: Processes
-  compilation: Compilation
 
 
 def run(
@@ -165,7 +122,7 @@ def main(
     _say_it_once()
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
-    asked = parse(make_config, argv, name, default_method, by_pair)
+    asked = flags.parse(make_config, argv, name, default_method, by_pair)
     config, place = asked.config, asked.place
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
@@ -196,103 +153,6 @@ def main(
     saved = 'What was saved before is kept.'
     return _leave_others(_fail(f'{error}{where}. {saved}', 1))
   return 0
-
-
-def parse(
-  make_config: Callable[..., ConfigT],
-  argv: Sequence[str],
-  name: str,
-  default_method: str | None,
-  by_pair: bool = False,
-) -> Asked:
-  """What flags ask for.
-
-  Raises:
-    ValueError: If a value cannot be; unknown flags end the process with a
-      message of their own, as is usual.
-  """
-  description = sys.modules[make_config.__module__].__doc__ or ''
-  if default_method is None:
-    config, rest = make_config(), list(argv)
-  else:
-    method, rest = _take_method(argv, default_method)
-    pair = _given(rest, ('teacher', 'student')) if by_pair else {}
-    config = make_config(methods.create(method), **pair)
-    description += (
-      f'\n--method=NAME is one of {", ".join(methods.METHODS)}, or several of '
-      'them joined by +.'
-    )
-  rest = _spread(rest, set(_flags_of_several(config)))
-
-  flat = tyro.conf.arg(name='')  # unlike OmitArgPrefixes, keeps `method.`
-  flags = dataclasses.make_dataclass(
-    'Flags',
-    [
-      ('config', Annotated[type(config), flat], config),
-      ('place', Annotated[Place, flat], Place()),
-      ('processes', Annotated[Processes, flat], Processes()),
-      ('compilation', Annotated[Compilation, flat], Compilation()),
-    ],
-    frozen=True,
-  )
-  asked = tyro.cli(
-    flags,
-    args=rest,
-    prog=f'python -m {name}',
-    description=description,
-    config=(tyro.conf.FlagCreatePairsOff,),
-    use_underscores=True,
-  )
-  return Asked(asked.config, asked.place, asked.processes, asked.compilation)
-
-
-def _take_method(argv, default):
-  """The value of `--method`, and the other arguments."""
-  rest, method = [], default
-  arguments = iter(argv)
-  for argument in arguments:
-    if argument.startswith('--method='):
-      method = argument.removeprefix('--method=')
-    elif argument == '--method':
-      method = next(arguments, '')
-    else:
-      rest.append(argument)
-  return method, rest
-
-
-def _given(argv: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-  """The values of flags that decide the defaults of others."""
-  found = {}
-  for argument, following in zip(argv, [*argv[1:], '']):
-    flag, equals, value = argument.partition('=')
-    if flag.removeprefix('--') in names and flag.startswith('--'):
-      found[flag[2:]] = value if equals else following
-  return found
-
-
-def _flags_of_several(config: Any, prefix: str = '') -> Iterator[str]:
-  """The flags that take more than one value."""
-  for field in dataclasses.fields(config):
-    value = getattr(config, field.name)
-    if isinstance(value, tuple):
-      yield f'--{prefix}{field.name}'
-    elif isinstance(value, methods.Method):
-      yield from _flags_of_several(value, f'{prefix}{field.name}.')
-    elif dataclasses.is_dataclass(value):
-      yield from _flags_of_several(value, prefix)
-
-
-def _spread(argv, several):
-  """`--seeds=0,1,2` as the separate values that the parser takes."""
-  spread, inside = [], False
-  for argument in argv:
-    flag, equals, value = argument.partition('=')
-    if flag.startswith('--'):
-      inside = '--' + flag[2:].replace('-', '_') in several
-      spread += [flag, *value.split(',')] if inside and equals else [argument]
-    else:
-      spread += argument.split(',') if inside else [argument]
-  return spread
 
 
 def _resume_command(

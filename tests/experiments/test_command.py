@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cifar, command, digits, place
+from experiments import cifar, command, digits, flags, place
+from experiments.processes import Processes
 from kdjax.methods import Kd, Kd2m, Supervised
 from tests.experiments import commands
 from tests.train import support
@@ -468,8 +469,8 @@ def test_the_real_cifar100_through_tfds(cifar100_data_dir, tmp_path):
   assert (workdir / 'report' / 'report.html').exists()
 
 
-def _parse(*flags, make_config=cifar.make_config):
-  return command.parse(make_config, flags, 'experiments.cifar', 'kd2m')
+def _parse(*given, make_config=cifar.make_config):
+  return flags.parse(make_config, given, 'experiments.cifar', 'kd2m')
 
 
 def test_flags_reach_the_configuration():
@@ -491,7 +492,7 @@ def test_flags_reach_the_configuration():
   assert config.precision == 'bfloat16'
   assert config.limit == 5
   assert place == command.Place(workdir=pathlib.Path('somewhere'), resume=True)
-  assert processes == command.Processes()
+  assert processes == Processes()
 
 
 def test_the_parts_of_a_combination_have_flags_of_their_own():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import command, kd2m
+from experiments import command, flags, kd2m
 from kdjax.methods import Kd, Kd2m
 from kdjax.methods.kd2m_metrics import WEIGHTS
 from tests.experiments import commands
@@ -22,8 +22,8 @@ def main(*flags):
   return command.main(kd2m.make_config, name='experiments.kd2m', argv=flags)
 
 
-def parse(*flags):
-  return command.parse(kd2m.make_config, flags, 'experiments.kd2m', 'kd2m')[0]
+def parse(*given):
+  return flags.parse(kd2m.make_config, given, 'experiments.kd2m', 'kd2m').config
 
 
 def test_the_paper_s_recipe_and_arms():

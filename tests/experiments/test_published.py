@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import pytest
 
-from experiments import cifar, command, compare, published
+from experiments import cifar, compare, flags, published
 from kdjax import models
 from kdjax.methods import Fcfd, Kd, Lshfm
 from tests.methods.test_bridges import PUBLISHED as BRIDGED
@@ -29,10 +29,10 @@ FCFD = {
 }
 
 
-def _parse(*flags):
-  return command.parse(
-    cifar.make_config, flags, 'experiments.cifar', 'kd2m', by_pair=True
-  )[0]
+def _parse(*given):
+  return flags.parse(
+    cifar.make_config, given, 'experiments.cifar', 'kd2m', by_pair=True
+  ).config
 
 
 @pytest.mark.parametrize(('pair', 'row'), FCFD.items())

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import command, transfer
+from experiments import flags, transfer
 from kdjax import convert, models
 from kdjax.train import Interrupted, Progress, StopRequest, Transfer, writers
 from kdjax.train.checkpoints import save_variables
@@ -26,10 +26,10 @@ ABOUT = {
 SMALL = ('--epochs=2', '--batch_size=8')
 
 
-def parse(*flags):
-  return command.parse(
-    transfer.make_config, flags, 'experiments.transfer', None
-  )[0]
+def parse(*given):
+  return flags.parse(
+    transfer.make_config, given, 'experiments.transfer', None
+  ).config
 
 
 def write_run(folder: pathlib.Path, **changes) -> pathlib.Path:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import command
+from experiments import flags
 from kdjax import losses, methods
 from kdjax.features import Features, NetworkSpec
 from kdjax.methods import Ssim
@@ -205,9 +205,9 @@ def test_every_setting_is_a_flag():
     '--method.similarity.window=7',
     '--method.extent=sample',
   ]
-  config, _, _ = command.parse(
+  config = flags.parse(
     lambda method: Config(method=method), arguments, 'command', 'kd'
-  )
+  ).config
   assert config.method == Ssim(
     stages=(-3, -1),
     similarity=losses.SsimSettings(window=7),

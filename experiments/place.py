@@ -17,6 +17,11 @@ except ImportError:  # Windows has none
   fcntl = None
 
 
+# Lists of settings that say which runs there are. What each run is, its own
+# folder says.
+_MORE_RUNS = ('seeds', 'methods', 'changes', 'metrics', 'weight_factors')
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
   """Where a command writes.
@@ -81,7 +86,7 @@ def hold(workdir: pathlib.Path, about: dict, *, resume: bool) -> Iterator[None]:
         f'Another command is at work in {workdir}. Wait for it, or give '
         'another --workdir.'
       )
-    check_config(workdir, about)
+    check_config(workdir, about, growing=_MORE_RUNS)
     if (workdir / 'config.json').exists() and not resume:
       raise ValueError(
         f'{workdir} holds this comparison already. Give --resume to go on with '

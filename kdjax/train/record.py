@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,16 @@ class Record:
       self._checkpoints.close()
 
 
-def check_config(folder: pathlib.Path, about: dict[str, Any]) -> None:
-  """Raises a `ValueError` if the folder is of another configuration."""
+def check_config(
+  folder: pathlib.Path, about: dict[str, Any], growing: Sequence[str] = ()
+) -> None:
+  """Raises a `ValueError` if the folder is of another configuration.
+
+  Args:
+    folder: With a `config.json`, or empty.
+    about: What that should say.
+    growing: Names of lists to which something may have been added.
+  """
   path = folder / 'config.json'
   if not path.exists():
     return
@@ -138,7 +146,7 @@ def check_config(folder: pathlib.Path, about: dict[str, Any]) -> None:
   except json.JSONDecodeError as error:
     raise ValueError(f'{path} is not readable JSON: {error}.') from error
   wanted = json.loads(json.dumps(writers.to_json(about)))
-  lines = list(_differences(stored, wanted, ''))
+  lines = list(_differences(stored, wanted, '', growing))
   if lines:
     raise ValueError(
       f'{folder} holds a run of another configuration:\n'
@@ -147,8 +155,10 @@ def check_config(folder: pathlib.Path, about: dict[str, Any]) -> None:
     )
 
 
-def _differences(stored, wanted, prefix):
+def _differences(stored, wanted, prefix, growing):
   if not (isinstance(stored, dict) and isinstance(wanted, dict)):
+    if prefix.rpartition('.')[2] in growing and _holds(wanted, stored):
+      return
     if stored != wanted:
       yield f'{prefix[1:]}: was {stored!r}, now {wanted!r}'
     return
@@ -156,5 +166,13 @@ def _differences(stored, wanted, prefix):
     if name in ('versions', 'arguments'):  # no part of the configuration
       continue
     yield from _differences(
-      stored.get(name), wanted.get(name), f'{prefix}.{name}'
+      stored.get(name), wanted.get(name), f'{prefix}.{name}', growing
     )
+
+
+def _holds(many, few) -> bool:
+  return (
+    isinstance(many, list)
+    and isinstance(few, list)
+    and all(one in many for one in few)
+  )

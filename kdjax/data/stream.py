@@ -1,12 +1,14 @@
 """Image sets too large for memory: read and decoded while training, by grain.
 
-The order is a function of seed and position alone, whatever number of worker
-processes decodes, so that a position and a count are all that a checkpoint
-needs to go on with the same images.
+The image in a row of a batch is a function of seed, batch and row alone. Any
+number of worker processes and of machines may decode, each its own rows, and
+the number of a batch is all that is needed to go on with the same images.
 """
 
 import dataclasses
 import io
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,6 +19,14 @@ from kdjax.data.resize import resize
 
 Batch = dict[str, np.ndarray]
 Broken = Literal['stop', 'skip']
+
+_COLUMNS = {
+  'image': np.uint8,
+  'index': np.int32,
+  'decoded': np.bool_,
+  'skipped': np.int32,
+}
+_TRIES = 100  # images in a row that do not decode: it is not the images
 
 
 class Files(Protocol):
@@ -42,7 +52,8 @@ class Reading:
       is enough for few cores.
     threads: In each of them.
     broken_images: What an image that does not decode does: `stop` ends the run
-      and names it, `skip` leaves it out and counts it.
+      and names it, `skip` counts it and takes another in its place, or none
+      where each image comes once.
   """
 
   workers: int = 0
@@ -96,124 +107,157 @@ class StreamedSplit:
     return (*self.size, 3)
 
   def shuffled(
-    self, seed: int, position: int = 0, skipped: int = 0
+    self,
+    seed: int,
+    size: int,
+    *,
+    first: int = 0,
+    rows: Iterable[int] | None = None,
   ) -> 'Stream':
-    """Epoch after epoch without end, each in an order of its own.
+    """Batches without end, each epoch in an order of its own.
+
+    What an epoch leaves over begins the next one. The place of an image that
+    does not decode is taken by the one that has it in the next epoch's order.
 
     Args:
       seed: Of the order, in [0, 2**32).
-      position: Images that have been taken before.
-      skipped: How many of them were broken.
+      size: Images in a batch.
+      first: Batches that have been taken before.
+      rows: Of each batch, those that are decoded here; all without.
     """
     import grain  # costs half a second, and only streams need it
 
-    order = grain.MapDataset.source(_Decoded(self.files, self.size))
-    order = order.shuffle(seed=seed).repeat()[position:]
-    return Stream(self, order, position, skipped)
+    order = grain.MapDataset.range(len(self)).shuffle(seed=seed).repeat()
+    return self._open(order, size, first, rows, epoch=len(self), tries=_TRIES)
 
-  def in_order(self, first: int | None = None) -> 'Stream':
-    """Once from the first image to the last, or to the `first`-th."""
-    import grain
+  def in_order(
+    self,
+    size: int,
+    *,
+    count: int | None = None,
+    rows: Iterable[int] | None = None,
+  ) -> 'Stream':
+    """Batches from the first image to the last, or to the `count`-th.
 
-    order = grain.MapDataset.source(_Decoded(self.files, self.size))
-    return Stream(self, order[:first], 0, 0)
+    The last one is filled up with rows that do not count, and so is the place
+    of an image that does not decode: `decoded` is false there.
+
+    Args:
+      size: Images in a batch.
+      count: How many images; all without.
+      rows: Of each batch, those that are decoded here; all without.
+    """
+    order = range(len(self) if count is None else min(count, len(self)))
+    return self._open(order, size, 0, rows, epoch=0, tries=1)
+
+  def _open(self, order, size, first, rows, **tries) -> 'Stream':
+    if size < 1:
+      raise ValueError(f'a batch needs at least one image, got {size}.')
+    rows = range(size) if rows is None else rows
+    share = _Share(
+      files=self.files,
+      size=self.size,
+      order=order,
+      batch_size=size,
+      first=first,
+      rows=tuple(int(row) for row in rows),
+      **tries,
+    )
+    return Stream(self, share, first)
 
 
-class Stream:
-  """Decoded images one after the other, and how far they have come.
+class Stream(Iterator[Batch]):
+  """Batches of decoded images, or the same rows of each of them.
+
+  A batch is `image` uint8 `[R, height, width, 3]`, `label`, `index`, their
+  places in the set, `decoded`, whether a row counts, and `skipped`, how many
+  images did not decode before the one in its place.
 
   Attributes:
-    position: Images taken so far, broken ones counted.
-    skipped: Broken ones among them.
+    batch: The number of the next one.
   """
 
-  def __init__(
-    self, split: StreamedSplit, order: Any, position: int, skipped: int
-  ):
-    self.position = position
-    self.skipped = skipped
+  def __init__(self, split: StreamedSplit, share: '_Share', first: int):
+    self.batch = first
     self._split = split
-    self._examples = _iterate(order, split.reading)
+    self._rows = len(share.rows)
+    self._examples = _iterate(share, split.reading)
 
-  def take(self, count: int) -> Batch | None:
-    """The next images: `image`, `label` and `index`, their places in the set.
-
-    Fewer at the end of a stream that has one, and then `None`.
+  def __next__(self) -> Batch:
+    """The next batch.
 
     Raises:
       ValueError: If an image does not decode and none may be skipped, or if
-        none of a whole set does.
+        none of many does.
     """
-    taken = []
-    while len(taken) < count:
-      example = self._next()
-      if example is None:
-        break
-      taken.append(example)
-    if not taken:
-      return None
-    index = np.array([example['index'] for example in taken], np.int32)
-    return {
-      'image': np.stack([example['image'] for example in taken]),
-      'label': self._split.labels[index],
-      'index': index,
+    examples = [next(self._examples)]  # where a stream ends
+    examples += [next(self._examples) for _ in range(1, self._rows)]
+    self._check(examples)
+    self.batch += 1
+    columns = {
+      name: np.array([example[name] for example in examples], dtype)
+      for name, dtype in _COLUMNS.items()
     }
+    return {**columns, 'label': self._split.labels[columns['index']]}
 
   def close(self) -> None:
     """Ends its threads and processes."""
     self._examples.close()
 
-  def _next(self) -> dict[str, Any] | None:
-    broken = 0
-    while (example := next(self._examples, None)) is not None:
-      self.position += 1
-      if 'image' in example:
-        return example
-      broken += 1
-      self._leave_out(example['broken'], broken)
-    if self.skipped == self.position:
-      raise ValueError(f'none of {self.position} images can be decoded.')
-    return None
-
-  def _leave_out(self, message: str, in_a_row: int) -> None:
-    if self._split.reading.broken_images == 'stop':
-      raise ValueError(
-        f'{message}. Replace the file, or give --broken_images=skip to leave '
-        'out and count what does not decode.'
-      )
-    self.skipped += 1
-    # At the end of one epoch and at the beginning of the next, all but one.
-    if in_a_row > 2 * len(self._split):
-      raise ValueError(
-        f'none of the {len(self._split)} images can be decoded; the last: '
-        f'{message}.'
-      )
+  def _check(self, examples: Sequence[dict[str, Any]]) -> None:
+    for example in examples:
+      message = example['broken']
+      if message and self._split.reading.broken_images == 'stop':
+        raise ValueError(
+          f'{message}. Replace the file, or give --broken_images=skip to leave '
+          'out and count what does not decode.'
+        )
+      if example['skipped'] == _TRIES:
+        raise ValueError(
+          f'none of {_TRIES} images in a row can be decoded; the last: '
+          f'{message}.'
+        )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Decoded:
-  """The images of a set, decoded by whoever asks for one."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Share:
+  """Rows of batches one after the other, decoded by whoever asks for one."""
 
   files: Files
   size: tuple[int, int]
+  order: Sequence[int]  # of images, by place
+  batch_size: int
+  first: int  # batch
+  rows: tuple[int, ...]
+  epoch: int  # from a place to what may take it
+  tries: int
 
   def __len__(self) -> int:
-    return len(self.files)
+    batches = -(-len(self.order) // self.batch_size) - self.first
+    return min(batches * len(self.rows), sys.maxsize)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    # What is wrong is data here: an exception of a worker process would reach
-    # the user as a traceback of grain's, and end the others.
-    try:
-      return {
-        'index': index,
-        'image': decode(self.files.read(index), self.size),
-      }
-    except (OSError, SyntaxError, ValueError) as error:
-      # SyntaxError: a broken PNG.
-      name = self.files.name(index)
-      return {'index': index, 'broken': f'cannot decode {name}: {error}'}
-    except Image.DecompressionBombError as error:
-      return {'index': index, 'broken': str(error)}
+    batch, row = divmod(int(index), len(self.rows))
+    place = (self.first + batch) * self.batch_size + self.rows[row]
+    found = {'index': 0, 'decoded': False, 'skipped': 0, 'broken': ''}
+    found['image'] = np.zeros((*self.size, 3), np.uint8)
+    if place >= len(self.order):
+      return found
+    for skipped in range(self.tries):
+      found['index'] = int(self.order[place + skipped * self.epoch])
+      # What is wrong is data here: an exception of a worker process would reach
+      # the user as a traceback of grain's, and end the others.
+      try:
+        found['image'] = decode(self.files.read(found['index']), self.size)
+        return {**found, 'decoded': True}
+      except (OSError, SyntaxError, ValueError) as error:
+        # SyntaxError: a broken PNG.
+        name = self.files.name(found['index'])
+        found['broken'] = f'cannot decode {name}: {error}'
+      except Image.DecompressionBombError as error:
+        found['broken'] = str(error)
+      found['skipped'] += 1
+    return found
 
 
 def decode(content: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -225,12 +269,12 @@ def decode(content: bytes, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(resize(image.convert('RGB'), size))
 
 
-def _iterate(order: Any, reading: Reading) -> Any:
-  """The elements of a grain set, decoded ahead."""
+def _iterate(share: _Share, reading: Reading) -> Any:
+  """The images of a share, decoded ahead."""
   import grain
 
   threads = reading.threads
-  examples = order.to_iter_dataset(
+  examples = grain.MapDataset.source(share).to_iter_dataset(
     grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
   )
   if reading.workers:

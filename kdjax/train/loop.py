@@ -59,8 +59,8 @@ class Loop:
       self._observe(carry[0], 0, 0)
     while step < self.total:
       end = (step // per_epoch + 1) * per_epoch
-      if jax.process_count() > 1:
-        chunk = per_epoch  # every process must dispatch the same steps
+      # Clocks differ, and every process must dispatch the same steps.
+      chunk = self.program.devices.of_first(chunk)
       began = time.monotonic()
       carry, step = self._dispatch(carry, min(step + chunk, end))
       chunk = _next_chunk(chunk, time.monotonic() - began)

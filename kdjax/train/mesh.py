@@ -39,6 +39,12 @@ class Devices:
       return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
+  def of_first(self, number: int) -> int:
+    """The first process's number, in every process; all must ask."""
+    if jax.process_count() == 1:
+      return number
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(number)))
+
   def read(
     self, reader: Callable[[], PyTree | None], like: PyTree
   ) -> PyTree | None:
@@ -85,22 +91,34 @@ class Devices:
 
     return jax.tree.map(place, tree)
 
-  def spread(self, batch: PyTree) -> PyTree:
+  def rows(self, count: int) -> np.ndarray:
+    """Which of a batch's rows the devices of this process hold, ascending."""
+    layout = self._by_example(count)
+    held = layout.addressable_devices_indices_map((count,)).values()
+    return np.unique([np.arange(count)[index] for index in held])
+
+  def spread(self, share: PyTree, count: int) -> PyTree:
     """A batch of the host, its first axis over the devices if they divide it.
 
-    All processes must hold the same batch; each hands over its own share.
+    Args:
+      share: The batch's `rows(count)`, of each array.
+      count: Rows of the whole batch.
     """
+    layout, rows = self._by_example(count), self.rows(count)
 
     def place(array):
-      axis = 'data' if array.shape[0] % self.count == 0 else None
-      layout = NamedSharding(self.mesh, PartitionSpec(axis))
       if jax.process_count() == 1:
         return jax.device_put(array, layout)
-      return jax.make_array_from_callback(
-        array.shape, layout, lambda index: array[index]
-      )
 
-    return jax.tree.map(place, batch)
+      def part(index):
+        start, stop, _ = index[0].indices(count)
+        first = np.searchsorted(rows, start)
+        return array[first : first + stop - start]
+
+      shape = (count, *array.shape[1:])
+      return jax.make_array_from_callback(shape, layout, part)
+
+    return jax.tree.map(place, share)
 
   def local(self, tree: PyTree) -> PyTree:
     """Replicated arrays as this process's own, to compute with outside jit."""
@@ -115,13 +133,12 @@ class Devices:
     if self.count == 1:
       return batch
 
-    def constrain(array):
-      axis = 'data' if array.shape[0] % self.count == 0 else None
-      return jax.lax.with_sharding_constraint(
-        array, NamedSharding(self.mesh, PartitionSpec(axis))
-      )
-
-    return jax.tree.map(constrain, batch)
+    return jax.tree.map(
+      lambda array: jax.lax.with_sharding_constraint(
+        array, self._by_example(array.shape[0])
+      ),
+      batch,
+    )
 
   def gather(self, tree: PyTree) -> PyTree:
     """Inside jit: every array whole on each device again."""
@@ -131,6 +148,11 @@ class Devices:
     return jax.tree.map(
       lambda array: jax.lax.with_sharding_constraint(array, everywhere), tree
     )
+
+  def _by_example(self, count: int) -> NamedSharding:
+    """How arrays of so many rows lie: split, if the devices divide them."""
+    axis = 'data' if count % self.count == 0 else None
+    return NamedSharding(self.mesh, PartitionSpec(axis))
 
 
 def start_processes(

@@ -1,7 +1,7 @@
 """Many steps per dispatch over a set that lives on the devices."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Sized
 from typing import Any, NamedTuple
 
 import jax
@@ -301,23 +301,29 @@ class Program:
       return
 
     @jax.jit
-    def run(variables, images):
-      images = self.devices.split(to_float(images))
-      features, _ = teacher.apply(variables, images, train=False)
-      return self.devices.gather((features, images))
+    def run(variables, batch):
+      batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
+      features, _ = teacher.apply(variables, batch['image'], train=False)
+      return self.devices.gather((features, batch))
 
     # Methods compute with these outside jit, each process for itself.
     for batch in self._walk():
-      images = self.devices.replicate(batch['image'])
-      features, images = self.devices.local(run(teacher_variables, images))
-      yield features, {**batch, 'image': images}
+      yield self.that_count(*self.devices.local(run(teacher_variables, batch)))
 
-  def _walk(self) -> Iterator[Mapping[str, Any]]:
-    """The training set once, in order, as each process has it."""
+  def that_count(
+    self, features: Features, batch: Batch
+  ) -> tuple[Features, Batch]:
+    """Of a walk's batch the rows that are images of the set: all of them."""
+    return features, batch
+
+  def _walk(self) -> Iterator[Batch]:
+    """The training set once, in order, on the devices."""
     data = self.devices.local(self.train_data)
     for start in range(0, len(data['label']), self.batch_size):
       rows = slice(start, start + self.batch_size)
-      yield jax.tree.map(lambda array, rows=rows: array[rows], data)
+      yield self.devices.replicate(
+        jax.tree.map(lambda array, rows=rows: array[rows], data)
+      )
 
 
 def check_batch_size(batch_size: int, train: Sized) -> None:

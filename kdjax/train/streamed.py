@@ -1,6 +1,7 @@
 """Steps over a set that is read while it trains."""
 
-from collections.abc import Iterator, Mapping, Sized
+import contextlib
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import jax
@@ -19,23 +20,26 @@ from kdjax.train.state import TrainState
 
 PyTree = Any
 
+_COUNTS = ('images_read', 'images_skipped')
+
 
 class StreamedProgram(Program):
   """`Program` of a streamed set: one step per dispatch, the same step.
 
   All batches have one size. What an epoch leaves over begins the next one, so
   that no image is lost: epochs are of `len(train) // batch_size` batches. The
-  carry has a third part, the place in the stream: images taken (`images_read`)
-  and, of these, those that did not decode (`images_skipped`).
+  step says which batch is next. The carry has a third part, for the log: images
+  read (`images_read`), and of these how many did not decode (`images_skipped`).
 
-  Every process reads whole batches and hands its own share to its devices.
+  Every process reads and decodes what its own devices compute with, and nothing
+  else. What a method observes is the exception: one batch, whole in each.
   """
 
   def _compile(self) -> None:
     """Makes the functions that depend on where the images lie."""
     self._open: tuple[int, Stream] | None = None
     self._step = jax.jit(self._advance_one, donate_argnums=0)
-    self._judge = jax.jit(self.judge)
+    self._judge = jax.jit(self._judge_all)
     self._look = jax.jit(self.look)
 
   @staticmethod
@@ -59,8 +63,9 @@ class StreamedProgram(Program):
 
   def first_carry(self, state: TrainState, teacher_variables: PyTree) -> tuple:
     """What `advance` takes before the first step, and gives after any."""
-    place = self.devices.replicate(_place(0, 0))
-    return state, self.init_sums(state, teacher_variables), place
+    zero = np.zeros((), np.int32)
+    read = self.devices.replicate(dict.fromkeys(_COUNTS, zero))
+    return state, self.init_sums(state, teacher_variables), read
 
   def advance(self, carry, teacher_variables, data, data_key, stop) -> tuple:
     """Steps from where `carry` stands up to `stop`, within one epoch.
@@ -71,14 +76,12 @@ class StreamedProgram(Program):
     Raises:
       ValueError: If an image does not decode and none may be skipped.
     """
-    state, sums, place = carry
-    stream = self._stream(data, data_key, place)
-    step = (state, sums)
-    for _ in range(int(state.step), int(stop)):
-      batch = self.devices.spread(stream.take(self.batch_size))
-      step = self._step(step, teacher_variables, batch)
-    place = _place(stream.position, stream.skipped)
-    return (*step, self.devices.replicate(place))
+    step = int(carry[0].step)
+    stream = self._stream(data, data_key, step)
+    for _ in range(step, int(stop)):
+      batch = self.devices.spread(next(stream), self.batch_size)
+      carry = self._step(carry, teacher_variables, batch)
+    return carry
 
   def close(self) -> None:
     """Ends the threads and processes that read the training set."""
@@ -103,73 +106,87 @@ class StreamedProgram(Program):
       state.method_variables,
       teacher_variables,
     )
-    parts, labels = [], []
-    for batch in _batches(data, self.batch_size, first):
-      labels.append(batch['label'])
-      full = self.devices.spread(_filled(batch, self.batch_size))
-      # Fetched at once: a set need not fit beside the networks.
-      parts.append(jax.device_get(self._judge(variables, full)))
-    labels = np.concatenate(labels)
-    outputs, embedding = joined(parts, len(labels))
-    return Evaluation(outputs, embedding, labels)
+    parts = []
+    stream = data.in_order(self.batch_size, count=first, rows=self._rows)
+    with contextlib.closing(stream):
+      for share in stream:
+        batch = self.devices.spread(share, self.batch_size)
+        # Fetched at once: a set need not fit beside the networks.
+        found, decoded = jax.device_get(self._judge(variables, batch))
+        parts.append(_rows_of(found, decoded))
+    count = sum(len(labels) for *_, labels in parts)
+    if not count:
+      raise ValueError(f'none of {len(data)} images can be decoded.')
+    return Evaluation(*joined(parts, count))
 
   def observe_images(self, variables, data, count: int):
     """What the method sees in the first images, one batch of them at most."""
-    (batch,) = _batches(data, self.batch_size, min(count, self.batch_size))
-    return self._look(variables, self.devices.spread(batch))
+    size = min(count, self.batch_size)
+    with contextlib.closing(data.in_order(size, count=size)) as stream:
+      batch = next(stream)
+    batch = _rows_of(batch, batch['decoded'])
+    return self._look(variables, self.devices.replicate(batch))
+
+  @property
+  def _rows(self) -> np.ndarray:
+    """Of each batch, what this process decodes."""
+    return self.devices.rows(self.batch_size)
 
   def _advance_one(self, carry, teacher_variables, batch):
     """One step; a step counts only if all before it were finite."""
     self._traces += 1  # runs while tracing, once per executable
-    state, sums = carry
+    state, sums, read = carry
+    batch, skipped = _without_counts(batch)
     goes_on = is_finite(sums)
     fresh = state.step % self.steps_per_epoch == 0
     moved, sums = self.one_step(
       (state, restart(sums, fresh & goes_on)), teacher_variables, batch
     )
     step = jnp.where(goes_on, moved.step, state.step)
-    return moved.replace(step=step), sums
+    added = (self.batch_size + skipped, skipped)
+    read = {name: read[name] + more for name, more in zip(_COUNTS, added)}
+    return moved.replace(step=step), sums, self.devices.gather(read)
 
-  def _stream(self, data: StreamedSplit, key: jax.Array, place) -> Stream:
-    """The images from a place on; the open stream, if it stands there."""
+  def _judge_all(self, variables, batch):
+    """What an evaluation keeps of a batch, and which of its rows count."""
+    kept = self.devices.gather((batch['label'], batch['decoded']))
+    outputs, embedding = self.judge(variables, _without_counts(batch)[0])
+    return (outputs, embedding, kept[0]), kept[1]
+
+  def _stream(self, data: StreamedSplit, key: jax.Array, first: int) -> Stream:
+    """The batches from one on; the open stream, if it stands there."""
     seed = int(jax.random.bits(self.devices.local(key)))
-    read = int(place['images_read'])
-    if self._open is None or (self._open[0], self._open[1].position) != (
+    if self._open is None or (self._open[0], self._open[1].batch) != (
       seed,
-      read,
+      first,
     ):
       self.close()
-      skipped = int(place['images_skipped'])
-      self._open = seed, data.shuffled(seed, read, skipped)
+      self._open = (
+        seed,
+        data.shuffled(seed, self.batch_size, first=first, rows=self._rows),
+      )
     return self._open[1]
 
-  def _walk(self) -> Iterator[Mapping[str, Any]]:
-    """The training set once, in order, as each process has it."""
-    yield from _batches(self.train_data, self.batch_size)
+  def that_count(self, features, batch):
+    """Of a walk's batch the rows that are images of the set."""
+    kept = _without_counts(batch)[0]
+    return _rows_of((features, kept), np.asarray(batch['decoded']))
+
+  def _walk(self) -> Iterator[PyTree]:
+    """The training set once, in order, on the devices."""
+    stream = self.train_data.in_order(self.batch_size, rows=self._rows)
+    with contextlib.closing(stream):
+      for share in stream:
+        yield self.devices.spread(share, self.batch_size)
 
 
-def _batches(
-  data: StreamedSplit, size: int, first: int | None = None
-) -> Iterator[dict[str, np.ndarray]]:
-  stream = data.in_order(first)
-  try:
-    while (batch := stream.take(size)) is not None:
-      yield batch
-  finally:
-    stream.close()
+def _rows_of(tree: PyTree, chosen: np.ndarray) -> PyTree:
+  """The chosen rows of each array."""
+  return tree if chosen.all() else jax.tree.map(lambda a: a[chosen], tree)
 
 
-def _filled(batch: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-  """A batch filled up with its last example."""
-  missing = size - len(batch['index'])
-  return {
-    name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-    for name, array in batch.items()
-  }
-
-
-def _place(read: int, skipped: int) -> dict[str, np.ndarray]:
-  return {
-    'images_read': np.asarray(read, np.int32),
-    'images_skipped': np.asarray(skipped, np.int32),
-  }
+def _without_counts(batch: PyTree) -> tuple[PyTree, jax.Array]:
+  """A batch as every step takes it, and how many images it left out."""
+  counts = ('decoded', 'skipped')
+  kept = {name: rows for name, rows in batch.items() if name not in counts}
+  return kept, batch['skipped'].sum(dtype=jnp.int32)

@@ -27,6 +27,17 @@ class InMemory:
     return f'image {index}'
 
 
+@dataclasses.dataclass(frozen=True)
+class Noting(InMemory):
+  """Notes which images are read, where nothing is sent to other processes."""
+
+  asked: list[int]
+
+  def read(self, index):
+    self.asked.append(index)
+    return super().read(index)
+
+
 def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
   """A grey image, one level all over."""
   file = io.BytesIO()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -5,75 +7,107 @@ from kdjax.data.stream import Reading, StreamedSplit, decode
 from tests.data import streams
 
 
-def _indices(stream, batches, size=4):
-  found = [stream.take(size)['index'] for _ in range(batches)]
+def _batches(stream, count):
+  found = [next(stream) for _ in range(count)]
   stream.close()
-  return np.concatenate(found)
+  return {name: np.stack([batch[name] for batch in found]) for name in found[0]}
 
 
 def test_images_are_decoded_to_rgb_and_resized_and_go_with_their_labels():
   made = streams.split(6)
-  stream = made.in_order()
-  first, rest, end = stream.take(4), stream.take(4), stream.take(4)
+  stream = made.in_order(4)
+  first, rest = stream
   stream.close()
-  assert end is None
   assert first['image'].shape == (4, *made.image_shape)
   assert first['image'].dtype == np.uint8
-  np.testing.assert_array_equal(rest['index'], [4, 5])
-  np.testing.assert_array_equal(rest['image'][:, 0, 0], [[40] * 3, [50] * 3])
-  np.testing.assert_array_equal(rest['label'], [[0, 0, 1], [1, 0, 1]])
+  np.testing.assert_array_equal(rest['decoded'], [True, True, False, False])
+  np.testing.assert_array_equal(rest['index'][:2], [4, 5])
+  np.testing.assert_array_equal(rest['image'][:2, 0, 0], [[40] * 3, [50] * 3])
+  np.testing.assert_array_equal(rest['label'][:2], [[0, 0, 1], [1, 0, 1]])
 
 
 def test_each_epoch_is_a_permutation_of_its_own():
-  order = _indices(streams.split().shuffled(3), 5).reshape(2, 10)
+  found = _batches(streams.split().shuffled(3, 4), 5)
+  order = found['index'].reshape(2, 10)
   np.testing.assert_array_equal(np.sort(order), [np.arange(10)] * 2)
   assert (order[0] != order[1]).any()
+  np.testing.assert_array_equal(
+    found['image'][..., 0, 0, 0], 10 * found['index']
+  )
 
 
 @pytest.mark.parametrize('broken', [(), (0, 3, 4)])
-def test_any_position_goes_on_with_the_same_images(broken):
+def test_any_batch_goes_on_with_the_same_images(broken):
   made = streams.split(broken=broken, broken_images='skip')
-  stream = made.shuffled(5)
-  places = []
-  for _ in range(3):
-    stream.take(6)
-    places.append((stream.position, stream.skipped))
-  stream.close()
-  whole = _indices(made.shuffled(5), 4, 6)
-  for batches, place in enumerate(places, start=1):
-    again = _indices(made.shuffled(5, *place), 1, 6)
-    np.testing.assert_array_equal(again, whole[6 * batches :][:6])
+  whole = _batches(made.shuffled(5, 6), 4)
+  for first in (1, 3):
+    rest = _batches(made.shuffled(5, 6, first=first), 4 - first)
+    for name, rows in rest.items():
+      np.testing.assert_array_equal(rows, whole[name][first:])
+
+
+@pytest.mark.parametrize('rows', [[0, 1, 2], [3, 5], [4]])
+def test_rows_are_the_same_whoever_decodes_them(rows):
+  made = streams.split(broken=(0, 3, 4), broken_images='skip')
+  asked = []
+  files = streams.Noting(made.files.contents, asked)
+  share = dataclasses.replace(made, files=files)
+
+  def check(whole, part):
+    want, got = _batches(whole, 2), _batches(part, 2)
+    for name, values in got.items():
+      np.testing.assert_array_equal(values, want[name][:, rows])
+
+  check(made.in_order(6, count=9), share.in_order(6, count=9, rows=rows))
+  # Nobody decodes for the others.
+  places = {6 * batch + row for batch in range(2) for row in rows}
+  assert sorted(asked) == sorted(place for place in places if place < 9)
+  check(made.shuffled(5, 6), share.shuffled(5, 6, rows=rows))
 
 
 @pytest.mark.slow
 def test_worker_processes_change_nothing():
   settings = {'broken': (2, 7), 'broken_images': 'skip'}
-  want = _indices(streams.split(**settings).shuffled(1), 6)
-  got = _indices(streams.split(**settings, workers=2).shuffled(1), 6)
-  np.testing.assert_array_equal(got, want)
+  want = _batches(streams.split(**settings).shuffled(1, 4), 6)
+  made = streams.split(**settings, workers=2)
+  got = _batches(made.shuffled(1, 4), 6)
+  for name, rows in want.items():
+    np.testing.assert_array_equal(got[name], rows)
 
 
-def test_what_does_not_decode_is_left_out_and_counted():
-  stream = streams.split(broken=(1, 2), broken_images='skip').in_order()
-  batch = stream.take(100)
-  stream.close()
-  np.testing.assert_array_equal(batch['index'], [0, *range(3, 10)])
-  assert (stream.skipped, stream.position) == (2, 10)
+def test_what_does_not_decode_is_counted_and_others_take_its_place():
+  broken = (1, 2)
+  made = streams.split(broken=broken, broken_images='skip')
+  found = _batches(made.shuffled(0, 10), 3)
+  assert not np.isin(found['index'], broken).any()
+  assert found['decoded'].all()
+  assert found['skipped'].sum() >= 2 * 3  # each of them in each epoch
+  order = _batches(streams.split().shuffled(0, 10), 1)['index']
+  kept = found['skipped'][0] == 0
+  np.testing.assert_array_equal(found['index'][0][kept], order[0][kept])
+
+
+def test_in_order_what_does_not_decode_does_not_count():
+  made = streams.split(broken=(1, 2), broken_images='skip')
+  batch = _batches(made.in_order(10), 1)
+  (decoded,) = batch['decoded']
+  np.testing.assert_array_equal(np.flatnonzero(decoded), [0, *range(3, 10)])
+  assert batch['skipped'].sum() == 2
 
 
 def test_what_does_not_decode_stops_with_its_name_and_the_way_out():
-  stream = streams.split(broken=(1,)).in_order()
+  stream = streams.split(broken=(1,)).in_order(4)
   with pytest.raises(ValueError, match=r'image 1.*--broken_images=skip'):
-    stream.take(4)
+    next(stream)
   stream.close()
 
 
 def test_a_set_of_which_nothing_decodes_ends():
   made = streams.split(3, broken=(0, 1, 2), broken_images='skip')
-  for stream in (made.shuffled(0), made.in_order()):
-    with pytest.raises(ValueError, match=r'none of (the )?3 images'):
-      stream.take(1)
-    stream.close()
+  stream = made.shuffled(0, 2)
+  with pytest.raises(ValueError, match='none of 100 images in a row'):
+    next(stream)
+  stream.close()
 
 
 def test_a_truncated_file_does_not_decode():
@@ -92,5 +126,7 @@ def test_bad_sets_and_settings_are_named():
     StreamedSplit(
       files=streams.InMemory(()), labels=np.zeros((0, 3)), size=(4, 4)
     )
+  with pytest.raises(ValueError, match='at least one image, got 0'):
+    streams.split().in_order(0)
   with pytest.raises(ValueError, match='workers must be zero or more'):
     Reading(workers=-1)

@@ -1,0 +1,171 @@
+"""The compiled program of the loop, read: what is in it, and what must not be.
+
+On the CPU the compiler's result; for a GPU and a TPU, which nothing here has,
+what their compilers would be given.
+"""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax import data
+from kdjax.models import linen_network
+from kdjax.models.resnet import ResNet
+from kdjax.train import Program, first_devices, init_state
+from tests.train import support
+
+# Maps of 8 at the least: one smaller than its kernel is turned round by XLA.
+SHAPE = (16, 16, 3)
+FORWARD = 'b01f_01io->b01f'
+STEM, BLOCK, SHORTCUT = 1, 2, 1  # convolutions
+
+
+def _network(name):
+  module = ResNet(
+    num_classes=support.CLASSES, blocks=(1, 1), widths=(4, 8), stem_width=4
+  )
+  return linen_network(module, name=name)
+
+
+@functools.cache
+def _traced(method):
+  """The program that trains, traced for any platform, and its carry."""
+  made = support.parts(
+    method, student=_network('student'), teacher=_network('teacher')
+  )
+  images = np.zeros((support.TRAIN, *SHAPE), np.uint8)
+  labels = np.arange(support.TRAIN) % support.CLASSES
+  train = data.from_arrays('toy', images, labels, images, labels).train
+  program = Program(made, first_devices(1), train, support.BATCH)
+  key = jax.random.key(0)
+  assert made.teacher is not None
+  teacher = made.teacher.initialize(key, SHAPE)
+  state = init_state(made, key, SHAPE, support.BATCH, teacher)
+  carry = program.first_carry(state, teacher)
+  return program.advance.trace(
+    carry, teacher, program.train_data, key, np.int32(1)
+  ), carry
+
+
+@functools.cache
+def _compiled():
+  traced, carry = _traced('kd')
+  return traced.lower().compile(), carry
+
+
+def _computations():
+  """Lines of each computation of the compiled program, by name."""
+  found, name = {}, ''
+  for line in _compiled()[0].as_text().splitlines():
+    head = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', line)
+    if head:
+      name = 'ENTRY' if head[1] else head[2]
+      found[name] = []
+    elif line.startswith('  '):
+      found[name].append(line)
+  return found
+
+
+def _below(computations, name):
+  """All lines of a computation and of those that it calls."""
+  lines = list(computations[name])
+  for line in computations[name]:
+    called = re.findall(
+      r'(?:calls|to_apply|body|condition|\w+_computation)=%?([\w.\-]+)', line
+    )
+    several = re.search(r'branch_computations=\{([^}]*)\}', line)
+    if several:
+      called += re.findall(r'%?([\w.\-]+)', several[1])
+    for inner in called:
+      lines += _below(computations, inner)
+  return lines
+
+
+def _loops_with_convolutions(computations, lines):
+  bodies = [
+    re.search(r'body=%?([\w.\-]+)', line)[1]
+    for line in lines
+    if ' while(' in line
+  ]
+  return [
+    body
+    for body in bodies
+    if any(' convolution(' in line for line in _below(computations, body))
+  ]
+
+
+@pytest.mark.slow
+def test_one_loop_does_the_steps_of_a_dispatch():
+  computations = _computations()
+  whole = _below(computations, 'ENTRY')
+  (body,) = _loops_with_convolutions(computations, whole)
+  (line,) = [x for x in computations['ENTRY'] if f'body=%{body},' in x]
+  # The whole carry goes round in it: no step waits for the host.
+  leaves = jax.tree.leaves(_compiled()[1])
+  assert line.count('f32[') + line.count('s32[') >= len(leaves)
+  inside = _below(computations, body)
+  assert _loops_with_convolutions(computations, inside) == []
+  # The step once: forward twice, and one and one more by kernel and images.
+  passes = STEM + 2 * BLOCK + SHORTCUT
+  count = sum(' convolution(' in line for line in inside)
+  assert count == 4 * passes - STEM  # images have no gradient
+
+
+@pytest.mark.slow
+def test_the_carry_is_updated_in_place():
+  compiled, carry = _compiled()
+  leaves = jax.tree.leaves(carry)
+  aliases = re.search(r'input_output_alias=\{(.*?) \}', compiled.as_text())[1]
+  assert aliases.count('-alias)') == len(leaves)
+  assert compiled.memory_analysis().alias_size_in_bytes == sum(
+    leaf.nbytes for leaf in leaves
+  )
+
+
+@pytest.mark.slow
+def test_nothing_but_a_kernels_gradient_is_turned_round():
+  text = _compiled()[0].as_text()
+  assert set(re.findall(r'dim_labels=([\w>\-]+)', text)) == {FORWARD}
+  turned = [
+    line
+    for line in text.splitlines()
+    if re.search(r'= \w+\[\d+,\d+,\d+,\d+\]\S* transpose\(', line)
+  ]
+  assert turned
+  for line in turned:
+    name = re.search(r'op_name="([^"]*)"', line)[1]
+    # Cropping images turns them as well, before any network sees them.
+    if 'ResNet' in name:
+      assert 'transpose(jvp(' in name
+      assert re.search(r'conv\d?/', name)
+
+
+@pytest.mark.slow
+def test_the_compiled_program_calls_nobody():
+  text = _compiled()[0].as_text()
+  for word in ('callback', 'infeed', 'outfeed', ' send(', ' recv(', 'xla_py'):
+    assert word not in text
+  assert not re.search(r'\b[fs]64\[[^\]]', text)
+  targets = set(re.findall(r'custom_call_target="([^"]*)"', text))
+  assert targets <= {'TopK'}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+@pytest.mark.parametrize('method', ['kd', 'fcfd'])
+def test_accelerators_are_given_no_more(method, platform):
+  lowered = _traced(method)[0].lower(lowering_platforms=(platform,))
+  text = lowered.as_text()
+  for word in ('callback', 'infeed', 'outfeed', 'stablehlo.send', 'f64'):
+    assert word not in text
+  # Gradients as XLA makes them, which its compilers there know.
+  assert set(re.findall(r'dim_numbers = (\[.*?\]->\[.*?\])', text)) == {
+    '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]',
+    '[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]',
+    '[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]',
+  }
+  shape = r'tensor<\d+x\d+x\d+x\d+x'
+  assert not re.search(rf'stablehlo\.transpose .*{shape}', text)

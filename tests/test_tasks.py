@@ -1,8 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kdjax.tasks import MultiLabel, SingleLabel
+from tests.arithmetic import narrow
 
 LOGITS = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.2, 0.6]]))
 BATCH = {'label': jnp.array([0, 2, 2], jnp.int32)}
@@ -93,3 +95,17 @@ def test_multi_label_takes_the_envelope_where_asked():
   )
   assert plain == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
   assert voc == pytest.approx((1 + 3 / 4 + 3 / 4) / 3)
+
+
+@pytest.mark.parametrize(
+  ('task', 'label'),
+  [
+    (SingleLabel(top=2), jnp.array([0, 2])),
+    (MultiLabel(), jnp.array([[0, 1, -1], [1, 0, 0]])),
+  ],
+)
+def test_losses_of_bfloat16_logits_are_float32(task, label):
+  logits = jnp.zeros((2, 3), jnp.bfloat16)
+  assert narrow(task.loss, logits, {'label': label}) == set()
+  loss = jax.eval_shape(task.loss, logits, {'label': label})
+  assert loss.dtype == jnp.float32

@@ -131,7 +131,8 @@ class Lshfm(base.Method):
   def terms(self, variables, student, teacher, batch, context):
     """`lshfm`: weight · loss, the mean over the images that count."""
     layers = variables['params']
-    mimicking = student.features.embedding
+    # Once, so that the gradients of both losses add up in float32.
+    mimicking = losses.full_precision(student.features.embedding)
     if layers:
       mimicking = apply_linear(layers['embedding'], mimicking)
     values = self._values(

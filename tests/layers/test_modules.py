@@ -8,6 +8,7 @@ from absl.testing import parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdjax import layers
+from tests.arithmetic import narrow
 
 
 def _normalize(x, **settings):
@@ -48,6 +49,19 @@ class BatchNormTest(parameterized.TestCase):
     np.testing.assert_allclose(
       updated['batch_stats']['mean'], 0.1 * want, rtol=1e-6
     )
+
+  def test_nothing_is_computed_with_bfloat16(self):
+    x = jnp.zeros((4, 2, 2, 3), jnp.bfloat16)
+
+    def slope(x):
+      def total(x):
+        y, updated = _normalize(x, dtype=jnp.bfloat16)
+        # What comes back from a network's float32 loss.
+        return y.astype(jnp.float32).sum(), updated
+
+      return jax.value_and_grad(total, has_aux=True)(x)
+
+    self.assertEqual(narrow(slope, x), set())
 
   def test_statistics_are_of_the_whole_batch_over_the_devices(self):
     x = jax.random.normal(jax.random.key(0), (16, 4, 4, 3))

@@ -85,7 +85,7 @@ def run(
       made = {'arguments': list(arguments), 'versions': writers.versions()}
       writers.write_json(workdir / 'config.json', {**about, **made})
     study = work_here.run()
-    if devices.is_main:
+    if devices.is_main and study.has_runs:
       report.write(workdir)
       progress.console.print(report.table(workdir))
       progress.say(f'Report: {workdir / "report" / "report.html"}')

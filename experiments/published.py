@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 from kdjax import models
-from kdjax.methods import Combination, Fcfd, Lshfm, Method
+from kdjax.methods import Combination, Fcfd, Kd, Lshfm, Method
 from kdjax.train import StudyConfig
 from kdjax.train.study import name_of
 
@@ -65,6 +65,14 @@ def _fcfd_imagenet(features: float):
   )
 
 
+def _kd_imagenet():
+  # There at twice the batch and twice the rate.
+  return Published(
+    source='KD in mdistiller, ImageNet',
+    method={'task_weight': 0.5, 'weight': 0.5, 'temperature': 1.0},
+  )
+
+
 def _lshfm(student: str):
   # How the authors' code starts its linear layers in these families.
   normal = student in ('vgg8', 'MobileNetV2')
@@ -79,9 +87,9 @@ def _lshfm(student: str):
   )
 
 
-def _lshfm_imagenet(spread: float):
+def _lshfm_imagenet(spread: float | None, source: str = 'LSHFM, ImageNet'):
   return Published(
-    source='LSHFM, ImageNet',
+    source=source,
     method={
       'weight': 5.0,
       'loss': 'lshl2_s',
@@ -145,6 +153,17 @@ PAIRS |= {
     ('imagenet_resnet101', 'imagenet_mobilenet_v2', 0.03),
   )
 }
+# No table has it; the settings of the others, the spread by the teacher.
+PAIRS[Lshfm, 'imagenet_resnet50', 'imagenet_mobilenet_v1'] = _lshfm_imagenet(
+  None, source="LSHFM, as ImageNet's other pairs"
+)
+PAIRS |= {
+  (Kd, teacher, student): _kd_imagenet()
+  for teacher, student in (
+    ('imagenet_resnet34', 'imagenet_resnet18'),
+    ('imagenet_resnet50', 'imagenet_mobilenet_v1'),
+  )
+}
 # No table has it; the settings of the pair that is most like it.
 PAIRS[Fcfd, 'resnet110', 'resnet32'] = dataclasses.replace(
   PAIRS[Fcfd, 'resnet56', 'resnet20'], source='FCFD, as resnet56 to resnet20'
@@ -152,22 +171,27 @@ PAIRS[Fcfd, 'resnet110', 'resnet32'] = dataclasses.replace(
 
 
 def find(method: Method, teacher: str, student: str) -> Published | None:
-  """What is published for a method, or for one of a combination."""
+  """What is published for a method, or for one of a combination.
+
+  Of several that of the first with a recipe of its own.
+  """
   parts = [method]
   if isinstance(method, Combination):
     parts = list(method.parts().values())
-  for part in parts:
-    found = PAIRS.get((type(part), teacher, student))
-    if found is not None:
-      return found
-  return None
+  rows = [PAIRS.get((type(part), teacher, student)) for part in parts]
+  found = [row for row in rows if row is not None]
+  return next((row for row in found if row.recipe), (found or [None])[0])
 
 
 def settled(method: Method, teacher: str, student: str) -> Method:
-  """The method with what is published for it on this pair."""
+  """The method with what is published for it on this pair.
+
+  Weights of the task and of soft targets that are published for a method alone
+  do not hold beside another.
+  """
   if isinstance(method, Combination):
     parts = {
-      name: settled(part, teacher, student)
+      name: settled(part, teacher, student).combined()
       for name, part in method.parts().items()
     }
     return dataclasses.replace(method, **parts)

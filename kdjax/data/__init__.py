@@ -1,7 +1,8 @@
 """Image sets, in memory or streamed, and their augmentation inside jit.
 
 Start with `load('digits')`, `load('cifar100')`, `load('folder:PATH')`; or with
-`load_multi_label('voc2007')`, whose images stay on disk.
+`load_imagenet('folder:PATH')` and `load_multi_label('voc2007')`, whose images
+stay on disk.
 """
 
 from kdjax.data.arrays import from_arrays
@@ -9,25 +10,33 @@ from kdjax.data.augment import Augmentation, to_float
 from kdjax.data.color import ColorJitter
 from kdjax.data.dataset import Dataset, Split, limit_per_class
 from kdjax.data.errors import DataUnavailableError
+from kdjax.data.imagenet import load_imagenet, unread_imagenet
 from kdjax.data.load import load
 from kdjax.data.resident import batch_order
 from kdjax.data.stream import Reading, Stream, StreamedSplit
 from kdjax.data.streamed import StreamedDataset, load_multi_label
+from kdjax.data.views import CenterCrop, RandomResizedCrop, View, Whole
 
 __all__ = [
   'Augmentation',
+  'CenterCrop',
   'ColorJitter',
   'DataUnavailableError',
   'Dataset',
+  'RandomResizedCrop',
   'Reading',
   'Split',
   'Stream',
   'StreamedDataset',
   'StreamedSplit',
+  'View',
+  'Whole',
   'batch_order',
   'from_arrays',
   'limit_per_class',
   'load',
+  'load_imagenet',
   'load_multi_label',
   'to_float',
+  'unread_imagenet',
 ]

@@ -6,7 +6,7 @@ the number of a batch is all that is needed to go on with the same images.
 """
 
 import dataclasses
-import io
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -15,7 +15,8 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from kdjax.data.resize import resize
+from kdjax.data.ahead import Ahead
+from kdjax.data.views import View
 
 Batch = dict[str, np.ndarray]
 Broken = Literal['stop', 'skip']
@@ -76,16 +77,19 @@ class StreamedSplit:
   Attributes:
     files: The encoded images.
     labels: `[N, …]`, one row per image.
-    size: Height and width that every image is brought to.
+    view: What is shown of each image, in order.
+    varied: What is shown of them when they are shuffled; the same without.
     reading: By how many processes, and what of broken ones.
 
   Raises:
-    ValueError: If there are none, or not as many of one as of the other.
+    ValueError: If there are none, or not as many of one as of the other, or if
+      the two views differ in size.
   """
 
   files: Files
   labels: np.ndarray
-  size: tuple[int, int]
+  view: View
+  varied: View | None = None
   reading: Reading = Reading()
 
   def __post_init__(self):
@@ -95,8 +99,10 @@ class StreamedSplit:
       )
     if not len(self.files):
       raise ValueError('there are no images.')
-    if min(self.size) < 1:
-      raise ValueError(f'images need a size of at least 1, got {self.size}.')
+    if self.varied is not None and self.varied.size != self.view.size:
+      raise ValueError(
+        f'views differ in size: {self.view.size} and {self.varied.size}.'
+      )
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -104,7 +110,7 @@ class StreamedSplit:
   @property
   def image_shape(self) -> tuple[int, int, int]:
     """Height, width and channels of one image."""
-    return (*self.size, 3)
+    return (*self.view.size, 3)
 
   def shuffled(
     self,
@@ -118,9 +124,10 @@ class StreamedSplit:
 
     What an epoch leaves over begins the next one. The place of an image that
     does not decode is taken by the one that has it in the next epoch's order.
+    What a view draws is a function of seed and place.
 
     Args:
-      seed: Of the order, in [0, 2**32).
+      seed: Of the order and of what is drawn, in [0, 2**32).
       size: Images in a batch.
       first: Batches that have been taken before.
       rows: Of each batch, those that are decoded here; all without.
@@ -128,7 +135,16 @@ class StreamedSplit:
     import grain  # costs half a second, and only streams need it
 
     order = grain.MapDataset.range(len(self)).shuffle(seed=seed).repeat()
-    return self._open(order, size, first, rows, epoch=len(self), tries=_TRIES)
+    return self._open(
+      order,
+      size,
+      first,
+      rows,
+      view=self.varied or self.view,
+      seed=seed,
+      epoch=len(self),
+      tries=_TRIES,
+    )
 
   def in_order(
     self,
@@ -148,20 +164,21 @@ class StreamedSplit:
       rows: Of each batch, those that are decoded here; all without.
     """
     order = range(len(self) if count is None else min(count, len(self)))
-    return self._open(order, size, 0, rows, epoch=0, tries=1)
+    return self._open(
+      order, size, 0, rows, view=self.view, seed=0, epoch=0, tries=1
+    )
 
-  def _open(self, order, size, first, rows, **tries) -> 'Stream':
+  def _open(self, order, size, first, rows, **how) -> 'Stream':
     if size < 1:
       raise ValueError(f'a batch needs at least one image, got {size}.')
     rows = range(size) if rows is None else rows
     share = _Share(
       files=self.files,
-      size=self.size,
       order=order,
       batch_size=size,
       first=first,
       rows=tuple(int(row) for row in rows),
-      **tries,
+      **how,
     )
     return Stream(self, share, first)
 
@@ -171,7 +188,8 @@ class Stream(Iterator[Batch]):
 
   A batch is `image` uint8 `[R, height, width, 3]`, `label`, `index`, their
   places in the set, `decoded`, whether a row counts, and `skipped`, how many
-  images did not decode before the one in its place.
+  images did not decode before the one in its place. Two lie ready ahead of the
+  one that is asked for.
 
   Attributes:
     batch: The number of the next one.
@@ -182,6 +200,7 @@ class Stream(Iterator[Batch]):
     self._split = split
     self._rows = len(share.rows)
     self._examples = _iterate(share, split.reading)
+    self._ahead = Ahead(self._read())
 
   def __next__(self) -> Batch:
     """The next batch.
@@ -190,19 +209,25 @@ class Stream(Iterator[Batch]):
       ValueError: If an image does not decode and none may be skipped, or if
         none of many does.
     """
-    examples = [next(self._examples)]  # where a stream ends
-    examples += [next(self._examples) for _ in range(1, self._rows)]
-    self._check(examples)
+    batch = next(self._ahead)
     self.batch += 1
-    columns = {
-      name: np.array([example[name] for example in examples], dtype)
-      for name, dtype in _COLUMNS.items()
-    }
-    return {**columns, 'label': self._split.labels[columns['index']]}
+    return batch
 
   def close(self) -> None:
     """Ends its threads and processes."""
+    self._ahead.close()
     self._examples.close()
+
+  def _read(self) -> Iterator[Batch]:
+    for example in self._examples:
+      rest = itertools.islice(self._examples, self._rows - 1)
+      examples = [example, *rest]
+      self._check(examples)
+      columns = {
+        name: np.array([example[name] for example in examples], dtype)
+        for name, dtype in _COLUMNS.items()
+      }
+      yield {**columns, 'label': self._split.labels[columns['index']]}
 
   def _check(self, examples: Sequence[dict[str, Any]]) -> None:
     for example in examples:
@@ -219,12 +244,14 @@ class Stream(Iterator[Batch]):
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+# Grain asks for its name, which would be that of a million files.
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class _Share:
   """Rows of batches one after the other, decoded by whoever asks for one."""
 
   files: Files
-  size: tuple[int, int]
+  view: View
+  seed: int
   order: Sequence[int]  # of images, by place
   batch_size: int
   first: int  # batch
@@ -240,7 +267,7 @@ class _Share:
     batch, row = divmod(int(index), len(self.rows))
     place = (self.first + batch) * self.batch_size + self.rows[row]
     found = {'index': 0, 'decoded': False, 'skipped': 0, 'broken': ''}
-    found['image'] = np.zeros((*self.size, 3), np.uint8)
+    found['image'] = np.zeros((*self.view.size, 3), np.uint8)
     if place >= len(self.order):
       return found
     for skipped in range(self.tries):
@@ -248,7 +275,9 @@ class _Share:
       # What is wrong is data here: an exception of a worker process would reach
       # the user as a traceback of grain's, and end the others.
       try:
-        found['image'] = decode(self.files.read(found['index']), self.size)
+        content = self.files.read(found['index'])
+        random = np.random.default_rng((self.seed, place, skipped))
+        found['image'] = self.view(content, random)
         return {**found, 'decoded': True}
       except (OSError, SyntaxError, ValueError) as error:
         # SyntaxError: a broken PNG.
@@ -258,15 +287,6 @@ class _Share:
         found['broken'] = str(error)
       found['skipped'] += 1
     return found
-
-
-def decode(content: bytes, size: tuple[int, int]) -> np.ndarray:
-  """A file's contents as uint8 `[height, width, 3]` of the given size.
-
-  Whatever it is, it becomes RGB; its proportions are not kept.
-  """
-  with Image.open(io.BytesIO(content)) as image:
-    return np.asarray(resize(image.convert('RGB'), size))
 
 
 def _iterate(share: _Share, reading: Reading) -> Any:

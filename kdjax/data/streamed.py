@@ -14,6 +14,7 @@ from kdjax.data import prepared
 from kdjax.data.coco import read_coco
 from kdjax.data.color import ColorJitter
 from kdjax.data.stream import Files, Reading, StreamedSplit
+from kdjax.data.views import Whole
 from kdjax.names import unknown
 
 # Of ImageNet, whose weights the networks start from.
@@ -58,8 +59,10 @@ class StreamedDataset:
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """SHA-256 of size, names, labels and image names, not of the pixels."""
-    digest = hashlib.sha256(repr((self.train.size, self.class_names)).encode())
+    """SHA-256 of views, names, labels and image names, not of the pixels."""
+    digest = hashlib.sha256(
+      repr((self.train.view, self.train.varied, self.class_names)).encode()
+    )
     for split in (self.train, self.test):
       digest.update(np.ascontiguousarray(split.labels).data)
       for row in range(len(split)):
@@ -123,7 +126,7 @@ def load_multi_label(
       StreamedSplit(
         files=Chosen(part.files, rows),
         labels=part.labels[rows],
-        size=(size, size),
+        view=Whole((size, size)),
         reading=reading,
       )
     )

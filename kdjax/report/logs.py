@@ -16,7 +16,16 @@ Line = Mapping[str, Any]
 # The kinds of lines that something here reads. A plot of other lines adds its
 # kind, so that the notes no longer call them unknown.
 KINDS = frozenset(
-  {'train', 'eval', 'bound', 'anisotropy', 'function_gap', 'end', 'diverged'}
+  {
+    'train',
+    'eval',
+    'bound',
+    'anisotropy',
+    'function_gap',
+    'speed',
+    'end',
+    'diverged',
+  }
 )
 
 

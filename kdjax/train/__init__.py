@@ -17,6 +17,7 @@ from kdjax.train.state import TrainState
 from kdjax.train.step import Parts, init_state, train_step
 from kdjax.train.streamed import StreamedProgram
 from kdjax.train.study import Comparison, Study, StudyConfig
+from kdjax.train.timing import Timing
 from kdjax.train.transfer import Transfer, TransferConfig
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
   'Study',
   'StudyConfig',
   'TrainState',
+  'Timing',
   'Transfer',
   'TransferConfig',
   'all_devices',

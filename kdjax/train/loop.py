@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,6 +14,7 @@ from kdjax.train.interrupts import StopRequest
 from kdjax.train.program import Evaluation
 from kdjax.train.progress import Show
 from kdjax.train.record import Record
+from kdjax.train.speed import sentence
 from kdjax.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -34,13 +36,21 @@ class Loop:
     run: What is trained.
     record: Its folder.
     request: Whether to stop.
+    say: Told once an epoch what binds a streamed run.
   """
 
-  def __init__(self, run: Run, record: Record, request: StopRequest):
+  def __init__(
+    self,
+    run: Run,
+    record: Record,
+    request: StopRequest,
+    say: Callable[[str], None],
+  ):
     self.run = run
     self.program = run.program
     self.record = record
     self.request = request
+    self.say = say
     self.total = self.program.steps_per_epoch * run.recipe.all_epochs
     self.scores: dict[str, float] = {}
     self.evaluation: Evaluation | None = None
@@ -125,6 +135,9 @@ class Loop:
       **_means(sums),
       **{name: int(count) for part in place for name, count in part.items()},
     )
+    if speed := self.program.take_speed():
+      self.record.write(kind='speed', epoch=epoch, step=step, **speed)
+      self.say(f'Epoch {epoch}. {sentence(speed)}')
     if last or epoch % settings.evaluate_every == 0:
       self._evaluate(state)
       self.record.write(

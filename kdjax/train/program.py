@@ -107,6 +107,10 @@ class Program:
     """What `advance` takes before the first step, and gives after any."""
     return state, self.init_sums(state, teacher_variables)
 
+  def take_speed(self) -> dict[str, Any]:
+    """What bound the steps; nothing where there is no input to wait for."""
+    return {}
+
   def close(self) -> None:
     """Lets go of what a run left open; of a set on the devices that is none."""
 

@@ -107,7 +107,7 @@ class Run:
     self,
     request: StopRequest,
     progress: Progress,
-    warn: Callable[[str], None],
+    say: Callable[[str], None],
   ) -> None:
     """Trains from the last checkpoint, or from the start, to the end.
 
@@ -125,8 +125,8 @@ class Run:
       )
       carry = self.program.first_carry(state, self.teacher_variables)
       score = self.program.parts.task.score
-      step, carry = record.resume(carry, score, warn)
-      loop = Loop(self, record, request)
+      step, carry = record.resume(carry, score, say)
+      loop = Loop(self, record, request, say)
       with progress.run(self.about, loop.total, step) as show:
         state, found = loop.go_on(carry, step, show)
       students = {'student': self.program.exported(state)}

@@ -1,5 +1,6 @@
 """Steps over a set that is read while it trains."""
 
+import collections
 import contextlib
 from collections.abc import Iterator, Sized
 from typing import Any
@@ -16,10 +17,12 @@ from kdjax.train.program import (
   joined,
   restart,
 )
+from kdjax.train.speed import Speed
 from kdjax.train.state import TrainState
 
 PyTree = Any
 
+_IN_FLIGHT = 2  # steps that the devices have before them
 _COUNTS = ('images_read', 'images_skipped')
 
 
@@ -38,7 +41,8 @@ class StreamedProgram(Program):
   def _compile(self) -> None:
     """Makes the functions that depend on where the images lie."""
     self._open: tuple[int, Stream] | None = None
-    self._step = jax.jit(self._advance_one, donate_argnums=0)
+    self.speed = Speed()
+    self.step = jax.jit(self._advance_one, donate_argnums=0)
     self._judge = jax.jit(self._judge_all)
     self._look = jax.jit(self.look)
 
@@ -78,10 +82,27 @@ class StreamedProgram(Program):
     """
     step = int(carry[0].step)
     stream = self._stream(data, data_key, step)
-    for _ in range(step, int(stop)):
-      batch = self.devices.spread(next(stream), self.batch_size)
-      carry = self._step(carry, teacher_variables, batch)
+    in_flight = collections.deque()
+    with self.speed.running():
+      for _ in range(step, int(stop)):
+        with self.speed.waiting():
+          share = next(stream)
+        batch = self.devices.spread(share, self.batch_size)
+        compiled = self._traces
+        carry, done = self.step(carry, teacher_variables, batch)
+        if compiled != self._traces:  # which is not what training is like
+          self.speed.restart()
+        in_flight.append(done)
+        if len(in_flight) > _IN_FLIGHT:
+          jax.block_until_ready(in_flight.popleft())
+      jax.block_until_ready(carry)
     return carry
+
+  def take_speed(self) -> dict[str, Any]:
+    """What bound the steps since the last time this was asked."""
+    line = self.speed.line(self.batch_size)
+    self.speed.restart()
+    return line
 
   def close(self) -> None:
     """Ends the threads and processes that read the training set."""
@@ -133,7 +154,10 @@ class StreamedProgram(Program):
     return self.devices.rows(self.batch_size)
 
   def _advance_one(self, carry, teacher_variables, batch):
-    """One step; a step counts only if all before it were finite."""
+    """One step, and what is there when it is done, without holding its carry.
+
+    A step counts only if all before it were finite.
+    """
     self._traces += 1  # runs while tracing, once per executable
     state, sums, read = carry
     batch, skipped = _without_counts(batch)
@@ -145,7 +169,8 @@ class StreamedProgram(Program):
     step = jnp.where(goes_on, moved.step, state.step)
     added = (self.batch_size + skipped, skipped)
     read = {name: read[name] + more for name, more in zip(_COUNTS, added)}
-    return moved.replace(step=step), sums, self.devices.gather(read)
+    carry = moved.replace(step=step), sums, self.devices.gather(read)
+    return carry, is_finite(sums)
 
   def _judge_all(self, variables, batch):
     """What an evaluation keeps of a batch, and which of its rows count."""

@@ -150,9 +150,11 @@ class Study:
 
   Attributes:
     workdir: Its folder; `report/report.html` is the page.
+    has_runs: Whether anything was trained, so that there is a page.
   """
 
   workdir: pathlib.Path
+  has_runs: bool = True
 
 
 class Comparison:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kdjax.data.stream import Reading, StreamedSplit
+from kdjax.data.views import Whole
 
 CLASSES = ('dot', 'bar', 'ring')
 
@@ -54,7 +55,7 @@ def split(
   return StreamedSplit(
     files=InMemory(tuple(contents)),
     labels=bits.astype(np.int8),
-    size=(4, 4),
+    view=Whole((4, 4)),
     reading=Reading(**reading),
   )
 

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kdjax.data.stream import Reading, StreamedSplit, decode
+from kdjax.data.stream import Reading, StreamedSplit
+from kdjax.data.views import Whole
 from tests.data import streams
 
 
@@ -112,19 +113,22 @@ def test_a_set_of_which_nothing_decodes_ends():
 
 def test_a_truncated_file_does_not_decode():
   whole = streams.png(200, (64, 64))
-  assert decode(whole, (2, 2)).shape == (2, 2, 3)
+  view, random = Whole((2, 2)), np.random.default_rng(0)
+  assert view(whole, random).shape == (2, 2, 3)
   with pytest.raises((OSError, SyntaxError)):
-    decode(whole[: len(whole) // 2], (2, 2))
+    view(whole[: len(whole) // 2], random)
 
 
 def test_bad_sets_and_settings_are_named():
   with pytest.raises(ValueError, match='1 images but 2 labels'):
     StreamedSplit(
-      files=streams.InMemory((b'',)), labels=np.zeros((2, 3)), size=(4, 4)
+      files=streams.InMemory((b'',)),
+      labels=np.zeros((2, 3)),
+      view=Whole((4, 4)),
     )
   with pytest.raises(ValueError, match='no images'):
     StreamedSplit(
-      files=streams.InMemory(()), labels=np.zeros((0, 3)), size=(4, 4)
+      files=streams.InMemory(()), labels=np.zeros((0, 3)), view=Whole((4, 4))
     )
   with pytest.raises(ValueError, match='at least one image, got 0'):
     streams.split().in_order(0)

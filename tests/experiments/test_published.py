@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import pytest
 
-from experiments import cifar, compare, flags, published
-from kdjax import models
+from experiments import cifar, compare, flags, imagenet, published
+from kdjax import methods, models
 from kdjax.methods import Fcfd, Kd, Lshfm
 from tests.methods.test_bridges import PUBLISHED as BRIDGED
 
@@ -94,6 +94,34 @@ def test_lshfm_begins_with_its_own_row(teacher, student, rate, method):
   assert not config.recipe.nesterov
   large = teacher.startswith('imagenet')
   assert config.recipe.batch_size == (256 if large else 64)
+
+
+@pytest.mark.parametrize(
+  'pair',
+  [
+    ('imagenet_resnet34', 'imagenet_resnet18'),
+    ('imagenet_resnet50', 'imagenet_mobilenet_v1'),
+  ],
+)
+def test_imagenets_pairs_have_rows_for_kd_and_lshfm(pair):
+  kd, lshfm, both = (
+    imagenet.make_config(methods.create(name), *pair)
+    for name in ('kd', 'lshfm', 'kd+fcfd')
+  )
+  assert kd.method == Kd(task_weight=0.5, weight=0.5, temperature=1.0)
+  # Beside another the weights are 1, as everywhere.
+  assert both.method.kd == Kd(task_weight=1.0, weight=1.0, temperature=1.0)
+  assert both.method.fcfd.warmup_epochs == 5
+  spread = 0.06 if pair[1] == 'imagenet_resnet18' else None
+  assert lshfm.method == Lshfm(
+    weight=5.0, hashes=2048, spread=spread, bias='zero'
+  )
+  for config in (kd, lshfm, both):
+    recipe = config.recipe
+    assert (recipe.epochs, recipe.batch_size) == (100, 256)
+    assert (recipe.learning_rate, recipe.weight_decay) == (0.1, 1e-4)
+    assert recipe.nesterov == (config is both)
+    assert recipe.decay_at == (0.3, 0.6, 0.9)
 
 
 def test_flags_change_what_is_published():

@@ -118,6 +118,7 @@ def _left(folder):
   lines = [
     {k: v for k, v in line.items() if not k.endswith(('seconds', 'second'))}
     for line in writers.read_lines(folder / 'metrics.jsonl')
+    if line['kind'] != 'speed'  # of this machine, and of one process
   ]
   weights = checkpoints_lib.load_variables(folder / 'student', like)
   return lines, features, weights

@@ -1,5 +1,7 @@
 """Where benchmarks write: one JSON with machine, versions and spread."""
 
+import contextlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -19,7 +21,11 @@ def record(name: str, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
   """Writes `results/benchmarks/NAME.json` and prints the rows."""
   for row in rows:
     print('  '.join(f'{key} {value}' for key, value in row.items()))
-  path = FOLDER / f'{name}.json'
+  return write(FOLDER / f'{name}.json', rows)
+
+
+def write(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
+  """Writes the rows with the machine and the versions."""
   writers.write_json(
     path,
     {
@@ -28,7 +34,7 @@ def record(name: str, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
         'cores': os.cpu_count(),
         'date': time.strftime('%Y-%m-%d'),
       },
-      'versions': writers.versions(),
+      'versions': {**writers.versions(), **_opponents()},
       'rows': list(rows),
     },
   )
@@ -63,6 +69,15 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     'max': max(values),
   }
   return {name: float(f'{value:.4g}') for name, value in found.items()}
+
+
+def _opponents() -> dict[str, str]:
+  """Versions of what is on the other side, where it is installed."""
+  found = {}
+  for package in ('torch', 'POT', 'ott-jax', 'kornia'):
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[package] = importlib.metadata.version(package)
+  return found
 
 
 def _processor() -> str:

@@ -1,10 +1,10 @@
-"""The networks of `benchmarks.forward` in eager PyTorch, from their papers."""
+"""Networks in eager PyTorch, from their papers; each gives logits."""
+
+import functools
 
 import torch
 from torch import nn
 from torch.nn import functional
-
-from benchmarks import torch_loop
 
 
 def _conv_norm(inputs, outputs, size=3, stride=1, groups=1, relu=True):
@@ -15,6 +15,47 @@ def _conv_norm(inputs, outputs, size=3, stride=1, groups=1, relu=True):
     nn.BatchNorm2d(outputs),
   ]
   return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
+
+
+class Block(nn.Module):
+  """A basic residual block of the CIFAR ResNets."""
+
+  def __init__(self, inputs: int, width: int, stride: int):
+    super().__init__()
+    self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+    self.bn1 = nn.BatchNorm2d(width)
+    self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+    self.bn2 = nn.BatchNorm2d(width)
+    self.shortcut = nn.Identity()
+    if stride != 1 or inputs != width:
+      self.shortcut = nn.Sequential(
+        nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+      )
+
+  def forward(self, x):
+    hidden = functional.relu(self.bn1(self.conv1(x)))
+    return functional.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+  """CIFAR ResNet, with a convolution where a shortcut changes shape."""
+
+  def __init__(self, blocks: int, stem: int, widths: tuple[int, ...]):
+    super().__init__()
+    self.stem = nn.Sequential(
+      nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
+    )
+    layers, inputs = [], stem
+    for place, width in enumerate(widths):
+      for number in range(blocks):
+        stride = 2 if place and not number else 1
+        layers.append(Block(inputs, width, stride))
+        inputs = width
+    self.layers = nn.Sequential(*layers)
+    self.head = nn.Linear(inputs, 100)
+
+  def forward(self, x):
+    return self.head(self.layers(self.stem(x)).mean(dim=(2, 3)))
 
 
 class WideBlock(nn.Module):
@@ -124,9 +165,20 @@ class ShuffleNetV2(nn.Module):
     return self.head(self.layers(x).mean(dim=(2, 3)))
 
 
+_NARROW, _WIDE = (16, (16, 32, 64)), (32, (64, 128, 256))
+
 NETWORKS = {
-  'resnet56': lambda: torch_loop.ResNet(9, 16, (16, 32, 64)),
-  'wrn_40_2': lambda: WideResNet(40, 2),
-  'vgg13': lambda: Vgg((2, 2, 2, 2, 2)),
+  'resnet8': functools.partial(ResNet, 1, *_NARROW),
+  'resnet20': functools.partial(ResNet, 3, *_NARROW),
+  'resnet32': functools.partial(ResNet, 5, *_NARROW),
+  'resnet56': functools.partial(ResNet, 9, *_NARROW),
+  'resnet110': functools.partial(ResNet, 18, *_NARROW),
+  'resnet8x4': functools.partial(ResNet, 1, *_WIDE),
+  'resnet32x4': functools.partial(ResNet, 5, *_WIDE),
+  'wrn_16_2': functools.partial(WideResNet, 16, 2),
+  'wrn_40_1': functools.partial(WideResNet, 40, 1),
+  'wrn_40_2': functools.partial(WideResNet, 40, 2),
+  'vgg8': functools.partial(Vgg, (1, 1, 1, 1, 1)),
+  'vgg13': functools.partial(Vgg, (2, 2, 2, 2, 2)),
   'ShuffleV2': ShuffleNetV2,
 }

@@ -1,134 +1,149 @@
 """A distillation step: alone, in the loop over resident data, and PyTorch's.
 
-  python -m benchmarks.train_step
+  python -m benchmarks.train_step --pairs=resnet32x4:resnet8x4 \\
+    --methods=kd,fcfd --batch_sizes=64,256,1024 \\
+    --precisions=float32,bfloat16 --against=torch
 
-Writes `results/benchmarks/train_step.json`: seconds of a step dispatched by
-itself, of one inside the loop of many steps per dispatch, and, where torch is
-installed, of the same pair in an eager PyTorch loop; all take turns in one run.
-The PyTorch loop neither indexes nor augments its images; ours do.
+Runs on whatever device is there. Everything of a pair, method and batch size
+takes turns: a step dispatched by itself, one in the loop of many steps per
+dispatch, PyTorch's eager loop, and what the device does at best: products of
+matrices and copies, of which the step's operations and bytes are a share.
+
+PyTorch is there for `kd`: `torch` is float32 in its own order, as the field's
+codes are, `torch_fast` channels last under bfloat16 autocast. Its images are on
+the device already; ours are drawn, indexed and augmented in the step. The last
+lines compare each precision with the loop of that precision.
+
+Writes `train_step.json` and `train_step.png` under `results/benchmarks/`, on an
+accelerator with its name behind `train_step`.
 """
 
 import argparse
-import functools
 import importlib.util
+import pathlib
+from typing import Any
 
 import jax
-import numpy as np
 
-from benchmarks import _record
+from benchmarks import _record, _step_report
+from benchmarks._step_rows import Settings, measure
 from kdjax import methods, models
-from kdjax.data import Augmentation, Split
-from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Program, Recipe, all_devices, init_state
-from kdjax.train.step import train_step
 
-PAIRS = (('resnet20', 'resnet8'), ('resnet32x4', 'resnet8x4'))
+PRECISIONS = ('float32', 'bfloat16')
 
 
-class Jax:
-  """One pair and method, as a step by itself and as a loop."""
-
-  def __init__(self, teacher: str, student: str, method: str, batch_size: int):
-    recipe = Recipe(batch_size=batch_size)
-    random = np.random.default_rng(0)
-    self.steps_per_epoch = 1000
-    split = Split(
-      random.integers(0, 256, (batch_size * 4, 32, 32, 3)).astype(np.uint8),
-      random.integers(0, 100, batch_size * 4).astype(np.int32),
-    )
-    create = functools.partial(models.create, num_classes=100)
-    self.parts = Parts(
-      student=create(student),
-      teacher=create(teacher),
-      method=methods.create(method),
-      task=SingleLabel(),
-      augment=Augmentation(crop_padding=4, flip=True),
-      optimizer=recipe.optimizer(4),
-      steps_per_epoch=4,
-    )
-    self.program = Program(self.parts, all_devices(), split, batch_size)
-    key = jax.random.key(0)
-    self.teacher = self.parts.teacher.initialize(key, (32, 32, 3))
-    state = init_state(self.parts, key, (32, 32, 3), batch_size, self.teacher)
-    self.key = jax.random.key(1)
-    self.sums = self.program.init_sums(state, self.teacher)
-    self.carry = (state, self.sums)
-    self.step = jax.jit(functools.partial(train_step, parts=self.parts))
-    self.state = jax.tree.map(lambda array: array.copy(), state)
-    self.batch = jax.tree.map(
-      lambda array: array[:batch_size], self.program.train_data
-    )
-
-  def alone(self, steps: int) -> None:
-    """Dispatches step by step, as for data that are streamed."""
-    for _ in range(steps):
-      self.state, _ = self.step(self.state, self.teacher, self.batch)
-    jax.block_until_ready(self.state.params)
-
-  def loop(self, steps: int) -> None:
-    """Dispatches epochs of four steps each."""
-    for _ in range(steps // 4):
-      stop = int(self.carry[0].step) + 4
-      self.carry = self.program.advance(
-        self.carry,
-        self.teacher,
-        self.program.train_data,
-        self.key,
-        np.int32(stop),
-      )
-    jax.block_until_ready(self.carry[0].params)
-
-
-def measure(
-  teacher: str,
-  student: str,
-  method: str,
-  batch_size: int,
-  steps: int,
-  repeats: int,
-) -> dict:
-  """Seconds per step of each way, and their ratios."""
-  ours = Jax(teacher, student, method, batch_size)
-  calls = {
-    'step': lambda: ours.alone(steps),
-    'loop': lambda: ours.loop(steps),
-  }
-  if method == 'kd' and importlib.util.find_spec('torch'):
-    from benchmarks import torch_loop
-
-    theirs = torch_loop.Loop(teacher, student, batch_size)
-    calls['torch'] = lambda: theirs.run(steps)
-  seconds = _record.side_by_side(calls, repeats=repeats)
-  medians = {name: value['median'] for name, value in seconds.items()}
-  row = {
-    'teacher': teacher,
-    'student': student,
-    'method': method,
-    'batch_size': batch_size,
-    'seconds_per_step': {
-      name: {key: float(f'{v / steps:.4g}') for key, v in value.items()}
-      for name, value in seconds.items()
-    },
-    'loop_over_step': round(medians['loop'] / medians['step'], 3),
-  }
-  if 'torch' in medians:
-    row['loop_over_torch'] = round(medians['loop'] / medians['torch'], 3)
-  return row
-
-
-def main() -> None:
-  """Measures every pair with KD and KD²M."""
-  parser = argparse.ArgumentParser()
-  parser.add_argument('--batch_size', type=int, default=64)
-  parser.add_argument('--steps', type=int, default=8)
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument(
+    '--pairs',
+    type=_pairs,
+    default='resnet20:resnet8,resnet32x4:resnet8x4',
+    help='teacher:student,…',
+  )
+  parser.add_argument('--methods', type=_names, default='kd,kd2m')
+  parser.add_argument('--batch_sizes', type=_numbers, default='64')
+  parser.add_argument('--precisions', type=_precisions, default='float32')
+  parser.add_argument('--against', choices=('torch',))
   parser.add_argument('--repeats', type=int, default=5)
-  flags = parser.parse_args()
-  rows = [
-    measure(*pair, method, flags.batch_size, flags.steps, flags.repeats)
-    for pair in PAIRS
-    for method in ('kd', 'kd2m')
-  ]
-  _record.record('train_step', rows)
+  parser.add_argument(
+    '--seconds', type=float, default=2.0, help='of a call, about'
+  )
+  parser.add_argument(
+    '--images', type=int, default=50_000, help='of the set on the device'
+  )
+  parser.add_argument('--output', type=pathlib.Path, default=_record.FOLDER)
+  return parser
+
+
+def _names(text: str) -> list[str]:
+  return text.split(',')
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(number) for number in text.split(',')]
+
+
+def _precisions(text: str) -> list[str]:
+  found = _names(text)
+  if not set(found) <= set(PRECISIONS):
+    raise argparse.ArgumentTypeError(
+      f'{text}: each is one of {", ".join(PRECISIONS)}'
+    )
+  return found
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+  pairs = [tuple(pair.split(':')) for pair in text.split(',')]
+  if any(len(pair) != 2 for pair in pairs):
+    raise argparse.ArgumentTypeError(f'{text}: each is teacher:student')
+  return pairs
+
+
+def _check(flags: argparse.Namespace) -> None:
+  """Raises before anything is compiled, if something would fail later."""
+  for name in flags.methods:
+    methods.create(name)
+  networks = {name for pair in flags.pairs for name in pair}
+  for name in networks:
+    models.check_name(name)
+  if flags.images < max(flags.batch_sizes):
+    raise ValueError(
+      f'{flags.images} images do not fill a batch of {max(flags.batch_sizes)}: '
+      'give more --images.'
+    )
+  if flags.against != 'torch':
+    return
+  if not importlib.util.find_spec('torch'):
+    raise ValueError('--against=torch needs PyTorch: pip install torch.')
+  from benchmarks import torch_networks
+
+  unknown = networks - set(torch_networks.NETWORKS)
+  if unknown:
+    raise ValueError(
+      f'--against=torch knows {", ".join(torch_networks.NETWORKS)}, got '
+      f'{", ".join(sorted(unknown))}: leave the flag away, or add them to '
+      'benchmarks/torch_networks.py.'
+    )
+
+
+def _file_name() -> str:
+  kind = jax.devices()[0].device_kind.lower().replace(' ', '_')
+  return 'train_step' if kind == 'cpu' else f'train_step_{kind}'
+
+
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+  """Measures, writes, prints."""
+  flags = _parser().parse_args(arguments)
+  _check(flags)
+  # Compile times are those of a program that is nowhere kept.
+  jax.config.update('jax_enable_compilation_cache', False)
+  rows = []
+  for teacher, student in flags.pairs:
+    for method in flags.methods:
+      for batch_size in flags.batch_sizes:
+        print(f'{teacher}:{student} {method} {batch_size}', flush=True)
+        rows += measure(
+          Settings(
+            teacher=teacher,
+            student=student,
+            method=method,
+            batch_size=batch_size,
+            precisions=tuple(flags.precisions),
+            against_torch=flags.against == 'torch' and method == 'kd',
+            images=flags.images,
+            seconds=flags.seconds,
+            repeats=flags.repeats,
+          )
+        )
+  path = flags.output / f'{_file_name()}.json'
+  _record.write(path, rows)
+  _step_report.draw(rows, path.with_suffix('.png'))
+  print(f'{path}\n\n{_step_report.table(rows)}\n')
+  for line in _step_report.ratios(rows):
+    print(line)
+  return rows
 
 
 if __name__ == '__main__':

@@ -28,7 +28,8 @@ from ott.geometry import pointcloud
 from ott.solvers import linear
 from ott.tools import sinkhorn_divergence
 
-from benchmarks import _record, torch_transport, train_step
+from benchmarks import _record, torch_transport
+from benchmarks._step import Jax
 from kdjax import losses
 
 WIDTH = 512
@@ -202,9 +203,7 @@ def measure_gaussian(kind: str, batch: int, repeats: int) -> dict[str, Any]:
 def measure_step(repeats: int) -> dict[str, Any]:
   """A training step with either method, by itself and in the loop."""
   pair, batch, steps = ('resnet32x4', 'resnet8x4'), 128, 4
-  methods = {
-    name: train_step.Jax(*pair, name, batch) for name in ('kd', 'kd2m')
-  }
+  methods = {name: Jax(*pair, name, batch) for name in ('kd', 'kd2m')}
   calls = {name: functools.partial(m.alone, 1) for name, m in methods.items()}
   for name, method in methods.items():
     calls[f'{name}_loop'] = functools.partial(method.loop, steps)

@@ -81,6 +81,7 @@ def export(config: Config) -> pathlib.Path:
     dtype=jnp.dtype(about['precision']),
     mean=tuple(about['mean']),
     std=tuple(about['std']),
+    pooling=about.get('pooling'),
   )
   shape = tuple(about['image_shape'])
   variables = convert.load(
@@ -100,7 +101,9 @@ def _write_safetensors(
       variables,
       naming=naming,
       network=network.name,
-      about={name: about[name] for name in _NEEDED},
+      about={
+        name: about[name] for name in (*_NEEDED, 'pooling') if name in about
+      },
     )
 
   return write

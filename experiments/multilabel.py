@@ -48,7 +48,9 @@ class Config(StudyConfig):
 
   Attributes:
     image_size: Height and width that images are brought to, without a crop.
-    pooling: Of both networks' last maps: their mean, maximum, or half of both.
+    pooling: Of both networks' last maps, over the whole image: their mean,
+      maximum, or half of both. The networks' own without, which is the mean but
+      for class tokens and the windows of cifar100_resnet*.
     keep_unlabelled: Whether images without any label stay in the set.
     reading: How images are decoded.
   """
@@ -60,7 +62,7 @@ class Config(StudyConfig):
   recipe: StagedRecipe = dataclasses.replace(VOC, align_factor=2.0)
   settings: RunSettings = RunSettings()
   image_size: int = 448
-  pooling: Literal['gap', 'gmp', 'gwp'] = 'gap'
+  pooling: Literal['gap', 'gmp', 'gwp'] | None = None
   keep_unlabelled: bool = False
   reading: Annotated[data.Reading, tyro.conf.arg(name='')] = data.Reading()
 
@@ -81,7 +83,7 @@ class Config(StudyConfig):
   @property
   def network_options(self) -> dict[str, Any]:
     """How both networks pool."""
-    return {'pooling': self.pooling}
+    return {} if self.pooling is None else {'pooling': self.pooling}
 
   def load(self, limit: int | None) -> data.StreamedDataset:
     """The set; its images stay on disk."""

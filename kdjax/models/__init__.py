@@ -141,7 +141,7 @@ def create(
   dtype: DTypeLike = jnp.float32,
   mean: tuple[float, ...] = (0.0,),
   std: tuple[float, ...] = (1.0,),
-  pooling: str = 'gap',
+  pooling: str | None = None,
 ) -> Network:
   """A network of this zoo.
 
@@ -151,18 +151,21 @@ def create(
     dtype: What it computes in; parameters and statistics are float32.
     mean: Per-channel mean of the images in [0, 1] it is trained on.
     std: Per-channel standard deviation of those.
-    pooling: Of the last maps: `gap`, `gmp` or `gwp`, see `Stack`.
+    pooling: Of the last maps: `gap`, `gmp` or `gwp`, see `Stack`; the
+      network's own without.
 
   Raises:
     ValueError: If there is no such network; names the nearest ones. Or if it
       does not pool so.
   """
   check_name(name)
-  if pooling not in POOLINGS:
-    raise ValueError(names.unknown('pooling', pooling, POOLINGS))
-  if pooling != 'gap' and name.startswith('vit'):
-    raise ValueError(f'{name} has a class token and pools nothing.')
-  options = {} if pooling == 'gap' else {'pooling': pooling}
+  options = {}
+  if pooling is not None:
+    if pooling not in POOLINGS:
+      raise ValueError(names.unknown('pooling', pooling, POOLINGS))
+    if name.startswith('vit'):
+      raise ValueError(f'{name} has a class token and pools nothing.')
+    options = {'pooling': pooling}
   made = NETWORKS[name](num_classes=num_classes, dtype=dtype, **options)
   if isinstance(made, Network):
     return dataclasses.replace(made, name=name, mean=mean, std=std)

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from kdjax import layers
 from kdjax.features import Boundary
 from kdjax.models.blocks import conv_norm
-from kdjax.models.stack import POOLINGS, Stack, StageOutput
+from kdjax.models.stack import Stack, StageOutput
 
 # Expansion, output channels, repeats, stride of the first.
 Setting = tuple[int, int, int, int]
@@ -89,7 +89,7 @@ class MobileNetV2(Stack, kw_only=True):
 
   def embed(self, hidden: jax.Array) -> jax.Array:
     """The last boundary to the classifier's input `[B, D]`."""
-    return POOLINGS[self.pooling](self.activation(hidden))
+    return self.pooled(self.activation(hidden))
 
 
 class RectifiedStem(nn.Module):

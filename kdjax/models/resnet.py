@@ -75,7 +75,7 @@ class ResNet(Stack, kw_only=True):
     block: Makes a block: `(width, strides=…, dtype=…, name=…)`.
     relu_between: Whether a ReLU stands between two blocks of a stage too.
     pool: Size of the windows whose means, channel by channel, are the
-      embedding; `None` is the whole image.
+      embedding unless `pooling` is given; `None` is the whole image.
   """
 
   blocks: tuple[int, ...]
@@ -106,13 +106,14 @@ class ResNet(Stack, kw_only=True):
 
   def embed(self, hidden: jax.Array) -> jax.Array:
     """The last boundary to the classifier's input `[B, D]`."""
-    if self.pool is None:
+    if self.pool is None or self.pooling is not None:
       return super().embed(hidden)
     batch, height, width, channels = hidden.shape
     if height % self.pool or width % self.pool:
       raise ValueError(
         f'The last features are pooled in windows of {self.pool}, which do not '
-        f'fill {height} by {width}: give larger images.'
+        f'fill {height} by {width}: give images of another size, or a pooling '
+        'of the whole image.'
       )
     rows, columns = height // self.pool, width // self.pool
     windows = nn.relu(hidden).reshape(

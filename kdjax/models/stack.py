@@ -44,12 +44,13 @@ class Stack(nn.Module):
     dtype: What it computes in; parameters and statistics are float32.
     boundary: What one stage hands to the next.
     pooling: How the last maps become one vector: their mean (`gap`), their
-      maximum (`gmp`), or half of both (`gwp`).
+      maximum (`gmp`), or half of both (`gwp`), each over the whole image. The
+      network's own way without; most have the mean.
   """
 
   num_classes: int
   dtype: DTypeLike = jnp.float32
-  pooling: str = 'gap'
+  pooling: str | None = None
   boundary: Boundary = 'post_relu'
 
   classifier_name = 'head'  # no attribute of a network: all have it
@@ -66,7 +67,11 @@ class Stack(nn.Module):
     """The last boundary to the classifier's input `[B, D]`."""
     # On rectified maps this changes nothing, but what another network's
     # translated features bring here need not be rectified.
-    return POOLINGS[self.pooling](nn.relu(hidden))
+    return self.pooled(nn.relu(hidden))
+
+  def pooled(self, maps: jax.Array) -> jax.Array:
+    """Activated maps `[B, H, W, C]` as one vector each, `[B, C]`."""
+    return POOLINGS[self.pooling or 'gap'](maps)
 
   def setup(self):
     """Names the stages `stage_0`, `stage_1`, … and the classifier `head`."""

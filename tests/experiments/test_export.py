@@ -94,6 +94,19 @@ def test_stablehlo(run, tmp_path, images, logits):
   np.testing.assert_allclose(program.call(images), logits, rtol=1e-5, atol=1e-6)
 
 
+def test_a_network_leaves_as_it_pools(variables, images, tmp_path):
+  about = {**ABOUT, 'pooling': 'gmp'}
+  (tmp_path / 'config.json').write_text(json.dumps(about))
+  save_variables(tmp_path / 'student', variables)
+  file = export.export(export.Config(run=tmp_path, format='stablehlo'))
+  program = jax.export.deserialize(bytearray(file.read_bytes()))
+  mean, std = tuple(ABOUT['mean']), tuple(ABOUT['std'])
+  options = {'mean': mean, 'std': std, 'pooling': 'gmp'}
+  network = models.create('resnet8', num_classes=5, **options)
+  want = network.apply(variables, images, train=False)[0].logits
+  np.testing.assert_allclose(program.call(images), want, rtol=1e-5, atol=1e-6)
+
+
 def test_pytorch_loads_it(run, tmp_path, images, logits):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   module = torch_resnet8(torch, num_classes=5)

@@ -25,6 +25,16 @@ def test_the_embedding_is_the_mean_the_maximum_or_half_of_both(
   assert jnp.ptp(want) > 0
 
 
+def test_a_pooling_that_is_asked_for_takes_the_place_of_windows():
+  own, whole = (
+    models.create('cifar100_resnet8', num_classes=3, pooling=pooling)
+    .describe((32, 48, 3))
+    .features.embedding.shape[-1]
+    for pooling in (None, 'gap')
+  )
+  assert (own, whole) == (64 * 2 * 3, 64)
+
+
 def test_what_cannot_pool_so_says_it():
   with pytest.raises(ValueError, match="did you mean 'gmp'"):
     models.create('resnet8', num_classes=3, pooling='gm')

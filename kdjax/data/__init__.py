@@ -13,7 +13,8 @@ from kdjax.data.errors import DataUnavailableError
 from kdjax.data.imagenet import load_imagenet, unread_imagenet
 from kdjax.data.load import load
 from kdjax.data.resident import batch_order
-from kdjax.data.stream import Reading, Stream, StreamedSplit
+from kdjax.data.share import Reading
+from kdjax.data.stream import Stream, StreamedSplit
 from kdjax.data.streamed import StreamedDataset, load_multi_label
 from kdjax.data.views import CenterCrop, RandomResizedCrop, View, Whole
 

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageFiles:
-  """Files by number; see `kdjax.data.stream.Files`.
+  """Files by number; see `kdjax.data.share.Files`.
 
   Attributes:
     paths: As bytes in one array, because each worker process has its own: a

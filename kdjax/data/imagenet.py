@@ -15,7 +15,8 @@ from kdjax.data.augment import Augmentation
 from kdjax.data.dataset import rows_per_class
 from kdjax.data.folder import Listing, list_images
 from kdjax.data.image_files import ImageFiles
-from kdjax.data.stream import Files, Reading, StreamedSplit
+from kdjax.data.share import Files, Reading
+from kdjax.data.stream import StreamedSplit
 from kdjax.data.streamed import Chosen, StreamedDataset
 from kdjax.data.views import CenterCrop, RandomResizedCrop
 from kdjax.names import unknown

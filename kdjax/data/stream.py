@@ -7,67 +7,22 @@ the number of a batch is all that is needed to go on with the same images.
 
 import dataclasses
 import itertools
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from absl import flags
-from PIL import Image
 
 from kdjax.data.ahead import Ahead
+from kdjax.data.share import (
+  TRIES,
+  Files,
+  Group,
+  Reading,
+  Share,
+  read_ahead,
+)
 from kdjax.data.views import View
 
 Batch = dict[str, np.ndarray]
-Broken = Literal['stop', 'skip']
-
-_COLUMNS = {
-  'image': np.uint8,
-  'index': np.int32,
-  'decoded': np.bool_,
-  'skipped': np.int32,
-}
-_TRIES = 100  # images in a row that do not decode: it is not the images
-
-
-class Files(Protocol):
-  """Encoded images by number; pickled for the worker processes."""
-
-  def __len__(self) -> int: ...
-
-  def read(self, index: int) -> bytes:
-    """The file's contents; an `OSError` where it cannot be read."""
-    ...
-
-  def name(self, index: int) -> str:
-    """What messages call it."""
-    ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reading:
-  """How a streamed set is read.
-
-  Attributes:
-    workers: Processes that decode; 0 leaves it to threads of this one, which
-      is enough for few cores.
-    threads: In each of them.
-    broken_images: What an image that does not decode does: `stop` ends the run
-      and names it, `skip` counts it and takes another in its place, or none
-      where each image comes once.
-  """
-
-  workers: int = 0
-  threads: int = 4
-  broken_images: Broken = 'stop'
-
-  def __post_init__(self):
-    """Checks what grain would say less plainly."""
-    if self.workers < 0 or self.threads < 1:
-      raise ValueError(
-        'workers must be zero or more and threads at least 1, got '
-        f'{self.workers} and {self.threads}.'
-      )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,7 +98,7 @@ class StreamedSplit:
       view=self.varied or self.view,
       seed=seed,
       epoch=len(self),
-      tries=_TRIES,
+      tries=TRIES,
     )
 
   def in_order(
@@ -172,7 +127,7 @@ class StreamedSplit:
     if size < 1:
       raise ValueError(f'a batch needs at least one image, got {size}.')
     rows = range(size) if rows is None else rows
-    share = _Share(
+    share = Share(
       files=self.files,
       order=order,
       batch_size=size,
@@ -195,11 +150,11 @@ class Stream(Iterator[Batch]):
     batch: The number of the next one.
   """
 
-  def __init__(self, split: StreamedSplit, share: '_Share', first: int):
+  def __init__(self, split: StreamedSplit, share: Share, first: int):
     self.batch = first
     self._split = split
-    self._rows = len(share.rows)
-    self._examples = _iterate(share, split.reading)
+    self._count = share.groups
+    self._groups = read_ahead(share, split.reading)
     self._ahead = Ahead(self._read())
 
   def __next__(self) -> Batch:
@@ -216,95 +171,27 @@ class Stream(Iterator[Batch]):
   def close(self) -> None:
     """Ends its threads and processes."""
     self._ahead.close()
-    self._examples.close()
+    self._groups.close()
 
   def _read(self) -> Iterator[Batch]:
-    for example in self._examples:
-      rest = itertools.islice(self._examples, self._rows - 1)
-      examples = [example, *rest]
-      self._check(examples)
+    for first in self._groups:
+      groups = [first, *itertools.islice(self._groups, self._count - 1)]
+      for group in groups:
+        self._check(group)
       columns = {
-        name: np.array([example[name] for example in examples], dtype)
-        for name, dtype in _COLUMNS.items()
+        name: np.concatenate([group[name] for group in groups])
+        for name in ('image', 'index', 'decoded', 'skipped')
       }
       yield {**columns, 'label': self._split.labels[columns['index']]}
 
-  def _check(self, examples: Sequence[dict[str, Any]]) -> None:
-    for example in examples:
-      message = example['broken']
-      if message and self._split.reading.broken_images == 'stop':
-        raise ValueError(
-          f'{message}. Replace the file, or give --broken_images=skip to leave '
-          'out and count what does not decode.'
-        )
-      if example['skipped'] == _TRIES:
-        raise ValueError(
-          f'none of {_TRIES} images in a row can be decoded; the last: '
-          f'{message}.'
-        )
-
-
-# Grain asks for its name, which would be that of a million files.
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class _Share:
-  """Rows of batches one after the other, decoded by whoever asks for one."""
-
-  files: Files
-  view: View
-  seed: int
-  order: Sequence[int]  # of images, by place
-  batch_size: int
-  first: int  # batch
-  rows: tuple[int, ...]
-  epoch: int  # from a place to what may take it
-  tries: int
-
-  def __len__(self) -> int:
-    batches = -(-len(self.order) // self.batch_size) - self.first
-    return min(batches * len(self.rows), sys.maxsize)
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    batch, row = divmod(int(index), len(self.rows))
-    place = (self.first + batch) * self.batch_size + self.rows[row]
-    found = {'index': 0, 'decoded': False, 'skipped': 0, 'broken': ''}
-    found['image'] = np.zeros((*self.view.size, 3), np.uint8)
-    if place >= len(self.order):
-      return found
-    for skipped in range(self.tries):
-      found['index'] = int(self.order[place + skipped * self.epoch])
-      # What is wrong is data here: an exception of a worker process would reach
-      # the user as a traceback of grain's, and end the others.
-      try:
-        content = self.files.read(found['index'])
-        random = np.random.default_rng((self.seed, place, skipped))
-        found['image'] = self.view(content, random)
-        return {**found, 'decoded': True}
-      except (OSError, SyntaxError, ValueError) as error:
-        # SyntaxError: a broken PNG.
-        name = self.files.name(found['index'])
-        found['broken'] = f'cannot decode {name}: {error}'
-      except Image.DecompressionBombError as error:
-        found['broken'] = str(error)
-      found['skipped'] += 1
-    return found
-
-
-def _iterate(share: _Share, reading: Reading) -> Any:
-  """The images of a share, decoded ahead."""
-  import grain
-
-  threads = reading.threads
-  examples = grain.MapDataset.source(share).to_iter_dataset(
-    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-  )
-  if reading.workers:
-    # grain asks absl for a flag of its own, and absl refuses before a main of
-    # its own has read the command line; ours has other flags.
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS.mark_as_parsed()
-    examples = examples.mp_prefetch(
-      grain.MultiprocessingOptions(
-        num_workers=reading.workers, per_worker_buffer_size=4 * threads
+  def _check(self, group: Group) -> None:
+    message = next(filter(None, group['broken']), '')
+    if message and self._split.reading.broken_images == 'stop':
+      raise ValueError(
+        f'{message}. Replace the file, or give --broken_images=skip to leave '
+        'out and count what does not decode.'
       )
-    )
-  return iter(examples)
+    if (group['skipped'] == TRIES).any():
+      raise ValueError(
+        f'none of {TRIES} images in a row can be decoded; the last: {message}.'
+      )

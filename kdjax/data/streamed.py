@@ -13,7 +13,8 @@ import numpy as np
 from kdjax.data import prepared
 from kdjax.data.coco import read_coco
 from kdjax.data.color import ColorJitter
-from kdjax.data.stream import Files, Reading, StreamedSplit
+from kdjax.data.share import Files, Reading
+from kdjax.data.stream import StreamedSplit
 from kdjax.data.views import Whole
 from kdjax.names import unknown
 

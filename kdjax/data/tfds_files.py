@@ -29,7 +29,7 @@ _SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class TfdsFiles:
-  """Encoded images of prepared splits; see `kdjax.data.stream.Files`.
+  """Encoded images of prepared splits; see `kdjax.data.share.Files`.
 
   Attributes:
     folder: Of one version of one set, prepared as array_record.

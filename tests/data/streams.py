@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from kdjax.data.stream import Reading, StreamedSplit
+from kdjax.data.share import Reading
+from kdjax.data.stream import StreamedSplit
 from kdjax.data.views import Whole
 
 CLASSES = ('dot', 'bar', 'ring')

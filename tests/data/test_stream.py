@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kdjax.data.stream import Reading, StreamedSplit
+from kdjax.data.share import Reading
+from kdjax.data.stream import StreamedSplit
 from kdjax.data.views import Whole
 from tests.data import streams
 

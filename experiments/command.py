@@ -17,11 +17,13 @@ from experiments.place import Place, hold, new_folder
 from kdjax import report
 from kdjax.train import (
   Comparison,
+  Devices,
   DivergedError,
   Interrupted,
   Progress,
   Study,
   all_devices,
+  lost_process,
   stop_on_signals,
   writers,
 )
@@ -54,6 +56,7 @@ def run(
   name: str,
   arguments: Sequence[str] = (),
   work: Callable[..., Work] = Comparison,
+  devices: Devices | None = None,
 ) -> Study:
   """Does a command's work and writes its report; what notebooks call.
 
@@ -63,13 +66,14 @@ def run(
     name: The command's, as in `experiments.digits`.
     arguments: What was given on the command line, for the report.
     work: `(config, workdir, request=…, progress=…, devices=…)` to what is done.
+    devices: On which; all there are without.
 
   Raises:
     ValueError: If something of the configuration or the folder cannot be.
     DivergedError: If a run's loss stops being finite.
     Interrupted: If a signal asked for it; everything is saved.
   """
-  devices = all_devices()
+  devices = devices or all_devices()
   progress = Progress(enabled=devices.is_main)
   workdir = (place.workdir or new_folder(name, config.title)).expanduser()
   progress.say(f'{name} writes to {workdir}')
@@ -126,7 +130,7 @@ def main(
     config, place = asked.config, asked.place
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-    asked.processes.start()
+    devices = asked.processes.start()
     if alone:
       asked.compilation.start()
   except ValueError as error:
@@ -136,7 +140,7 @@ def main(
   if place.workdir is None:
     place = dataclasses.replace(place, workdir=new_folder(name, config.title))
   try:
-    run(config, place, name=name, arguments=argv, work=work)
+    run(config, place, name=name, arguments=argv, work=work, devices=devices)
   except DivergedError as error:  # in all processes at once
     return _fail(error, 1)
   except Interrupted as stop:
@@ -146,7 +150,11 @@ def main(
     return 128 + stop.signal_number
   except KeyboardInterrupt:  # a second one, or before the first run
     return _fail('stopped at once; what was saved before is kept.', 130)
-  except ValueError as error:
+  except (ValueError, RuntimeError) as error:
+    if lost := lost_process(error):
+      return _leave_others(_fail(lost, 1))
+    if isinstance(error, RuntimeError):
+      raise
     return _leave_others(_fail(error, 2))
   except OSError as error:
     where = '' if error.filename else f' in {place.workdir}'

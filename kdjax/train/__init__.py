@@ -2,12 +2,8 @@
 
 from kdjax.train.interrupts import Interrupted, StopRequest, stop_on_signals
 from kdjax.train.loop import DivergedError
-from kdjax.train.mesh import (
-  Devices,
-  all_devices,
-  first_devices,
-  start_processes,
-)
+from kdjax.train.mesh import Devices, all_devices, first_devices
+from kdjax.train.processes import in_cluster, lost_process, start_processes
 from kdjax.train.program import Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
@@ -42,7 +38,9 @@ __all__ = [
   'TransferConfig',
   'all_devices',
   'first_devices',
+  'in_cluster',
   'init_state',
+  'lost_process',
   'start_processes',
   'stop_on_signals',
   'train_step',

@@ -15,10 +15,12 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-  """A one-dimensional mesh: examples are split over it, the rest is everywhere.
+  """A mesh: examples are split over all of it, the rest is everywhere.
+
+  A frozen teacher's parameters are split over its second axis.
 
   Attributes:
-    mesh: With the one axis `data`.
+    mesh: With the axes `data` and `fsdp`, whose length may be one.
   """
 
   mesh: Mesh
@@ -27,6 +29,11 @@ class Devices:
   def count(self) -> int:
     """Devices in the mesh, over all processes."""
     return self.mesh.size
+
+  @property
+  def everywhere(self) -> NamedSharding:
+    """How arrays lie that are whole on every device."""
+    return NamedSharding(self.mesh, PartitionSpec())
 
   @property
   def is_main(self) -> bool:
@@ -59,7 +66,8 @@ class Devices:
       return found
     if found is None:
       found = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
-    return multihost_utils.broadcast_one_to_all(found)
+    # One by one: all of a large teacher may not fit a device.
+    return jax.tree.map(multihost_utils.broadcast_one_to_all, found)
 
   def in_turn(self, load: Callable[[], Any]) -> Any:
     """What `load` gives in each process, the first one having been there.
@@ -74,22 +82,26 @@ class Devices:
 
   def replicate(self, tree: PyTree) -> PyTree:
     """The tree on every device; all processes must hold the same values."""
-    everywhere = NamedSharding(self.mesh, PartitionSpec())
+    return jax.tree.map(lambda array: _place(array, self.everywhere), tree)
 
-    def place(array):
-      if isinstance(array, jax.Array) and jnp.issubdtype(
-        array.dtype, jax.dtypes.prng_key
-      ):
-        data = place(jax.random.key_data(array))
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
-      if jax.process_count() == 1:
-        return jax.device_put(array, everywhere)
-      host = np.asarray(array)
-      return jax.make_array_from_callback(
-        host.shape, everywhere, lambda index: host[index]
-      )
+  def shard(self, tree: PyTree) -> PyTree:
+    """Parameters over the `fsdp` axis; all processes hold the same values.
 
-    return jax.tree.map(place, tree)
+    Each array is split along the longest of its axes that can be, and whole on
+    every device where none can. The compiler gathers what a layer needs.
+    """
+    return jax.tree.map(
+      lambda array: _place(array, self._by_parameter(array.shape)), tree
+    )
+
+  def free_bytes(self) -> int | None:
+    """Memory that is left on the fullest device of this process, if known."""
+    found = [d.memory_stats() for d in self.mesh.local_devices]
+    if not all(found):
+      return None
+    return min(
+      stats['bytes_limit'] - stats['bytes_in_use'] for stats in found if stats
+    )
 
   def rows(self, count: int) -> np.ndarray:
     """Which of a batch's rows the devices of this process hold, ascending."""
@@ -144,64 +156,69 @@ class Devices:
     """Inside jit: every array whole on each device again."""
     if self.count == 1:
       return tree
-    everywhere = NamedSharding(self.mesh, PartitionSpec())
     return jax.tree.map(
-      lambda array: jax.lax.with_sharding_constraint(array, everywhere), tree
+      lambda array: jax.lax.with_sharding_constraint(array, self.everywhere),
+      tree,
     )
 
   def _by_example(self, count: int) -> NamedSharding:
     """How arrays of so many rows lie: split, if the devices divide them."""
-    axis = 'data' if count % self.count == 0 else None
-    return NamedSharding(self.mesh, PartitionSpec(axis))
+    axes = self.mesh.axis_names if count % self.count == 0 else None
+    return NamedSharding(self.mesh, PartitionSpec(axes))
+
+  def _by_parameter(self, shape: tuple[int, ...]) -> NamedSharding:
+    """How a parameter lies: split along its longest axis that can be."""
+    parts = self.mesh.shape['fsdp']
+    fits = [axis for axis, size in enumerate(shape) if size % parts == 0]
+    if parts == 1 or not fits:
+      return self.everywhere
+    longest = max(fits, key=lambda axis: shape[axis])
+    return NamedSharding(self.mesh, PartitionSpec(*[None] * longest, 'fsdp'))
 
 
-def start_processes(
-  coordinator: str | None = None,
-  num_processes: int | None = None,
-  process_id: int | None = None,
-) -> None:
-  """Joins the processes of one run; called in each before anything else.
-
-  On a TPU pod, under Slurm or Open MPI everything is found out by itself.
-  Elsewhere each process is told:
-
-  Args:
-    coordinator: `HOST:PORT` of process 0, reachable from all.
-    num_processes: How many there are.
-    process_id: This one's number, from 0.
-
-  Raises:
-    ValueError: If they do not find each other; the message says why.
-  """
-  try:
-    jax.distributed.initialize(coordinator, num_processes, process_id)
-  except (ValueError, RuntimeError) as error:
-    raise ValueError(
-      f'The processes of this run did not find each other: {error} Give '
-      'coordinator, num_processes and process_id.'
-    ) from error
+def all_devices(fsdp: int = 1) -> Devices:
+  """Every device of every process; see `first_devices`."""
+  return first_devices(jax.device_count(), fsdp)
 
 
-def all_devices() -> Devices:
-  """Every device of every process."""
-  return first_devices(jax.device_count())
-
-
-def first_devices(count: int) -> Devices:
+def first_devices(count: int, fsdp: int = 1) -> Devices:
   """The first `count` devices.
 
+  Args:
+    count: How many, over all processes.
+    fsdp: Over how many neighbours a teacher's parameters are split.
+
   Raises:
-    ValueError: If there are fewer.
+    ValueError: If there are fewer, or `fsdp` does not divide them.
   """
   if not 1 <= count <= jax.device_count():
     raise ValueError(
       f'{count} devices were asked for; this machine has {jax.device_count()}.'
     )
+  if fsdp < 1 or count % fsdp:
+    raise ValueError(
+      f'fsdp must divide the number of devices, got {fsdp} and {count}.'
+    )
   return Devices(
     jax.make_mesh(
-      (count,),
-      ('data',),
-      axis_types=(AxisType.Auto,),
+      (count // fsdp, fsdp),
+      ('data', 'fsdp'),
+      axis_types=(AxisType.Auto, AxisType.Auto),
       devices=jax.devices()[:count],
     )
+  )
+
+
+def _place(array: Any, layout: NamedSharding) -> jax.Array:
+  """An array on the devices; all processes must hold the same values."""
+  if isinstance(array, jax.Array) and jnp.issubdtype(
+    array.dtype, jax.dtypes.prng_key
+  ):
+    data = _place(jax.random.key_data(array), layout)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+  if jax.process_count() == 1:
+    return jax.device_put(array, layout)
+  host = np.asarray(array)
+  return jax.make_array_from_callback(
+    host.shape, layout, lambda index: host[index]
   )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -80,7 +81,8 @@ class Run:
     self.folder = folder
     self.program = program
     self.recipe = recipe
-    self.teacher_variables = program.devices.replicate(teacher_variables)
+    self.teacher_variables = program.devices.shard(teacher_variables)
+    self._teacher_on_host = teacher_variables
     self.about = about
     self.settings = settings
     self.start = start
@@ -150,14 +152,19 @@ class Run:
     """Evaluates given weights and logs them as a run that is at its end."""
     if self.finished:
       return
-    state = self._init()
-    state = dataclasses.replace(
-      state,
-      params={**state.params, 'student': variables['params']},
-      batch_stats=variables['batch_stats'],
+    # What is not trained needs no more room than its weights.
+    placed = self.program.devices.shard(variables)
+    state = TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params={'student': placed['params'], 'method': {}},
+      batch_stats=placed['batch_stats'],
+      teacher_stats={},
+      method_state={},
+      opt_state={},
       ema={},
+      snapshots={},
+      key=self.key,
     )
-    state = self.program.devices.replicate(state)
     found = self.program.evaluate(state, {}, self.test_data)
     if not self.program.devices.is_main:
       return
@@ -181,15 +188,13 @@ class Run:
       self.key,
       self.program.image_shape,
       self.program.batch_size,
-      self.program.devices.local(self.teacher_variables),
+      self._teacher_on_host,
     )
     if parts.teacher is not None:
       variables = parts.method.prepare(
         state.method_variables,
         lambda: self.program.teacher_passes(self.teacher_variables),
-        parts.teacher.classifier(
-          self.program.devices.local(self.teacher_variables)
-        ),
+        parts.teacher.classifier(self._teacher_on_host),
         jax.random.fold_in(self.key, 4),
       )
       state = dataclasses.replace(

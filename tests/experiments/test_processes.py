@@ -99,6 +99,42 @@ def test_asked_to_stop_in_one_both_stop_and_go_on(place, alone, tmp_path):
   _assert_close(alone, tmp_path / 'w0')
 
 
+def _kill(pair, victim):
+  """What the other process of a pair says when one is killed, and when."""
+  commands.wait_for(pair[0], 'student (convnet_4_8), seed 0: starts')
+  pair[victim].kill()
+  _, said = pair[1 - victim].communicate(timeout=60)
+  pair[victim].communicate()
+  assert pair[1 - victim].returncode == 1, said
+  last = said.strip().splitlines()[-1]
+  assert 'error: another process of this run has ended' in last
+  assert 'with --resume' in last
+
+
+def test_one_is_killed_and_the_first_says_so(place, tmp_path):
+  _kill(_pair(place, tmp_path, shared=True), victim=1)
+
+
+def test_the_first_is_killed_and_fewer_devices_go_on(place, alone, tmp_path):
+  _kill(_pair(place, tmp_path, shared=True), victim=0)
+  runs = tmp_path / 'w0' / 'runs'
+  teacher = commands.lines(runs / 'teacher' / 'seed0')
+  assert teacher[-1]['kind'] == 'end'
+  # One process and one device of the four that there were.
+  commands.run(
+    'cifar',
+    *commands.SMALL,
+    '--method=kd+icd',
+    f'--dataset=npz:{place / "toy.npz"}',
+    f'--workdir={tmp_path / "w0"}',
+    '--resume',
+    cache=place,
+    environment={'KDJAX_CACHE': str(tmp_path / 'teachers')},
+  )
+  assert commands.lines(runs / 'teacher' / 'seed0') == teacher
+  _assert_close(alone, tmp_path / 'w0')
+
+
 def test_what_fails_in_the_first_ends_the_other(place, tmp_path):
   (tmp_path / 'w0').write_text('')  # in the way of the work folder
   codes, said = _ends(_pair(place, tmp_path))

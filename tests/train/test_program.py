@@ -73,6 +73,25 @@ def test_examples_lie_on_all_devices_while_the_batch_can_be_split():
   assert [sharding.is_fully_replicated for sharding in seen] == [False, True]
 
 
+@pytest.mark.slow
+def test_a_teacher_that_is_split_over_devices_teaches_the_same():
+  made = support.program(support.parts('kd'), first_devices(4, fsdp=2))
+  carry, _, key = support.start(made)
+  whole = support.teacher_variables(made.parts)
+  teacher = made.devices.shard(whole)
+  carry = made.advance(carry, teacher, made.train_data, key, np.int32(STEPS))
+  support.close(carry, _epoch('kd', 1), 1e-5)
+  held = sum(
+    leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(teacher)
+  )
+  assert held < 0.6 * sum(leaf.nbytes for leaf in jax.tree.leaves(whole))
+
+
+def test_refuses_parts_that_do_not_divide_the_devices():
+  with pytest.raises(ValueError, match=r'fsdp must divide .* got 3 and 4'):
+    first_devices(4, fsdp=3)
+
+
 @pytest.mark.parametrize('name', ['none', 'kd'])
 def test_one_dispatch_is_bitwise_many(name):
   made = _program(name, 1)

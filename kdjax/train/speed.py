@@ -64,7 +64,7 @@ def sentence(line: dict[str, Any]) -> str:
   said = (
     f'The {line["binds"]} binds: the loop waited for images '
     f'{line["waited_for_images"]:.0%} of the time, at '
-    f'{line["images_per_second"]:,.0f} images/s.'
+    f'{line["images_per_second"]:,.1f} images/s.'
   )
   if line['binds'] == 'input':
     said += ' --workers and --threads decode faster while cores are idle.'

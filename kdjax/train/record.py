@@ -19,6 +19,9 @@ from kdjax.train.mesh import Devices
 
 PyTree = Any
 
+# What is no part of the configuration: who decodes images changes none of them.
+_FREE = ('versions', 'arguments', 'workers', 'threads')
+
 
 class Record:
   """The folder of a run that is being trained.
@@ -163,7 +166,7 @@ def _differences(stored, wanted, prefix, growing):
       yield f'{prefix[1:]}: was {stored!r}, now {wanted!r}'
     return
   for name in dict.fromkeys([*stored, *wanted]):
-    if name in ('versions', 'arguments'):  # no part of the configuration
+    if name in _FREE:
       continue
     yield from _differences(
       stored.get(name), wanted.get(name), f'{prefix}.{name}', growing

@@ -41,6 +41,30 @@ class Augmentation:
 
   def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
     """One random view of each image."""
+    return self.view(images, self.draw(key, images.shape[0]))
+
+  @property
+  def views(self) -> int:
+    """How many different views an image has: 162 for the field's recipe."""
+    return (2 * self.crop_padding + 1) ** 2 * (2 if self.flip else 1)
+
+  def draw(self, key: jax.Array, count: int) -> jax.Array:
+    """Which view each of a batch's images gets, int32 `[count]`."""
+    examples = jnp.arange(count, dtype=jnp.uint32)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, examples)
+    offsets, mirrored = jax.vmap(self._draw)(keys)
+    places = 2 * self.crop_padding + 1
+    number = offsets[:, 0] * places + offsets[:, 1]
+    return 2 * number + mirrored if self.flip else number
+
+  def view(self, images: jax.Array, views: jax.Array) -> jax.Array:
+    """Of each image the view of that number, float32 in [0, 1].
+
+    Args:
+      images: uint8 `[B, H, W, C]`.
+      views: int32 `[B]`, from 0 to `views - 1`: row offset, column offset and
+        flip, the last running fastest.
+    """
     if images.ndim != 4 or images.dtype != jnp.uint8:
       raise ValueError(
         'augmentation takes uint8 [B, height, width, channels], got '
@@ -48,13 +72,10 @@ class Augmentation:
       )
     if not self.crop_padding and not self.flip:
       return to_float(images)
-    examples = jnp.arange(images.shape[0], dtype=jnp.uint32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, examples)
-    offsets, mirrored = jax.vmap(self._draw)(keys)
-    if not self.flip:
-      mirrored = jnp.zeros_like(mirrored)
+    number, mirrored = divmod(views, 2) if self.flip else (views, 0 * views)
+    offsets = jnp.stack(jnp.divmod(number, 2 * self.crop_padding + 1), axis=-1)
     return to_float(
-      crop_and_flip(images, offsets, mirrored, padding=self.crop_padding)
+      crop_and_flip(images, offsets, mirrored > 0, padding=self.crop_padding)
     )
 
   def _draw(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -122,6 +122,9 @@ class Method:
   # 'train' for papers whose teacher normalises with the batch: its running
   # statistics then drift and are part of the training state.
   teacher_mode: ClassVar[Literal['eval', 'train']] = 'eval'
+  # 'outputs' for methods whose `terms` and `predicting` read nothing of the
+  # teacher but its logits and its embedding: these may come from a table.
+  teacher_reads: ClassVar[Literal['features', 'outputs']] = 'features'
 
   def __post_init__(self):
     """Checks the settings every method has."""

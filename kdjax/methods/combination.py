@@ -27,6 +27,12 @@ class Combination(Method):
     modes = {part.teacher_mode for part in self.parts().values()}
     return 'train' if 'train' in modes else 'eval'
 
+  @property
+  def teacher_reads(self):
+    """All of the teacher as soon as one of the methods asks for it."""
+    read = {part.teacher_reads for part in self.parts().values()}
+    return 'features' if 'features' in read else 'outputs'
+
   def init(self, key, student, teacher):
     """The variables of each, by its name."""
     made = {

@@ -51,6 +51,8 @@ class Icd(Method):
   negatives: Literal['global', 'local'] = 'global'
   local_groups: int = 8
 
+  teacher_reads = 'outputs'
+
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()

@@ -19,6 +19,8 @@ class Kd(Method):
   weight: Weight = 0.9
   temperature: float = 4.0
 
+  teacher_reads = 'outputs'
+
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()

@@ -84,6 +84,8 @@ class Kd2m(base.Method):
   relative_ridge: bool = False
   solver: Literal['exact', 'auction'] = 'exact'
 
+  teacher_reads = 'outputs'
+
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()

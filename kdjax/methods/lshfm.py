@@ -80,6 +80,8 @@ class Lshfm(base.Method):
   embedding_spread: float | None = None
   trained: Literal['all', 'embedding'] = 'all'
 
+  teacher_reads = 'outputs'
+
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()

@@ -94,14 +94,12 @@ class Devices:
       lambda array: _place(array, self._by_parameter(array.shape)), tree
     )
 
-  def free_bytes(self) -> int | None:
-    """Memory that is left on the fullest device of this process, if known."""
+  def memory_bytes(self) -> int | None:
+    """What JAX may take of the smallest device of this process, if known."""
     found = [d.memory_stats() for d in self.mesh.local_devices]
     if not all(found):
       return None
-    return min(
-      stats['bytes_limit'] - stats['bytes_in_use'] for stats in found if stats
-    )
+    return min(stats['bytes_limit'] for stats in found if stats)
 
   def rows(self, count: int) -> np.ndarray:
     """Which of a batch's rows the devices of this process hold, ascending."""

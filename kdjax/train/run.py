@@ -22,6 +22,7 @@ from kdjax.train.recipe import Recipe
 from kdjax.train.record import Record, check_config
 from kdjax.train.state import TrainState
 from kdjax.train.step import init_state
+from kdjax.train.teacher_table import Table
 
 PyTree = Any
 
@@ -63,6 +64,8 @@ class Run:
     start: Freshly drawn variables to those that its student starts from, where
       runs of one program start from different ones; the student's own way
       without.
+    teacher_table: The teacher's variables to the table of its outputs that the
+      steps look up; called when it trains. Without, the teacher runs in each.
   """
 
   def __init__(
@@ -77,6 +80,7 @@ class Run:
     about: dict[str, Any],
     settings: RunSettings,
     start: Callable[[PyTree], PyTree] | None = None,
+    teacher_table: Callable[[PyTree], Table] | None = None,
   ):
     self.folder = folder
     self.program = program
@@ -86,6 +90,7 @@ class Run:
     self.about = about
     self.settings = settings
     self.start = start
+    self.teacher_table = teacher_table
     self.test_data = program.place(test)
     self.key = key
 
@@ -122,6 +127,9 @@ class Run:
     record = Record(self.folder, self.about, self.program.devices)
     try:
       state = self._init()
+      if self.teacher_table is not None:
+        table = self.teacher_table(self.teacher_variables)
+        self.teacher_variables = {**self.teacher_variables, 'table': table}
       before = self.program.evaluate(
         state, self.teacher_variables, self.test_data, first=FEATURE_IMAGES
       )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kdjax.data import Augmentation
 from kdjax.features import Features
 from kdjax.methods import Context, Method, Pass, Updates
 from kdjax.methods.schedules import value_at
@@ -18,6 +19,7 @@ from kdjax.train.averaging import empty_sum
 from kdjax.train.partial_updates import partial_updates
 from kdjax.train.staging import staged_terms, without_momentum
 from kdjax.train.state import TrainState
+from kdjax.train.teacher_table import look_up
 
 PyTree = Any
 Batch = Mapping[str, jax.Array]
@@ -106,7 +108,8 @@ def train_step(
 
   Args:
     state: The state before it.
-    teacher_variables: The frozen teacher's; an empty tree without one.
+    teacher_variables: The frozen teacher's; an empty tree without one. With a
+      `table` of its outputs they are looked up, see `teacher_table`.
     batch: `image` uint8 `[B, H, W, C]`, `label`, and `index` int32 `[B]`, the
       examples' places in the training set.
     parts: What the step is made of.
@@ -126,7 +129,7 @@ def train_step(
     key=method_key,
   )
   teacher, teacher_stats = _teacher_pass(
-    state, teacher_variables, batch['image'], parts
+    state, teacher_variables, batch, augment_key, parts
   )
 
   def objective(params):
@@ -246,18 +249,31 @@ def make_pass(
 
 
 def _teacher_pass(
-  state: TrainState, teacher_variables: PyTree, images: jax.Array, parts: Parts
+  state: TrainState,
+  teacher_variables: PyTree,
+  batch: Batch,
+  augment_key: jax.Array,
+  parts: Parts,
 ) -> tuple[Any, PyTree]:
   """The teacher's pass, and its statistics afterwards."""
   if parts.teacher is None:
     return None, state.teacher_stats
+  if 'table' in teacher_variables:
+    assert isinstance(parts.augment, Augmentation)
+    views = parts.augment.draw(augment_key, len(batch['index']))
+    table = teacher_variables['table']
+    features = look_up(table, batch['index'], views)
+    teacher = make_pass(parts.teacher, teacher_variables, features, train=False)
+    return teacher, state.teacher_stats
   drifts = parts.method.teacher_mode == 'train'
   if drifts:
     teacher_variables = {
       **teacher_variables,
       'batch_stats': state.teacher_stats,
     }
-  features, stats = parts.teacher.apply(teacher_variables, images, train=drifts)
+  features, stats = parts.teacher.apply(
+    teacher_variables, batch['image'], train=drifts
+  )
   teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
   return teacher, stats if drifts else state.teacher_stats
 

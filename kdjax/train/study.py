@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -21,6 +22,13 @@ from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.step import Parts
 from kdjax.train.streamed import StreamedProgram
+from kdjax.train.teacher_table import (
+  Table,
+  TableUse,
+  compute_table,
+  reason_against,
+  table_bytes,
+)
 from kdjax.train.teachers import Teacher
 
 PyTree = Any
@@ -57,6 +65,9 @@ class StudyConfig:
       without. A teacher usually has seen more than is left for its student.
     data_dir: Where TFDS keeps its prepared sets; its own default without.
     precision: Of the networks' arithmetic; weights and losses are float32.
+    teacher_table: Whether the teacher's outputs on all views of all images are
+      computed once and looked up: `auto` where that pays and fits, `always`
+      where the method lets it be.
     recipe: How the students are optimised, and the teacher if it is trained.
     teacher_epochs: The teacher's epochs; the recipe's without.
     teacher_learning_rate: The teacher's; the recipe's without.
@@ -78,6 +89,7 @@ class StudyConfig:
   teacher_limit: int | None = None
   data_dir: pathlib.Path | None = None
   precision: Literal['float32', 'bfloat16'] = 'float32'
+  teacher_table: TableUse = 'auto'
   recipe: Recipe = Recipe()
   teacher_epochs: int | None = None
   teacher_learning_rate: float | None = None
@@ -280,6 +292,7 @@ class Comparison:
     recipe = self._recipe(method)
     program = self.program(self.student, network, method, recipe)
     role = 'student' if teacher is None else 'distilled'
+    table = None if teacher is None else self._table(program, recipe)
     for seed in config.seeds:
       about = {
         **self.about(arm, role, self.student, seed),
@@ -302,8 +315,40 @@ class Comparison:
           key=jax.random.key(seed),
           about=about,
           settings=config.settings,
+          teacher_table=table,
         )
       )
+
+  def _table(
+    self, program: Program, recipe: Recipe
+  ) -> Callable[[PyTree], Table] | None:
+    """What gives the table of the one teacher; `None` if it runs live."""
+    against = reason_against(
+      self.config.teacher_table,
+      program,
+      epochs=recipe.all_epochs,
+      runs=len(self.config.seeds),
+    )
+    if against:
+      if self.config.teacher_table == 'always':
+        self.progress.say(f'The teacher runs in each step: {against}.')
+      return None
+
+    made: list[Table] = []  # by the first run that trains
+
+    def table(variables: PyTree) -> Table:
+      if not made:
+        size = table_bytes(program) / 1e9
+        self.progress.say(f"Computing the teacher's outputs, {size:.2g} GB")
+        made.append(compute_table(program, variables, self._ask))
+      return made[0]
+
+    return table
+
+  def _ask(self) -> None:
+    """Stops if a signal asked for it; there is nothing to save."""
+    if self.devices.any(self.request.asked):
+      self.request.stop()
 
   def _teacher_constants(self, own: convert.Normalization):
     config = self.config

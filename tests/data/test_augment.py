@@ -133,3 +133,29 @@ def test_negative_padding_is_refused():
 def test_other_images_are_refused(images, message):
   with pytest.raises(ValueError, match=message):
     Augmentation(flip=True)(jax.random.key(0), images)
+
+
+@pytest.mark.parametrize(
+  ('padding', 'flip', 'views'), [(1, True, 18), (2, False, 25), (4, True, 162)]
+)
+def test_every_view_has_a_number_and_is_another_image(padding, flip, views):
+  augment = Augmentation(crop_padding=padding, flip=flip)
+  assert augment.views == views
+  image = random_images(batch=1)
+  seen = augment.view(np.repeat(image, views, axis=0), jnp.arange(views))
+  assert len(np.unique(np.asarray(seen).reshape(views, -1), axis=0)) == views
+  whole = 2 * padding * (padding + 1)  # the crop that cuts nothing
+  np.testing.assert_array_equal(
+    seen[2 * whole if flip else whole], to_float(jnp.asarray(image[0]))
+  )
+
+
+def test_a_batch_shows_the_views_that_are_drawn_for_it():
+  augment = Augmentation(crop_padding=1, flip=True)
+  images = random_images(batch=200)
+  key = jax.random.key(3)
+  views = augment.draw(key, 200)
+  assert set(views.tolist()) == set(range(18))
+  np.testing.assert_array_equal(
+    augment(key, images), augment.view(images, views)
+  )

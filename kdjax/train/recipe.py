@@ -44,6 +44,7 @@ class Recipe:
   every_step = False
   align_epochs = 0
   align_factor = 1.0
+  body_factor = 1.0
 
   def __post_init__(self):
     """Checks what would otherwise fail deep inside a run."""

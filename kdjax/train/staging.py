@@ -6,6 +6,7 @@ student at first is noise. LSHFM's multi-label recipe trains it alone before.
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import optax
 import tyro
 
 from kdjax.methods.base import Terms
+from kdjax.models.network import Network
 from kdjax.train.recipe import Recipe
 
 
@@ -29,11 +31,14 @@ class StagedRecipe(Recipe):
     every_step: Whether the rate moves within an epoch too.
     align_epochs: How many come first.
     align_factor: Of the method's terms in them.
+    body_factor: Of the rate of all that lies below the network's classifier:
+      weights that begin well move less than what begins at random.
   """
 
   every_step: bool = True
   align_epochs: int = 60
   align_factor: float = 1.0
+  body_factor: float = 1.0
 
   def __post_init__(self):
     """Checks what would otherwise fail deep inside a run."""
@@ -43,10 +48,39 @@ class StagedRecipe(Recipe):
         'align_epochs must be zero or more and align_factor positive, got '
         f'{self.align_epochs} and {self.align_factor}.'
       )
+    if not 0 <= self.body_factor < math.inf:
+      raise ValueError(
+        f'body_factor must be zero or more, got {self.body_factor}.'
+      )
 
   def without_stages(self) -> 'StagedRecipe':
     """The same without what comes before the student moves."""
     return dataclasses.replace(self, align_epochs=0, align_factor=1.0)
+
+
+def slower_body(
+  optimizer: optax.GradientTransformation, network: Network, factor: float
+) -> optax.GradientTransformation:
+  """The optimiser of a step's parameters, with the body's updates scaled.
+
+  Raises:
+    ValueError: When it is used, if the network does not say where its
+      classifier is.
+  """
+  if factor == 1:
+    return optimizer
+
+  def scale(updates: Any, params: Any = None) -> Any:
+    del params
+    own = updates['student']
+    scaled = jax.tree.map(
+      lambda below, update: factor * update if below else update,
+      network.is_body(own),
+      own,
+    )
+    return {**updates, 'student': scaled}
+
+  return optax.chain(optimizer, optax.stateless(scale))
 
 
 def staged_terms(

@@ -20,6 +20,7 @@ from kdjax.train.program import Program, check_batch_size
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
+from kdjax.train.staging import slower_body
 from kdjax.train.step import Parts
 from kdjax.train.streamed import StreamedProgram
 from kdjax.train.teacher_table import (
@@ -242,7 +243,9 @@ class Comparison:
       method=method,
       task=self.config.task,
       augment=self.dataset.augment,
-      optimizer=recipe.optimizer(steps_per_epoch),
+      optimizer=slower_body(
+        recipe.optimizer(steps_per_epoch), student, recipe.body_factor
+      ),
       steps_per_epoch=steps_per_epoch,
       ema_decay=recipe.ema_decay,
       snapshots=recipe.average_last is not None,

@@ -1,11 +1,14 @@
 import dataclasses
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kdjax.methods import Icd
 from kdjax.train import StagedRecipe
+from kdjax.train.staging import slower_body
 from tests.train import support
 
 STEPS = 3  # of an epoch
@@ -80,8 +83,30 @@ def test_without_stages_only_the_epochs_are_left():
   assert plain.learning_rate_at(1) == RECIPE.learning_rate_at(3)
 
 
+def test_what_begins_well_moves_less_than_what_begins_at_random():
+  network = support.network()
+  variables = network.initialize(jax.random.key(0), support.IMAGE_SHAPE)
+  params = {'student': variables['params'], 'method': {'kernel': jnp.ones(2)}}
+  gradients = jax.tree.map(jnp.ones_like, params)
+
+  def change(factor) -> dict:
+    optimizer = slower_body(RECIPE.optimizer(STEPS), network, factor)
+    state = optimizer.init(params)
+    changes: Any = optimizer.update(gradients, state, params)[0]
+    return changes
+
+  plain, slow = change(1.0), change(0.25)
+  for name in ('hidden', 'norm'):
+    below = jax.tree.map(lambda x: 0.25 * x, plain['student'].pop(name))
+    support.identical(slow['student'].pop(name), below)
+  assert list(slow['student']) == ['head']
+  support.identical(slow, plain)
+
+
 def test_bad_settings_are_named():
   with pytest.raises(ValueError, match='align_epochs must be zero or more'):
     dataclasses.replace(RECIPE, align_epochs=-1)
   with pytest.raises(ValueError, match='align_factor positive, got -1 and 0'):
     StagedRecipe(align_epochs=-1, align_factor=0)
+  with pytest.raises(ValueError, match='body_factor must be zero or more'):
+    StagedRecipe(body_factor=-1.0)

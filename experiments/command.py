@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import logging
 import os
-import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import jax
+from etils import epath
 
 from experiments import flags, published
 from experiments.place import Place, hold, new_folder
@@ -164,7 +164,7 @@ def main(
 
 
 def _resume_command(
-  name: str, argv: Sequence[str], workdir: pathlib.Path | None
+  name: str, argv: Sequence[str], workdir: epath.PathLike | None
 ) -> str:
   """The command that goes on with what `argv` began."""
   again, arguments = [], iter(argv)

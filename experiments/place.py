@@ -4,11 +4,14 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
-import pathlib
 from collections.abc import Iterator
+from typing import Annotated
 
 import jax
+import tyro
+from etils import epath
 
+from kdjax.train import writers
 from kdjax.train.record import check_config
 
 try:
@@ -22,20 +25,33 @@ except ImportError:  # Windows has none
 _MORE_RUNS = ('seeds', 'methods', 'changes', 'metrics', 'weight_factors')
 
 
+Folder = Annotated[
+  epath.Path,
+  tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='FOLDER',
+    instance_from_str=lambda texts: epath.Path(texts[0]),
+    is_instance=lambda value: isinstance(value, epath.Path),
+    str_from_instance=lambda folder: [str(folder)],
+  ),
+]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
   """Where a command writes.
 
   Attributes:
-    workdir: A folder for this comparison; a new one under `runs/` without.
+    workdir: A folder for this comparison, local or of an object store
+      (gs://BUCKET/FOLDER); a new one under `runs/` without.
     resume: Go on with what the work folder holds.
   """
 
-  workdir: pathlib.Path | None = None
+  workdir: Folder | None = None
   resume: bool = False
 
 
-def new_folder(name: str, title: str) -> pathlib.Path:
+def new_folder(name: str, title: str) -> epath.Path:
   """A folder that says what is in it, made here so that nobody else takes it.
 
   Only by the first of several processes; the others do not write.
@@ -47,7 +63,7 @@ def new_folder(name: str, title: str) -> pathlib.Path:
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   title = f'{name.rpartition(".")[2]}-{title}-{now}'
   for number in itertools.count(1):
-    folder = pathlib.Path('runs') / f'{title}{f"-{number}" * (number > 1)}'
+    folder = epath.Path('runs') / f'{title}{f"-{number}" * (number > 1)}'
     try:
       if jax.process_index() == 0:
         folder.mkdir(parents=True)
@@ -60,8 +76,12 @@ def new_folder(name: str, title: str) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path, about: dict, *, resume: bool) -> Iterator[None]:
+def hold(
+  workdir: epath.PathLike, about: dict, *, resume: bool
+) -> Iterator[None]:
   """Makes a work folder and keeps it from others, however this command ends.
+
+  From others on this machine: object stores have no locks.
 
   Args:
     workdir: The folder.
@@ -72,16 +92,19 @@ def hold(workdir: pathlib.Path, about: dict, *, resume: bool) -> Iterator[None]:
     ValueError: If it cannot be written to, another command is at work in it,
       or it holds another comparison, or this one without `resume`.
   """
+  workdir = epath.Path(workdir)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = (workdir / 'lock').open('a')
-  except OSError as error:
+    remote = writers.is_remote(workdir)
+    lock = contextlib.nullcontext() if remote else (workdir / 'lock').open('a')
+  except (OSError, ImportError) as error:  # of what speaks to a store
+    reason = getattr(error, 'strerror', None) or error
     raise ValueError(
-      f'--workdir={workdir} cannot be written to: {error.strerror}. Give a '
-      'folder that can be.'
+      f'--workdir={workdir} cannot be written to: {reason}. Give a folder that '
+      'can be.'
     ) from error
-  with lock:
-    if not _locked(lock):
+  with lock as file:
+    if file is not None and not _locked(file):
       raise ValueError(
         f'Another command is at work in {workdir}. Wait for it, or give '
         'another --workdir.'

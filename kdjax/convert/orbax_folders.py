@@ -1,13 +1,12 @@
 """A look at an orbax folder's files before orbax reads them."""
 
-import pathlib
-
 import tensorstore as ts
+from etils import epath
 
 _MANIFEST = 'manifest.ocdbt'
 
 
-def check_readable(folder: pathlib.Path) -> None:
+def check_readable(folder: epath.PathLike) -> None:
   """Reads every array of an orbax folder once, one after the other.
 
   Orbax reads all of them at once. When one fails it closes its event loop while
@@ -20,6 +19,7 @@ def check_readable(folder: pathlib.Path) -> None:
   Raises:
     ValueError: If a file is missing or torn.
   """
+  folder = epath.Path(folder)
   if not (folder / _MANIFEST).exists():
     if any(folder.glob('*/.zarray')) or any(folder.glob('*/zarr.json')):
       return  # written without the one file for all arrays
@@ -30,8 +30,14 @@ def check_readable(folder: pathlib.Path) -> None:
     raise ValueError(f'a file of {folder} is torn: {error}') from error
 
 
-def _read_all(folder: pathlib.Path) -> None:
-  base = {'driver': 'file', 'path': f'{folder.absolute()}/'}
-  store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
+def _read_all(folder: epath.Path) -> None:
+  base = {'driver': 'ocdbt', 'base': _url(folder)}
+  store = ts.KvStore.open(base).result()
   for name in store.list().result():
     store.read(name).result()
+
+
+def _url(folder: epath.Path) -> str:
+  """A folder, local or of an object store, as tensorstore calls it."""
+  remote = '://' in str(folder)
+  return f'{folder}/' if remote else f'file://{folder.absolute()}/'

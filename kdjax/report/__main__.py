@@ -1,10 +1,10 @@
 """`python -m kdjax.report WORKDIR`: the report of a study, again or early."""
 
 import argparse
-import pathlib
 import sys
 
 import rich
+from etils import epath
 
 from kdjax import report
 
@@ -15,7 +15,7 @@ def main() -> int:
     prog='python -m kdjax.report',
     description="Makes table, plots and report.html from a study's logs.",
   )
-  parser.add_argument('workdir', type=pathlib.Path, help='holds runs/')
+  parser.add_argument('workdir', type=epath.Path, help='holds runs/')
   workdir = parser.parse_args().workdir
   try:
     page = report.write(workdir)

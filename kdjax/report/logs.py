@@ -6,10 +6,11 @@ is missing or torn is left out and said in the notes instead of raised.
 
 import dataclasses
 import json
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from etils import epath
 
 Line = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ KINDS = frozenset(
 class Run:
   """One network trained once: the folder `runs/<arm>/seed<k>`."""
 
-  folder: pathlib.Path
+  folder: epath.Path
   arm: str  # 'teacher', 'student' (trained alone), or the method's name
   seed: int
   config: Mapping[str, Any]
@@ -72,7 +73,7 @@ class Run:
 class Study:
   """The runs of one command, and its configuration."""
 
-  folder: pathlib.Path
+  folder: epath.Path
   config: Mapping[str, Any]  # the whole of config.json
   runs: tuple[Run, ...]  # by arm, then seed
   notes: tuple[str, ...]  # of the study and of all its runs
@@ -95,13 +96,13 @@ class Study:
     return next((run.arm for run in self.runs if run.role == role), None)
 
 
-def read_study(workdir: pathlib.Path | str) -> Study:
+def read_study(workdir: epath.PathLike) -> Study:
   """Reads every run below `workdir/runs`.
 
   Raises:
     ValueError: If there is no run; it names the folder and what was expected.
   """
-  folder = pathlib.Path(workdir)
+  folder = epath.Path(workdir)
   runs = [
     _read_run(path, seed)
     for path in folder.glob('runs/*/seed*')
@@ -121,7 +122,7 @@ def read_study(workdir: pathlib.Path | str) -> Study:
   )
 
 
-def _read_run(folder: pathlib.Path, seed: int) -> Run:
+def _read_run(folder: epath.Path, seed: int) -> Run:
   study = folder.parents[2]
   config, notes = _read_config(folder / 'config.json', study)
   lines, torn = _read_lines(folder / 'metrics.jsonl')
@@ -164,7 +165,7 @@ def _read_lines(path):
   if not path.is_file():
     return [], []
   lines, torn = [], []
-  texts = path.read_text('utf-8', errors='replace').splitlines()
+  texts = path.read_bytes().decode('utf-8', errors='replace').splitlines()
   for number, text in enumerate(texts, start=1):
     try:
       line = json.loads(text) if text.strip() else None

@@ -4,9 +4,10 @@ import dataclasses
 import io
 import json
 import math
-import pathlib
 import shlex
 from collections.abc import Sequence
+
+from etils import epath
 
 from kdjax.report import html, plots, tables
 from kdjax.report.logs import Run, Study, read_study
@@ -22,7 +23,7 @@ class Picture:
   png: bytes
 
 
-def write(workdir: pathlib.Path | str) -> pathlib.Path:
+def write(workdir: epath.PathLike) -> epath.Path:
   """Writes `workdir/report` from the logs below `workdir/runs`.
 
   Args:

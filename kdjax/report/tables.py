@@ -1,12 +1,12 @@
 """The table of a study, for terminals, for Markdown and for the page."""
 
 import io
-import pathlib
 
 import rich.box
 import rich.console
 import rich.markup
 import rich.table
+from etils import epath
 
 from kdjax.report.logs import Study, read_study
 from kdjax.report.summary import Estimate, Row, summarize
@@ -32,7 +32,7 @@ TEXT_COLUMNS = 2  # the first ones; the others are numbers, to the right
 NOTHING = '–'
 
 
-def table(workdir: pathlib.Path | str) -> rich.table.Table:
+def table(workdir: epath.PathLike) -> rich.table.Table:
   """The table of a work folder, to print with rich.
 
   Raises:

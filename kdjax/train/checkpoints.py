@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import pathlib
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from kdjax.convert.orbax_folders import check_readable
+from kdjax.train.writers import absolute, is_remote
 
 PyTree = Any
 
@@ -33,8 +33,8 @@ class Checkpoints:
   and are written from host memory.
   """
 
-  def __init__(self, folder: pathlib.Path):
-    self._folder = folder.absolute()
+  def __init__(self, folder: epath.PathLike):
+    self._folder = absolute(folder)
     self._latest = _manager(self._folder / 'latest', max_to_keep=2)
     self._best = _manager(self._folder / 'best', max_to_keep=1)
 
@@ -98,7 +98,7 @@ class Checkpoints:
           f'({type(error).__name__}); it is kept as {broken}.broken, and the '
           'one before it is taken.'
         )
-        shutil.move(broken, f'{broken}.broken')
+        broken.rename(f'{broken}.broken')
         self._latest.reload()
     return None
 
@@ -119,16 +119,16 @@ class DifferentTreeError(ValueError):
   """A stored tree has other arrays than the one that was asked for."""
 
 
-def save_variables(folder: pathlib.Path, variables: PyTree) -> None:
+def save_variables(folder: epath.PathLike, variables: PyTree) -> None:
   """Writes a network's variables as one orbax folder, in place of any there."""
-  variables = on_host(variables)
+  variables, folder = on_host(variables), absolute(folder)
   _check_room(folder.parent, variables)
   with _os_errors(folder), _checkpointer() as writer:
     args = ocp.args.StandardSave(variables)
-    writer.save(folder.absolute(), args=args, force=True)
+    writer.save(folder, args=args, force=True)
 
 
-def load_variables(folder: pathlib.Path, like: PyTree) -> PyTree:
+def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
   """A network's variables from an orbax folder, on the host.
 
   Args:
@@ -139,7 +139,7 @@ def load_variables(folder: pathlib.Path, like: PyTree) -> PyTree:
     ValueError: If it is not such a folder, or holds other arrays; it lists the
       arrays that are missing, unexpected or of another shape.
   """
-  folder = folder.absolute()
+  folder = absolute(folder)
   try:
     check_readable(folder)
     with _checkpointer() as reader:
@@ -199,7 +199,7 @@ def _manager(folder, max_to_keep):
   folder.mkdir(parents=True, exist_ok=True)
   alone = _alone(folder.name)
   return ocp.CheckpointManager(
-    epath.Path(folder),
+    folder,
     # Named, because without it there is no metadata before the first save.
     item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
     options=ocp.CheckpointManagerOptions(
@@ -234,8 +234,11 @@ def _restore(manager, step, like):
 def _check_room(folder, tree):
   """Raises an `OSError` where the disk has no room for a tree.
 
-  Orbax would find out as well, in many threads, each with a traceback.
+  Orbax would find out as well, in many threads, each with a traceback. Object
+  stores have no end.
   """
+  if is_remote(folder):
+    return
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _OVERHEAD
   path = folder / 'room.tmp'
   try:

@@ -2,11 +2,11 @@
 
 import json
 import math
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from kdjax.train import writers
 from kdjax.train.checkpoints import (
@@ -39,9 +39,9 @@ class Record:
   """
 
   def __init__(
-    self, folder: pathlib.Path, about: dict[str, Any], devices: Devices
+    self, folder: epath.PathLike, about: dict[str, Any], devices: Devices
   ):
-    self.folder = folder
+    self.folder = epath.Path(folder)
     self.best = -math.inf
     self._devices = devices
     self._checkpoints: Checkpoints | None = None
@@ -49,8 +49,8 @@ class Record:
     self._saved_step = -1
     if devices.is_main:
       check_config(folder, about)
-      writers.write_json(folder / 'config.json', about)
-      self._checkpoints = Checkpoints(folder / 'checkpoints')
+      writers.write_json(self.folder / 'config.json', about)
+      self._checkpoints = Checkpoints(self.folder / 'checkpoints')
 
   def resume(
     self, carry: PyTree, score: str, warn: Callable[[str], None]
@@ -125,14 +125,12 @@ class Record:
 
   def close(self) -> None:
     """Waits for what is being written and lets go of files and threads."""
-    if self._writer is not None:
-      self._writer.close()
     if self._checkpoints is not None:
       self._checkpoints.close()
 
 
 def check_config(
-  folder: pathlib.Path, about: dict[str, Any], growing: Sequence[str] = ()
+  folder: epath.PathLike, about: dict[str, Any], growing: Sequence[str] = ()
 ) -> None:
   """Raises a `ValueError` if the folder is of another configuration.
 
@@ -141,7 +139,7 @@ def check_config(
     about: What that should say.
     growing: Names of lists to which something may have been added.
   """
-  path = folder / 'config.json'
+  path = epath.Path(folder) / 'config.json'
   if not path.exists():
     return
   try:

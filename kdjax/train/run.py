@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from etils import epath
 
 from kdjax.data import Split, StreamedSplit
 from kdjax.train import writers
@@ -70,7 +70,7 @@ class Run:
 
   def __init__(
     self,
-    folder: pathlib.Path,
+    folder: epath.PathLike,
     program: Program,
     *,
     recipe: Recipe,
@@ -82,7 +82,7 @@ class Run:
     start: Callable[[PyTree], PyTree] | None = None,
     teacher_table: Callable[[PyTree], Table] | None = None,
   ):
-    self.folder = folder
+    self.folder = epath.Path(folder)
     self.program = program
     self.recipe = recipe
     self.teacher_variables = program.devices.shard(teacher_variables)
@@ -184,7 +184,6 @@ class Run:
     path = self.folder / 'features.npz'
     writers.write_arrays(path, features(found))
     writer.write(kind='end', **place, **scores, **self._size(state))
-    writer.close()
 
   def _init(self) -> TrainState:
     parts = self.program.parts

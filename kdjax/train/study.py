@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from kdjax import convert, data, methods, models
 from kdjax.methods import Method
@@ -166,7 +167,7 @@ class Study:
     has_runs: Whether anything was trained, so that there is a page.
   """
 
-  workdir: pathlib.Path
+  workdir: epath.Path
   has_runs: bool = True
 
 
@@ -176,14 +177,14 @@ class Comparison:
   def __init__(
     self,
     config: StudyConfig,
-    workdir: pathlib.Path,
+    workdir: epath.PathLike,
     *,
     request: StopRequest,
     progress: Progress,
     devices: mesh.Devices | None = None,
   ):
     self.config = config
-    self.workdir = workdir
+    self.workdir = epath.Path(workdir)
     self.request = request
     self.progress = progress
     self.devices = devices or mesh.all_devices()

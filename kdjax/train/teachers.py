@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from kdjax import convert, methods
 from kdjax.train import writers
@@ -94,7 +96,8 @@ def _find(
   except ValueError as error:
     study.progress.say(f'The teacher is trained again: {error}')
     broken = place.parent if place is not own else own
-    shutil.rmtree(broken, ignore_errors=True)  # a cache may be read-only
+    with contextlib.suppress(OSError):  # a cache may be read-only
+      epath.Path(broken).rmtree()
     return None
   if place is not own:
     study.progress.say(f'The teacher is taken from {cached}')
@@ -180,14 +183,14 @@ def _shapes(study: Comparison) -> PyTree:
 
 def _describe(run: Run, cached: pathlib.Path) -> None:
   """Copies a cached teacher's logs, not its weights, into the work folder."""
-  run.folder.mkdir(parents=True, exist_ok=True)
+  epath.Path(run.folder).mkdir(parents=True, exist_ok=True)
   for name in _LOGS:
-    shutil.copyfile(cached / name, run.folder / name)
+    epath.Path(cached / name).copy(run.folder / name, overwrite=True)
   writers.write_json(run.folder / 'config.json', run.about)
 
 
 def _publish(
-  study: Comparison, folder: pathlib.Path, cached: pathlib.Path
+  study: Comparison, folder: epath.Path, cached: pathlib.Path
 ) -> None:
   """Puts a trained teacher into the cache, whole or not at all."""
   if (cached / 'student').is_dir():
@@ -195,9 +198,9 @@ def _publish(
   temporary = cached.with_name(f'{cached.name}.{os.getpid()}.tmp')
   try:
     cached.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(folder / 'student', temporary / 'student')
+    _copy(folder / 'student', epath.Path(temporary / 'student'))
     for name in ('config.json', *_LOGS):
-      shutil.copyfile(folder / name, temporary / name)
+      (folder / name).copy(temporary / name)
     temporary.replace(cached)
   except OSError as error:
     shutil.rmtree(temporary, ignore_errors=True)
@@ -205,6 +208,16 @@ def _publish(
       study.progress.say(
         f'The teacher cannot be kept for later commands in {cached}: {error}'
       )
+
+
+def _copy(folder: epath.Path, target: epath.Path) -> None:
+  """Copies a folder with all that is in it, from wherever it is."""
+  target.mkdir(parents=True)
+  for path in folder.iterdir():
+    if path.is_dir():
+      _copy(path, target / path.name)
+    else:
+      path.copy(target / path.name)
 
 
 def _hash(*parts: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from kdjax import convert, data, methods, models
 from kdjax.models.network import Network
@@ -107,14 +108,14 @@ class Transfer:
   def __init__(
     self,
     config: TransferConfig,
-    workdir: pathlib.Path,
+    workdir: epath.PathLike,
     *,
     request: StopRequest,
     progress: Progress,
     devices: mesh.Devices | None = None,
   ):
     self.config = config
-    self.workdir = workdir
+    self.workdir = epath.Path(workdir)
     self.request = request
     self.progress = progress
     self.devices = devices or mesh.all_devices()

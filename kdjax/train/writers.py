@@ -1,16 +1,20 @@
-"""What a run leaves on disk besides its checkpoints: JSON, line by line."""
+"""What a run leaves in its folder besides its checkpoints: JSON, line by line.
+
+Folders may be of an object store (`gs://…`), where nothing can be appended to.
+"""
 
 import dataclasses
 import importlib.metadata
+import io
 import json
 import os
-import pathlib
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 _PACKAGES = ('kdjax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
 
@@ -45,28 +49,39 @@ def versions() -> dict[str, str]:
   return found
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def is_remote(path: epath.PathLike) -> bool:
+  """Whether a path is of an object store."""
+  return '://' in os.fspath(path)
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+  """A path from the root; epath's own takes a store's for a relative one."""
+  path = epath.Path(path)
+  return path if is_remote(path) else path.absolute()
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
   """Writes a file whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(json.dumps(to_json(value), indent=2) + '\n')
-  temporary.replace(path)
+  _write(path, (json.dumps(to_json(value), indent=2) + '\n').encode())
 
 
-def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(
+  path: epath.PathLike, arrays: Mapping[str, np.ndarray]
+) -> None:
   """Writes an .npz file whole or not at all."""
-  temporary = path.with_name(path.name + '.tmp')
-  with temporary.open('wb') as file:
-    np.savez(file, allow_pickle=False, **arrays)
-  temporary.replace(path)
+  content = io.BytesIO()
+  np.savez(content, allow_pickle=False, **arrays)
+  _write(path, content.getvalue())
 
 
-def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_lines(path: epath.PathLike) -> list[dict[str, Any]]:
   """The JSON lines of a file; a torn last line is not one of them."""
+  path = epath.Path(path)
   if not path.exists():
     return []
   lines = []
-  for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+  text = path.read_bytes().decode('utf-8', errors='replace')
+  for line in text.splitlines():
     try:
       lines.append(json.loads(line))
     except json.JSONDecodeError:
@@ -75,26 +90,35 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 class MetricsWriter:
-  """Appends to a run's `metrics.jsonl`.
+  """Adds to a run's `metrics.jsonl`.
 
   Opened at a step, it drops what was logged after it: a run that goes on from
   a checkpoint writes those lines again, and the file ends up as if it had
-  never stopped.
+  never stopped. The file, some hundred kilobytes, is written anew for each
+  line, and so is whole at any moment.
   """
 
-  def __init__(self, path: pathlib.Path, step: int):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [line for line in read_lines(path) if line['step'] <= step]
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-    temporary.replace(path)
-    self._file = path.open('a', encoding='utf-8')
+  def __init__(self, path: epath.PathLike, step: int):
+    self._path = epath.Path(path)
+    self._lines = [line for line in read_lines(path) if line['step'] <= step]
+    self._write()
 
   def write(self, **line: Any) -> None:
-    """Appends one line and hands it to the operating system."""
-    self._file.write(json.dumps(line) + '\n')
-    self._file.flush()
+    """Adds one line."""
+    self._lines.append(line)
+    self._write()
 
-  def close(self) -> None:
-    """Closes the file."""
-    self._file.close()
+  def _write(self) -> None:
+    lines = ''.join(json.dumps(line) + '\n' for line in self._lines)
+    _write(self._path, lines.encode())
+
+
+def _write(path: epath.PathLike, content: bytes) -> None:
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if is_remote(path):  # what is written there appears when it is whole
+    path.write_bytes(content)
+    return
+  temporary = path.with_name(path.name + '.tmp')
+  temporary.write_bytes(content)
+  temporary.replace(path)

@@ -128,6 +128,7 @@ def test_only_rectified_features_are_rectified_leakily():
   assert np.any(np.asarray(before) < 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('source', 'destination'),
   [

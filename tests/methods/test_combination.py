@@ -41,6 +41,7 @@ def _variables(method):
   return method.init(jax.random.key(4), support.spec(5), support.spec(7))
 
 
+@pytest.mark.slow
 def test_minimises_the_terms_of_both():
   both = support.terms(create('kd+icd'))
   assert set(both) == {'kd', 'icd'}

@@ -156,6 +156,7 @@ def test_local_statistics_of_a_last_batch_that_does_not_divide():
   )
 
 
+@pytest.mark.slow
 def test_projection_starts_as_pytorchs_and_is_trained():
   method = Kd2m(projection='linear', weight=1.0)
   variables = method.init(

@@ -55,6 +55,7 @@ def _term(method, variables, *networks):
   return terms['ssim']
 
 
+@pytest.mark.slow
 def test_means_of_stages_add_up_times_the_weight():
   method = Ssim(weight=2.0)
   variables = _init(method, _SMALL, _LARGE)
@@ -142,6 +143,7 @@ def test_the_larger_map_is_brought_to_the_smaller():
   np.testing.assert_allclose(one_way, 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_maps_of_one_place_are_all_alike_by_channel():
   # Nothing is left of a single place once it is rescaled by itself.
   method = Ssim(stages=(-1,))

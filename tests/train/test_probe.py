@@ -167,6 +167,7 @@ def test_no_gradient_is_computed_below_the_classifier():
   assert metrics['grad_norm'] > 0
 
 
+@pytest.mark.slow
 def test_the_step_is_pytorch_s_sgd_on_a_linear_layer():
   """Three steps by hand: g + wd w, then momentum, then the rate."""
   given, parts, states, _ = steps('frozen')

@@ -236,6 +236,7 @@ def test_another_configuration_is_refused_with_what_differs(program, whole):
   assert "arm: was 'student', now 'kd'" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path):
   recipe = Recipe(
     epochs=4,

@@ -7,8 +7,8 @@ any, and its defaults otherwise; the student alone is always there. All students
 of a seed start from the same weights and have the same recipe, so differences
 are paired by seed. `--changes fcfd.warmup_epochs=2 kd2m.metric=cw2` changes
 settings. `fcfd_appearance` is FCFD without its function terms. Results at a
-CPU's budget: `results/`. A finished comparison takes more seeds and methods with
-`--resume`.
+CPU's budget: `results/`. A finished comparison takes more seeds and methods
+with `--resume`.
 """
 
 import ast

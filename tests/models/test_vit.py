@@ -33,8 +33,8 @@ class AttentionTest(parameterized.TestCase):
     np.testing.assert_allclose(vit.attention(qkv, 3), want, atol=2e-6)
 
 
-  @pytest.mark.slow
 class VisionTransformerTest(parameterized.TestCase):
+  @pytest.mark.slow
   def test_embedding_is_the_class_token_and_stages_are_the_patches(self):
     features, _ = small.apply(
       small.create('vit'), small.variables('vit'), small.images()

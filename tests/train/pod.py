@@ -1,0 +1,86 @@
+"""What a process of several computes; `python -m tests.train.pod` is one."""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+from kdjax.data import ColorJitter
+from kdjax.tasks import MultiLabel
+from kdjax.train import (
+  Devices,
+  StreamedProgram,
+  all_devices,
+  start_processes,
+)
+from tests.data import streams
+from tests.train import support
+
+BATCH, STEPS, TEST = 4, 2, 7
+
+
+def whole_batch(devices: Devices):
+  """State and sums after an epoch of losses that are of the whole batch."""
+  made = support.program(support.parts('icd+kd2m'), devices)
+  carry, teacher, key = support.start(made)
+  return made.advance(carry, teacher, made.train_data, key, np.int32(3))
+
+
+def streamed(devices: Devices):
+  """The carry after an epoch of a stream, an evaluation, what was decoded."""
+  parts = dataclasses.replace(
+    support.parts(),
+    task=MultiLabel(),
+    augment=ColorJitter(),
+    steps_per_epoch=STEPS,
+  )
+  train = streams.split(10, broken=(1, 6), broken_images='skip')
+  made = StreamedProgram(parts, devices, train, BATCH)
+  key = jax.random.key(0)
+  state = devices.replicate(
+    support.init_state(parts, key, made.image_shape, BATCH, {})
+  )
+  carry, key = made.first_carry(state, {}), devices.replicate(key)
+  for stop in (1, STEPS):
+    carry = made.advance(carry, {}, train, key, np.int32(stop))
+  made.close()
+  asked: list[int] = []
+  test = streams.split(TEST, broken=(3,), broken_images='skip')
+  test = dataclasses.replace(
+    test, files=streams.Noting(test.files.contents, asked)
+  )
+  found = made.evaluate(carry[0], {}, test)
+  return (carry, found.outputs, found.labels), sorted(asked)
+
+
+def flat(tree) -> dict[str, np.ndarray]:
+  """The arrays of a tree by name."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(support.numbers(tree))
+  return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+@functools.cache
+def alone() -> dict[str, np.ndarray]:
+  """What one process with one device computes."""
+  devices = support.first_devices(1)
+  return flat((whole_batch(devices), streamed(devices)[0]))
+
+
+def main(coordinator: str, count: str, number: str, folder: str) -> None:
+  start_processes(coordinator, int(count), int(number))
+  devices = all_devices()
+  of_stream, asked = streamed(devices)
+  rows = devices.rows(BATCH)
+  mine = [i for i in range(TEST) if i % BATCH in rows]
+  assert asked == mine, (asked, mine)
+  np.savez(
+    pathlib.Path(folder) / f'{number}.npz',
+    **flat((whole_batch(devices), of_stream)),
+  )
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])

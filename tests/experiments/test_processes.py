@@ -111,10 +111,12 @@ def _kill(pair, victim):
   assert 'with --resume' in last
 
 
+@pytest.mark.pods
 def test_one_is_killed_and_the_first_says_so(place, tmp_path):
   _kill(_pair(place, tmp_path, shared=True), victim=1)
 
 
+@pytest.mark.pods
 def test_the_first_is_killed_and_fewer_devices_go_on(place, alone, tmp_path):
   _kill(_pair(place, tmp_path, shared=True), victim=0)
   runs = tmp_path / 'w0' / 'runs'

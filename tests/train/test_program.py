@@ -12,10 +12,12 @@ from kdjax.methods import Kd2m
 from kdjax.train import Program, Recipe, first_devices
 from tests.train import support
 
+# The weight of `kd2m` is one at which training is stable: at 1.0 three steps
+# of this small network enlarge what float32 rounds twentyfold.
 METHODS = {
   'none': 'none',
   'kd': 'kd',
-  'kd2m': Kd2m(metric='w2', weight=1.0),
+  'kd2m': Kd2m(metric='w2', weight=0.1),
   'icd': 'icd',
   'kd+kd2m': 'kd+kd2m',
 }

@@ -1,4 +1,4 @@
-"""What the device does at best: matrix products, and moving numbers."""
+"""What the devices do at best: matrix products, and moving numbers."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,37 +6,42 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-# Width of the matrices, numbers copied, and how often in a row: large enough
-# to fill the device, and for a dispatch to cost nothing beside them.
-_SIZES = {'cpu': (2048, 2**25, 1)}
-_LARGE = (8192, 2**28, 16)
+from kdjax.train import Devices
+
+# Width of the matrices, rows of so many numbers that are copied, and how often
+# in a row: large enough to fill each device, and for a dispatch to cost nothing
+# beside them.
+_SIZES = {'cpu': (2048, 2**14, 1)}
+_LARGE = (8192, 2**15, 16)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-  """A call, and how much of its kind it does: operations or bytes."""
+  """A call, and what all devices do in it: operations or bytes."""
 
   call: Callable[[], None]
   amount: float
 
 
-def matmul(precision: str) -> Ceiling:
+def matmul(precision: str, devices: Devices) -> Ceiling:
   """Square matrix products, at the precision that convolutions have."""
   width, _, repeats = _sizes()
+  rows = width * devices.count
   keys = jax.random.split(jax.random.key(0))
-  left, right = (
-    jax.random.normal(key, (width, width), jnp.dtype(precision)) for key in keys
-  )
-  right = right * width**-0.5  # so that powers of it stay finite
+  left = jax.random.normal(keys[0], (rows, width), jnp.dtype(precision))
+  right = jax.random.normal(keys[1], (width, width), jnp.dtype(precision))
+  right = devices.replicate(right * width**-0.5)  # powers of it stay finite
   return Ceiling(
-    _repeated(lambda x: x @ right, left, repeats), 2.0 * width**3 * repeats
+    _repeated(lambda x: x @ right, devices.spread(left, rows), repeats),
+    2.0 * rows * width**2 * repeats,
   )
 
 
-def copy() -> Ceiling:
+def copy(devices: Devices) -> Ceiling:
   """Reads and writes float32 in order."""
-  _, count, repeats = _sizes()
-  numbers = jnp.zeros(count, jnp.float32)
+  width, length, repeats = _sizes()
+  rows = width * devices.count
+  numbers = devices.spread(jnp.zeros((rows, length), jnp.float32), rows)
   return Ceiling(
     _repeated(lambda x: x + 1, numbers, repeats), 2.0 * numbers.nbytes * repeats
   )

@@ -24,7 +24,8 @@ CLASSES = 100
 class Compiled:
   """What XLA says of a program, and how long it took over it.
 
-  Of a loop it counts one step; of a branch, the one that does most.
+  Of a loop it counts one step; of a branch, the one that does most; of several
+  devices, one.
   """
 
   seconds: float
@@ -82,8 +83,11 @@ class Jax:
     self.step = jax.jit(
       functools.partial(train_step, parts=self.parts), donate_argnums=0
     )
-    self.batch = jax.tree.map(
-      lambda array: array[:batch_size], self.program.train_data
+    self.batch = self.program.devices.spread(
+      jax.tree.map(
+        lambda array: np.asarray(array[:batch_size]), self.program.train_data
+      ),
+      batch_size,
     )
 
   def alone(self, steps: int) -> None:

@@ -43,7 +43,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     'scanned ms': f'{1e3 * seconds["scanned"]["median"]:.4g}',
     'single ms': f'{1e3 * seconds["single"]["median"]:.4g}',
     'compile s': f'{row["compile_seconds"]:.3g}',
-    'peak MB': f'{row["peak_megabytes"]:.4g}',
+    'peak MB': f'{row["peak_megabytes_of_a_device"]:.4g}',
     'of matmul': f'{100 * row["share_of_matmul"]:.3g}%',
     'of copy': f'{100 * row["share_of_copy"]:.3g}%',
     **{

@@ -42,8 +42,9 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
   compiled = {precision: one.compile() for precision, one in made.items()}
   operations = {precision: one.operations() for precision, one in made.items()}
   steps = _steps(settings, next(iter(made.values())).loop)
-  ceilings = {name: _ceilings.matmul(name) for name in made}
-  ceilings['copy'] = _ceilings.copy()
+  devices = next(iter(made.values())).program.devices
+  ceilings = {name: _ceilings.matmul(name, devices) for name in made}
+  ceilings['copy'] = _ceilings.copy(devices)
   calls = {name: ceiling.call for name, ceiling in ceilings.items()}
   for name, one in made.items():
     calls[f'{name} single'] = functools.partial(one.alone, steps)
@@ -63,10 +64,12 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
   return [
     {
       **_about(settings, name, steps),
+      'devices': devices.count,
       **_times(settings, name, per_step),
       **_shares(
         per_step[f'{name} scanned']['median'],
         operations[name],
+        compiled[name].bytes_accessed * devices.count,
         compiled[name],
         best[name],
         best['copy'],
@@ -147,15 +150,15 @@ def _times(
 def _shares(
   seconds: float,
   operations: float,
+  moved: float,
   compiled: Compiled,
   matmul: float,
   copy: float,
 ) -> dict[str, Any]:
-  """What the compiler took and counts, beside what the device can do."""
-  moved = compiled.bytes_accessed
+  """What the compiler took and counts, beside what the devices can do."""
   return {
     'compile_seconds': digits(compiled.seconds),
-    'peak_megabytes': digits(compiled.peak_bytes / 1e6),
+    'peak_megabytes_of_a_device': digits(compiled.peak_bytes / 1e6),
     'gigaflop_per_step': digits(operations / 1e9),
     'megabytes_per_step': digits(moved / 1e6),
     'matmul_gigaflop_per_second': digits(matmul / 1e9),

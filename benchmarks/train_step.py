@@ -20,6 +20,7 @@ accelerator with its name behind `train_step`.
 
 import argparse
 import importlib.util
+import math
 import pathlib
 from typing import Any
 
@@ -28,6 +29,7 @@ import jax
 from benchmarks import _record, _step_report
 from benchmarks._step_rows import Settings, measure
 from kdjax import methods, models
+from kdjax.train import share_cores
 
 PRECISIONS = ('float32', 'bfloat16')
 
@@ -119,6 +121,8 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
   _check(flags)
   # Compile times are those of a program that is nowhere kept.
   jax.config.update('jax_enable_compilation_cache', False)
+  if arguments is None:  # as a command; nothing has asked for devices yet
+    share_cores(math.gcd(*flags.batch_sizes))
   rows = []
   for teacher, student in flags.pairs:
     for method in flags.methods:

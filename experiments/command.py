@@ -21,6 +21,7 @@ from kdjax.train import (
   DivergedError,
   Interrupted,
   Progress,
+  Recipe,
   Study,
   all_devices,
   lost_process,
@@ -35,6 +36,11 @@ class Config(Protocol):
   @property
   def title(self) -> str:
     """What names a new work folder."""
+    ...
+
+  @property
+  def recipe(self) -> Recipe:
+    """By what it trains."""
     ...
 
 
@@ -104,6 +110,7 @@ def main(
   argv: Sequence[str] | None = None,
   work: Callable[..., Work] = Comparison,
   by_pair: bool = False,
+  share_cores: bool = True,
 ) -> int:
   """A command: its flags, its run, and one readable line when it fails.
 
@@ -114,6 +121,8 @@ def main(
       no methods.
     by_pair: Whether `make_config` also takes `teacher` and `student`, if they
       are given, for what is published for them; it is then said.
+    share_cores: Whether the cores of a CPU share each batch: what the images
+      cost is more than what devices have to tell each other.
     argv: The arguments; those of the process without.
     work: As `run` takes it.
 
@@ -130,7 +139,9 @@ def main(
     config, place = asked.config, asked.place
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-    devices = asked.processes.start()
+    shares = alone and share_cores
+    shared = config.recipe.batch_size if shares else None
+    devices = asked.processes.start(shared)
     if alone:
       asked.compilation.start()
   except ValueError as error:

@@ -53,4 +53,6 @@ def run(
 
 
 if __name__ == '__main__':
-  sys.exit(command.main(make_config, name='experiments.digits'))
+  sys.exit(
+    command.main(make_config, name='experiments.digits', share_cores=False)
+  )

@@ -1,8 +1,15 @@
-"""One command on several machines."""
+"""One command on the cores of a CPU, or on several machines."""
 
 import dataclasses
 
-from kdjax.train import Devices, all_devices, in_cluster, start_processes
+from kdjax.train import (
+  Devices,
+  all_devices,
+  in_cluster,
+  share_cores,
+  start_processes,
+  use_cores,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +25,9 @@ class Processes:
     process_id: The number of this one then, from 0; 0 writes the work folder.
     fsdp: Over how many chips each parameter of a teacher is split, where the
       whole of it does not fit one; a divisor of their number.
+    cpu_devices: How many devices a CPU is. Without it, and without other
+      machines, one for each core that gets at least 16 images of a batch; for
+      the small images of experiments.digits one.
   """
 
   distributed: bool = False
@@ -26,15 +36,26 @@ class Processes:
   num_processes: int | None = None
   process_id: int | None = None
   fsdp: int = 1
+  cpu_devices: int | None = None
 
-  def start(self) -> Devices:
-    """Joins the others, if there are any; gives the devices of all."""
+  def start(self, shared: int | None = None) -> Devices:
+    """Joins the others, if there are any; gives the devices of all.
+
+    Args:
+      shared: Of how many images a batch is that the cores of a CPU may share,
+        where nothing says how they are used.
+    """
     told = self.coordinator is not None
     if self.alone and (told or self.distributed):
       raise ValueError(
         '--alone is against --distributed and --coordinator; give one of them.'
       )
-    if told or self.distributed or (in_cluster() and not self.alone):
+    several = told or self.distributed or (in_cluster() and not self.alone)
+    if self.cpu_devices is not None:
+      use_cores(self.cpu_devices)
+    elif shared is not None and not several:
+      share_cores(shared)
+    if several:
       start_processes(self.coordinator, self.num_processes, self.process_id)
     elif self.num_processes is not None or self.process_id is not None:
       raise ValueError(

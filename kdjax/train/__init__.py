@@ -1,5 +1,6 @@
 """Training: one pure step, many of them per dispatch, in resumable runs."""
 
+from kdjax.train.cores import cores_for, share_cores, use_cores
 from kdjax.train.interrupts import Interrupted, StopRequest, stop_on_signals
 from kdjax.train.loop import DivergedError
 from kdjax.train.mesh import Devices, all_devices, first_devices
@@ -37,11 +38,14 @@ __all__ = [
   'Transfer',
   'TransferConfig',
   'all_devices',
+  'cores_for',
   'first_devices',
   'in_cluster',
   'init_state',
   'lost_process',
+  'share_cores',
   'start_processes',
   'stop_on_signals',
   'train_step',
+  'use_cores',
 ]

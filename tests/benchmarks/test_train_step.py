@@ -16,7 +16,7 @@ def _row(precision, compared_with=None, **images):
       name: {'median': 64 / value} for name, value in images.items()
     },
     'compile_seconds': 12.3,
-    'peak_megabytes': 41.5,
+    'peak_megabytes_of_a_device': 41.5,
     'share_of_matmul': 0.25,
     'share_of_copy': 0.5,
   }

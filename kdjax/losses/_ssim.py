@@ -114,8 +114,12 @@ def ssim(
     for Object Detection <https://arxiv.org/abs/2211.13133>`_, 2022. Its mean
     over the batch is kornia's `ssim_loss`.
   """
-  values = ssim_map(student, teacher, settings, means=means)
-  return jnp.mean(jnp.clip((1 - values) / 2, 0, 1), axis=(1, 2, 3))
+  if settings.exponents == (1, 1, 1):
+    values = _dissimilarity(*_fraction(student, teacher, settings, means))
+  else:
+    similar = ssim_map(student, teacher, settings, means=means)
+    values = jnp.clip((1 - similar) / 2, 0, 1)
+  return jnp.mean(values, axis=(1, 2, 3))
 
 
 def ssim_map(
@@ -144,7 +148,8 @@ def ssim_map(
     in [-1, 1] up to rounding; float32 at least.
   """
   if settings.exponents == (1, 1, 1):
-    return _combined(student, teacher, settings, means)
+    above, below = _fraction(student, teacher, settings, means)
+    return above / below
   terms = ssim_components(student, teacher, settings, means=means)
   product = jnp.ones((), terms.luminance.dtype)
   for term, exponent in zip(terms, settings.exponents):
@@ -184,14 +189,32 @@ def ssim_components(
   )
 
 
-def _combined(student, teacher, settings, means):
+def _fraction(student, teacher, settings, means):
   """Exponents 1: no roots, and both variances in one sum of windows."""
   moments = _moments(student, teacher, settings, means)
   c1, c2 = settings.constants
   luminance, below = moments.luminance(c1)
   above = luminance * (2 * moments.product(0, 1) + c2)
   below = below * (moments.sum_of_variances() + c2)
-  return above / (below + settings.epsilon)
+  return above, below + settings.epsilon
+
+
+@jax.custom_jvp
+def _dissimilarity(above, below):
+  """`clip((1 - above / below) / 2, 0, 1)`."""
+  # Clipped before it is divided, so that the quotient is the only map.
+  return jnp.clip(below - above, 0, 2 * below) / (2 * below)
+
+
+@_dissimilarity.defjvp
+def _dissimilarity_jvp(primals, tangents):
+  # By hand, because of memory: JAX's rules for a quotient and a clip keep four
+  # maps between them, and this one two.
+  above, below = primals
+  value, inverse = _dissimilarity(above, below), 1 / below
+  change = ((0.5 - value) * tangents[1] - 0.5 * tangents[0]) * inverse
+  inside = (value > 0) & (value < 1)
+  return value, jnp.where(inside, change, jnp.zeros_like(change))
 
 
 class _Moments(NamedTuple):

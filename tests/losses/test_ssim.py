@@ -134,6 +134,20 @@ def test_exponents_of_1_by_the_terms_are_the_combined_formula():
   np.testing.assert_allclose(losses.ssim_map(x, y), product, atol=2e-5)
 
 
+def test_the_gradient_written_by_hand_is_that_of_the_map():
+  one, other = _maps(3)
+
+  def by_rules(student):
+    similar = losses.ssim_map(student, other)
+    return jnp.clip((1 - similar) / 2, 0, 1).mean()
+
+  value, gradient = jax.value_and_grad(by_rules)(one)
+  ours = jax.value_and_grad(lambda x: losses.ssim(x, other).mean())(one)
+  np.testing.assert_allclose(ours[0], value, rtol=1e-5)
+  scale = jnp.abs(gradient).max()
+  np.testing.assert_allclose(ours[1] / scale, gradient / scale, atol=2e-5)
+
+
 def test_all_exponents_zero_leave_nothing_to_lose():
   settings = SsimSettings(luminance=0, contrast=0, structure=0)
   assert losses.ssim_map(*_maps(0), settings).shape == _SHAPE

@@ -43,6 +43,11 @@ class Config(Protocol):
     """By what it trains."""
     ...
 
+  @property
+  def seeds(self) -> tuple[int, ...]:
+    """Of its runs."""
+    ...
+
 
 class Work(Protocol):
   """What a command does in its work folder."""
@@ -121,8 +126,9 @@ def main(
       no methods.
     by_pair: Whether `make_config` also takes `teacher` and `student`, if they
       are given, for what is published for them; it is then said.
-    share_cores: Whether the cores of a CPU share each batch: what the images
-      cost is more than what devices have to tell each other.
+    share_cores: Whether the cores of a CPU share each batch, because what its
+      images cost is more than what devices have to tell each other; without,
+      each core has a seed of its own.
     argv: The arguments; those of the process without.
     work: As `run` takes it.
 
@@ -139,9 +145,12 @@ def main(
     config, place = asked.config, asked.place
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-    shares = alone and share_cores
-    shared = config.recipe.batch_size if shares else None
-    devices = asked.processes.start(shared)
+    cores = {}
+    if alone and share_cores:
+      cores = {'batch_size': config.recipe.batch_size}
+    elif alone:
+      cores = {'runs': len(config.seeds)}
+    devices = asked.processes.start(**cores)
     if alone:
       asked.compilation.start()
   except ValueError as error:

@@ -5,6 +5,8 @@ import dataclasses
 from kdjax.train import (
   Devices,
   all_devices,
+  core_for_each,
+  first_devices,
   in_cluster,
   share_cores,
   start_processes,
@@ -25,9 +27,10 @@ class Processes:
     process_id: The number of this one then, from 0; 0 writes the work folder.
     fsdp: Over how many chips each parameter of a teacher is split, where the
       whole of it does not fit one; a divisor of their number.
-    cpu_devices: How many devices a CPU is. Without it, and without other
-      machines, one for each core that gets at least 16 images of a batch; for
-      the small images of experiments.digits one.
+    cpu_devices: How many devices a CPU is, which share each batch. Without it,
+      and without other machines, one for each core that gets at least 16
+      images; in experiments.digits, whose images are too small to be shared,
+      one for each seed.
   """
 
   distributed: bool = False
@@ -38,12 +41,18 @@ class Processes:
   fsdp: int = 1
   cpu_devices: int | None = None
 
-  def start(self, shared: int | None = None) -> Devices:
+  def start(
+    self, batch_size: int | None = None, runs: int | None = None
+  ) -> Devices:
     """Joins the others, if there are any; gives the devices of all.
 
+    Where nothing says how the cores of a CPU are used, they share each batch,
+    or each has a run of its own.
+
     Args:
-      shared: Of how many images a batch is that the cores of a CPU may share,
-        where nothing says how they are used.
+      batch_size: Of the batch that they share.
+      runs: How many there are, of steps too short to be shared: the devices
+        that share a batch are then one.
     """
     told = self.coordinator is not None
     if self.alone and (told or self.distributed):
@@ -53,8 +62,11 @@ class Processes:
     several = told or self.distributed or (in_cluster() and not self.alone)
     if self.cpu_devices is not None:
       use_cores(self.cpu_devices)
-    elif shared is not None and not several:
-      share_cores(shared)
+    elif runs is not None and not several:
+      core_for_each(runs)
+      return first_devices(1)
+    elif batch_size is not None and not several:
+      share_cores(batch_size)
     if several:
       start_processes(self.coordinator, self.num_processes, self.process_id)
     elif self.num_processes is not None or self.process_id is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 FEATURE_IMAGES = 500  # of the evaluation set: those that methods observe
 
 _DISPATCH_SECONDS = 1.0  # how long a dispatch may keep a signal waiting
+
+PyTree = Any
+T = TypeVar('T')
+
+
+class Dispatch(NamedTuple):
+  """What a run asks for: steps from where the carry stands up to `stop`.
+
+  The rest is what `Program.advance` takes besides.
+  """
+
+  carry: PyTree
+  teacher_variables: PyTree
+  data_key: jax.Array
+  stop: int
+
+
+# The way of a run from dispatch to dispatch: it asks, and is sent the carry.
+Course = Generator[Dispatch, PyTree, T]
 
 
 class DivergedError(RuntimeError):
@@ -60,9 +79,9 @@ class Loop:
     )
 
   def go_on(
-    self, carry, step: int, show: Show
-  ) -> tuple[TrainState, Evaluation]:
-    """Trains from `step` to the end; gives the state there, evaluated."""
+    self, carry: PyTree, step: int, show: Show
+  ) -> Course[tuple[TrainState, Evaluation]]:
+    """Trains from `step` to the end; returns the state there, evaluated."""
     per_epoch = self.program.steps_per_epoch
     chunk = 1
     if step == 0:
@@ -72,7 +91,11 @@ class Loop:
       # Clocks differ, and every process must dispatch the same steps.
       chunk = self.program.devices.of_first(chunk)
       began = time.monotonic()
-      carry, step = self._dispatch(carry, min(step + chunk, end))
+      stop = min(step + chunk, end)
+      carry = yield Dispatch(
+        carry, self.run.teacher_variables, self._data_key, stop
+      )
+      step = self._checked(carry)
       chunk = _next_chunk(chunk, time.monotonic() - began)
       if step == end:
         carry = self._end_epoch(carry, step)
@@ -95,19 +118,13 @@ class Loop:
       'compilations': self.program.compilations(),
     }
 
-  def _dispatch(self, carry, stop):
-    carry = self.program.advance(
-      carry,
-      self.run.teacher_variables,
-      self.program.train_data,
-      self._data_key,
-      np.int32(stop),
-    )
+  def _checked(self, carry) -> int:
+    """The step that a dispatch came to, all losses up to it being finite."""
     step = int(carry[0].step)
     sums = carry[1]
     if not (np.isfinite(sums['loss']) and np.isfinite(sums['grad_norm'])):
       self._diverged(step - 1)
-    return carry, step
+    return step
 
   def _diverged(self, step):
     epoch = step // self.program.steps_per_epoch

@@ -1,7 +1,7 @@
 """The only file that knows devices."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -174,6 +174,90 @@ class Devices:
     return NamedSharding(self.mesh, PartitionSpec(*[None] * longest, 'fsdp'))
 
 
+@dataclasses.dataclass(frozen=True)
+class Lanes:
+  """Devices side by side, each of which does something of its own.
+
+  Attributes:
+    mesh: With the one axis `lane`.
+  """
+
+  mesh: Mesh
+
+  @property
+  def count(self) -> int:
+    """How many there are."""
+    return self.mesh.size
+
+  def everywhere(self, tree: PyTree) -> PyTree:
+    """The tree on every device."""
+    layout = NamedSharding(self.mesh, PartitionSpec())
+    return jax.tree.map(lambda array: _place(array, layout), tree)
+
+  def spread(self, trees: Sequence[PyTree]) -> PyTree:
+    """One tree for each lane, as one tree whose first axis is the lane."""
+    layout = NamedSharding(self.mesh, PartitionSpec('lane'))
+
+    def stacked(*arrays):
+      if jnp.issubdtype(arrays[0].dtype, jax.dtypes.prng_key):
+        data = stacked(*map(jax.random.key_data, arrays))
+        impl = jax.random.key_impl(arrays[0])
+        return jax.random.wrap_key_data(data, impl=impl)
+      pieces = [
+        jax.device_put(array[None], device)
+        for array, device in zip(arrays, self.mesh.devices.flat)
+      ]
+      shape = (self.count, *arrays[0].shape)
+      return jax.make_array_from_single_device_arrays(shape, layout, pieces)
+
+    return jax.tree.map(stacked, *trees)
+
+  def collect(self, tree: PyTree) -> list[PyTree]:
+    """What `spread` was given, each on the device of its lane."""
+    leaves, form = jax.tree.flatten(tree)
+    rows = zip(*map(_rows, leaves))
+    return [jax.tree.unflatten(form, row) for row in rows]
+
+  def map(
+    self, function: Callable[..., PyTree], shared: Sequence[bool]
+  ) -> Callable[..., PyTree]:
+    """The function in each lane by itself, to be compiled.
+
+    Args:
+      function: Of arrays without the first axis.
+      shared: Which of its arguments are the same in all lanes; the others, and
+        what it gives, are as `spread` makes them.
+    """
+
+    def in_lane(*arguments):
+      own = [
+        one if same else jax.tree.map(lambda array: array[0], one)
+        for one, same in zip(arguments, shared)
+      ]
+      return jax.tree.map(lambda array: array[None], function(*own))
+
+    everywhere, lane = PartitionSpec(), PartitionSpec('lane')
+    return jax.shard_map(
+      in_lane,
+      mesh=self.mesh,
+      in_specs=tuple(everywhere if same else lane for same in shared),
+      out_specs=lane,
+      check_vma=False,
+    )
+
+
+def lanes(count: int) -> Lanes:
+  """The first `count` devices, each for itself."""
+  return Lanes(
+    jax.make_mesh(
+      (count,),
+      ('lane',),
+      axis_types=(AxisType.Auto,),
+      devices=jax.devices()[:count],
+    )
+  )
+
+
 def all_devices(fsdp: int = 1) -> Devices:
   """Every device of every process; see `first_devices`."""
   return first_devices(jax.device_count(), fsdp)
@@ -205,6 +289,18 @@ def first_devices(count: int, fsdp: int = 1) -> Devices:
       devices=jax.devices()[:count],
     )
   )
+
+
+def _rows(array: jax.Array) -> list[jax.Array]:
+  """The parts of an array whose first axis is the lane, in order."""
+  if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+    impl = jax.random.key_impl(array)
+    rows = _rows(jax.random.key_data(array))
+    return [jax.random.wrap_key_data(row, impl=impl) for row in rows]
+  pieces = sorted(
+    array.addressable_shards, key=lambda piece: piece.index[0].start or 0
+  )
+  return [piece.data[0] for piece in pieces]
 
 
 def _place(array: Any, layout: NamedSharding) -> jax.Array:

@@ -1,7 +1,8 @@
 """Many steps per dispatch over a set that lives on the devices."""
 
+import copy
 import functools
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from kdjax.data import batch_order, to_float
 from kdjax.features import Features
 from kdjax.train.averaging import add_snapshot
-from kdjax.train.mesh import Devices
+from kdjax.train.mesh import Devices, Lanes, first_devices
 from kdjax.train.state import TrainState
 from kdjax.train.step import (
   Batch,
@@ -59,7 +60,7 @@ class Program:
     self.image_shape = train.image_shape
     self.steps_per_epoch = self.count_steps(train, batch_size)
     self.train_data = self.place(train)
-    self._traces = 0
+    self._traces = [0]  # shared with copies for other devices
     self.add_snapshot = jax.jit(add_snapshot, donate_argnums=0)
     self._compile()
 
@@ -111,6 +112,22 @@ class Program:
     """What bound the steps; nothing where there is no input to wait for."""
     return {}
 
+  def in_lanes(self, lanes: Lanes) -> Callable[..., PyTree]:
+    """`advance` for as many runs as there are lanes, each on its own device.
+
+    What runs have of their own (carry, key, stop) is as `Lanes.spread` makes
+    it, what they share whole on each device.
+    """
+    alone = copy.copy(self)
+    alone.devices = first_devices(1)
+    shared = (False, True, True, False, False)
+    return jax.jit(lanes.map(alone._advance, shared), donate_argnums=0)
+
+  def in_one(self) -> Callable[..., PyTree]:
+    """`advance` for several runs in one batched computation."""
+    batched = jax.vmap(self._advance, in_axes=(0, None, None, 0, 0))
+    return jax.jit(batched, donate_argnums=0)
+
   def close(self) -> None:
     """Lets go of what a run left open; of a set on the devices that is none."""
 
@@ -122,7 +139,7 @@ class Program:
     step whose loss or gradient is not finite. Nothing is differentiated
     through it.
     """
-    self._traces += 1  # runs while tracing, once per executable
+    self._traces[0] += 1  # runs while tracing, once per executable
     epoch = carry[0].step // self.steps_per_epoch
     first = epoch * self.steps_per_epoch
     order = batch_order(data_key, epoch, len(data['label']))
@@ -294,7 +311,7 @@ class Program:
 
   def compilations(self) -> int:
     """How many executables of the training step there are by now."""
-    return self._traces
+    return self._traces[0]
 
   def teacher_passes(
     self, teacher_variables: PyTree

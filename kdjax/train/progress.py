@@ -24,6 +24,8 @@ class Progress:
     self.console = rich.console.Console(
       stderr=True, quiet=not enabled, soft_wrap=True, highlight=False
     )
+    self._bars: rich.progress.Progress | None = None
+    self._shown = 0  # runs in it
 
   def say(self, message: str) -> None:
     """One line between the bars; plain text, no markup."""
@@ -43,18 +45,31 @@ class Progress:
 
   @contextlib.contextmanager
   def _bar(self, title: str, total: int, done: int) -> Iterator[Show]:
-    with rich.progress.Progress(
+    if self._bars is None:  # one display, whatever number of runs
+      self._bars = self._columns()
+      self._bars.start()
+    bars = self._bars
+    task = bars.add_task(title, total=total, completed=done, scores='')
+    self._shown += 1
+    try:
+      yield lambda step, scores: bars.update(
+        task, completed=step, scores=_scores(scores)
+      )
+    finally:
+      self._shown -= 1
+      if not self._shown:
+        bars.stop()
+        self._bars = None
+
+  def _columns(self) -> rich.progress.Progress:
+    return rich.progress.Progress(
       rich.progress.TextColumn('{task.description}'),
       rich.progress.BarColumn(),
       rich.progress.MofNCompleteColumn(),
       rich.progress.TimeRemainingColumn(),
       rich.progress.TextColumn('{task.fields[scores]}'),
       console=self.console,
-    ) as bar:
-      task = bar.add_task(title, total=total, completed=done, scores='')
-      yield lambda step, scores: bar.update(
-        task, completed=step, scores=_scores(scores)
-      )
+    )
 
   def _lines(self, title: str, total: int) -> Show:
     self.say(f'{title}: starts')

@@ -19,8 +19,9 @@ from kdjax.train.mesh import Devices
 
 PyTree = Any
 
-# What is no part of the configuration: who decodes images changes none of them.
-_FREE = ('versions', 'arguments', 'workers', 'threads')
+# What is no part of the configuration: who decodes images changes none of them,
+# and a run computes the same beside others.
+_FREE = ('versions', 'arguments', 'workers', 'threads', 'together')
 
 
 class Record:

@@ -1,6 +1,7 @@
 """One run: a network trained from its first step to its last, in one folder."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from kdjax.data import Split, StreamedSplit
 from kdjax.train import writers
 from kdjax.train.averaging import averaged
 from kdjax.train.interrupts import StopRequest
-from kdjax.train.loop import FEATURE_IMAGES, Loop
+from kdjax.train.loop import FEATURE_IMAGES, Course, Loop
 from kdjax.train.program import Evaluation, Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
@@ -85,14 +86,19 @@ class Run:
     self.folder = epath.Path(folder)
     self.program = program
     self.recipe = recipe
-    self.teacher_variables = program.devices.shard(teacher_variables)
+    self.teacher_variables: PyTree = {}  # on the devices while it trains
     self._teacher_on_host = teacher_variables
     self.about = about
     self.settings = settings
     self.start = start
     self.teacher_table = teacher_table
-    self.test_data = program.place(test)
+    self.test = test
     self.key = key
+
+  @functools.cached_property
+  def test_data(self) -> Any:
+    """The set it is judged on, where the program wants it."""
+    return self.program.place(self.test)
 
   @property
   def finished(self) -> bool:
@@ -110,13 +116,15 @@ class Run:
     lines = writers.read_lines(self.folder / 'metrics.jsonl')
     return any(line.get('kind') == 'end' for line in lines)
 
-  def train(
+  def course(
     self,
     request: StopRequest,
     progress: Progress,
     say: Callable[[str], None],
-  ) -> None:
+  ) -> Course[None]:
     """Trains from the last checkpoint, or from the start, to the end.
+
+    Whoever goes through it does the dispatches: `kdjax.train.together`.
 
     Raises:
       ValueError: If the folder holds a run of another configuration, or a
@@ -125,6 +133,8 @@ class Run:
       Interrupted: If a signal asked for it; the state is saved.
     """
     record = Record(self.folder, self.about, self.program.devices)
+    devices = self.program.devices
+    self.teacher_variables = devices.shard(self._teacher_on_host)
     try:
       state = self._init()
       if self.teacher_table is not None:
@@ -138,7 +148,7 @@ class Run:
       step, carry = record.resume(carry, score, say)
       loop = Loop(self, record, request, say)
       with progress.run(self.about, loop.total, step) as show:
-        state, found = loop.go_on(carry, step, show)
+        state, found = yield from loop.go_on(carry, step, show)
       students = {'student': self.program.exported(state)}
       scores = {}
       if self.recipe.average_last is not None:

@@ -88,9 +88,11 @@ class StreamedProgram(Program):
         with self.speed.waiting():
           share = next(stream)
         batch = self.devices.spread(share, self.batch_size)
-        compiled = self._traces
+        compiled = self.compilations()
         carry, done = self.step(carry, teacher_variables, batch)
-        if compiled != self._traces:  # which is not what training is like
+        if (
+          compiled != self.compilations()
+        ):  # which is not what training is like
           self.speed.restart()
         in_flight.append(done)
         if len(in_flight) > _IN_FLIGHT:
@@ -158,7 +160,7 @@ class StreamedProgram(Program):
 
     A step counts only if all before it were finite.
     """
-    self._traces += 1  # runs while tracing, once per executable
+    self._traces[0] += 1  # runs while tracing, once per executable
     state, sums, read = carry
     batch, skipped = _without_counts(batch)
     goes_on = is_finite(sums)

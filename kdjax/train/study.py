@@ -15,7 +15,7 @@ from kdjax import convert, data, methods, models
 from kdjax.methods import Method
 from kdjax.models.network import Network
 from kdjax.tasks import SingleLabel, Task
-from kdjax.train import mesh, teachers, writers
+from kdjax.train import mesh, teachers, together, writers
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.program import Program, check_batch_size
 from kdjax.train.progress import Progress
@@ -32,6 +32,7 @@ from kdjax.train.teacher_table import (
   table_bytes,
 )
 from kdjax.train.teachers import Teacher
+from kdjax.train.together import Together
 
 PyTree = Any
 
@@ -70,6 +71,10 @@ class StudyConfig:
     teacher_table: Whether the teacher's outputs on all views of all images are
       computed once and looked up: `auto` where that pays and fits, `always`
       where the method lets it be.
+    together: Which seeds of a method train at once: `auto` puts each on a
+      device of its own where more than half of the devices get one, `vmap` all
+      of them as one batched computation; `never` trains one after the other,
+      each on all devices.
     recipe: How the students are optimised, and the teacher if it is trained.
     teacher_epochs: The teacher's epochs; the recipe's without.
     teacher_learning_rate: The teacher's; the recipe's without.
@@ -92,6 +97,7 @@ class StudyConfig:
   data_dir: pathlib.Path | None = None
   precision: Literal['float32', 'bfloat16'] = 'float32'
   teacher_table: TableUse = 'auto'
+  together: Together = 'auto'
   recipe: Recipe = Recipe()
   teacher_epochs: int | None = None
   teacher_learning_rate: float | None = None
@@ -255,11 +261,6 @@ class Comparison:
     )
     return make(parts, self.devices, train, recipe.batch_size)
 
-  def train(self, run: Run) -> None:
-    """Trains a run to its end, unless it has been there."""
-    if not run.finished:
-      run.train(self.request, self.progress, self.progress.say)
-
   def about(self, arm: str, role: str, network: Network, seed: int) -> dict:
     """What every run's `config.json` says."""
     return {
@@ -297,6 +298,7 @@ class Comparison:
     program = self.program(self.student, network, method, recipe)
     role = 'student' if teacher is None else 'distilled'
     table = None if teacher is None else self._table(program, recipe)
+    runs = []
     for seed in config.seeds:
       about = {
         **self.about(arm, role, self.student, seed),
@@ -309,7 +311,7 @@ class Comparison:
       if teacher is not None:
         about['teacher'] = config.teacher
         about['teacher_hash'] = teacher.hash
-      self.train(
+      runs.append(
         Run(
           self.workdir / 'runs' / arm / f'seed{seed}',
           program,
@@ -322,6 +324,7 @@ class Comparison:
           teacher_table=table,
         )
       )
+    together.train(runs, self.request, self.progress, self.config.together)
 
   def _table(
     self, program: Program, recipe: Recipe

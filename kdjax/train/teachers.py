@@ -20,6 +20,7 @@ from kdjax.train import writers
 from kdjax.train.checkpoints import load_variables
 from kdjax.train.program import Program
 from kdjax.train.run import Run
+from kdjax.train.together import train_one
 
 if TYPE_CHECKING:
   from kdjax.train.study import Comparison
@@ -67,7 +68,7 @@ def obtain(study: Comparison) -> Teacher:
   own = run.folder / 'student'
   variables = study.devices.read(lambda: _find(study, run, cached, like), like)
   if variables is None:
-    run.train(study.request, study.progress, study.progress.say)
+    train_one(run, study.request, study.progress)
     variables = study.devices.read(lambda: load_variables(own, like), like)
   if study.devices.is_main and own.is_dir():
     _publish(study, run.folder, cached)
@@ -127,9 +128,27 @@ def _from_checkpoint(study: Comparison, path: pathlib.Path) -> Teacher:
   program = study.program(
     study.teacher, None, methods.Supervised(), study.config.teacher_recipe
   )
-  run = _run(study, program, {'checkpoint': name})
-  run.judge(variables)
+  _judge(study, _run(study, program, {'checkpoint': name}), variables)
   return Teacher(variables, name)
+
+
+def _judge(study: Comparison, run: Run, variables: PyTree) -> None:
+  """Evaluates a given teacher, unless this or an earlier command has.
+
+  On a CPU that takes longer than everything else before the first step.
+  """
+  if run.finished:
+    return
+  about = json.dumps([run.about, study.dataset.fingerprint], sort_keys=True)
+  cached = cache_folder() / 'judged' / _hash(about.encode())
+  main = study.devices.is_main
+  if not study.devices.any(main and cached.is_dir()):
+    run.judge(variables)
+    if main:
+      _publish(study, run.folder, cached)
+  elif main:
+    study.progress.say(f"The teacher's scores are taken from {cached}")
+    _describe(run, cached)
 
 
 def _trained(study: Comparison) -> Run:
@@ -192,32 +211,37 @@ def _describe(run: Run, cached: pathlib.Path) -> None:
 def _publish(
   study: Comparison, folder: epath.Path, cached: pathlib.Path
 ) -> None:
-  """Puts a trained teacher into the cache, whole or not at all."""
-  if (cached / 'student').is_dir():
+  """Puts a teacher's folder into the cache, whole or not at all."""
+  parts = [folder / name for name in ('student', 'config.json', *_LOGS)]
+  parts = [part for part in parts if part.exists()]  # weights, if trained here
+  if _holds(cached, parts):
     return
   temporary = cached.with_name(f'{cached.name}.{os.getpid()}.tmp')
   try:
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    _copy(folder / 'student', epath.Path(temporary / 'student'))
-    for name in ('config.json', *_LOGS):
-      (folder / name).copy(temporary / name)
+    temporary.mkdir(parents=True)
+    for part in parts:
+      _copy(part, epath.Path(temporary / part.name))
     temporary.replace(cached)
   except OSError as error:
     shutil.rmtree(temporary, ignore_errors=True)
-    if not (cached / 'student').is_dir():  # or another command was faster
+    if not _holds(cached, parts):  # or another command was faster
       study.progress.say(
         f'The teacher cannot be kept for later commands in {cached}: {error}'
       )
 
 
-def _copy(folder: epath.Path, target: epath.Path) -> None:
-  """Copies a folder with all that is in it, from wherever it is."""
+def _holds(cached: pathlib.Path, parts: list[epath.Path]) -> bool:
+  return all((cached / part.name).exists() for part in parts)
+
+
+def _copy(path: epath.Path, target: epath.Path) -> None:
+  """Copies a file, or a folder with all that is in it, from wherever it is."""
+  if not path.is_dir():
+    path.copy(target)
+    return
   target.mkdir(parents=True)
-  for path in folder.iterdir():
-    if path.is_dir():
-      _copy(path, target / path.name)
-    else:
-      path.copy(target / path.name)
+  for inner in path.iterdir():
+    _copy(inner, target / inner.name)
 
 
 def _hash(*parts: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from etils import epath
 from kdjax import convert, data, methods, models
 from kdjax.models.network import Network
 from kdjax.tasks import SingleLabel
-from kdjax.train import mesh, writers
+from kdjax.train import mesh, together, writers
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.probe import (
   BatchNorm,
@@ -29,6 +30,7 @@ from kdjax.train.sources import Source, by_seed, find_sources
 from kdjax.train.step import Parts
 from kdjax.train.study import Study, check_seeds
 from kdjax.train.teachers import identity
+from kdjax.train.together import Together
 
 PyTree = Any
 
@@ -62,6 +64,8 @@ class TransferConfig:
     recipe: How the classifiers are optimised.
     mobile_learning_rate: In place of the recipe's for mobile networks.
     settings: How often runs are evaluated and saved.
+    together: Which probes of one architecture train at once; see
+      `StudyConfig`.
   """
 
   run: tuple[pathlib.Path, ...] = ()
@@ -77,6 +81,7 @@ class TransferConfig:
   recipe: Recipe = PROTOCOL
   mobile_learning_rate: float = 0.01
   settings: RunSettings = RunSettings()
+  together: Together = 'auto'
 
   def __post_init__(self):
     """Checks what can be checked before anything is loaded."""
@@ -147,10 +152,10 @@ class Transfer:
       DivergedError: If a probe's loss stops being finite.
       Interrupted: If a signal asked for it.
     """
-    for source, seed in by_seed(self.sources, self.config.seeds):
-      run = self._probe(source, seed)
-      if not run.finished:
-        run.train(self.request, self.progress, self.progress.say)
+    asked = by_seed(self.sources, self.config.seeds)
+    for _, probes in itertools.groupby(asked, lambda probe: probe[0].network):
+      runs = [self._probe(*probe) for probe in probes]
+      together.train(runs, self.request, self.progress, self.config.together)
     return Study(self.workdir)
 
   def _probe(self, source: Source, seed: int) -> Run:

@@ -28,6 +28,7 @@ from kdjax.train import (
   first_devices,
   init_state,
 )
+from kdjax.train.together import train_one
 
 PyTree = Any
 CLASSES = 3
@@ -157,7 +158,7 @@ def train(made: Run, request: StopRequest | None = None) -> list[str]:
   """Trains a run to its end; gives the warnings."""
   said: list[str] = []
   progress = Progress(enabled=False)
-  made.train(request or StopRequest(), progress, said.append)
+  train_one(made, request or StopRequest(), progress, said.append)
   return said
 
 

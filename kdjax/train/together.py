@@ -1,0 +1,197 @@
+"""Runs of one program, several at once.
+
+A run is a course from dispatch to dispatch (`Run.course`): it says which steps
+it wants and is sent the carry after them. Whoever goes through several courses
+can take the steps of all in one dispatch: each on a device of its own, where
+nothing has to be said between devices, or as one batched computation.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax.train.interrupts import Interrupted, StopRequest
+from kdjax.train.loop import Course, Dispatch, DivergedError
+from kdjax.train.mesh import lanes
+from kdjax.train.program import Program
+from kdjax.train.progress import Progress
+from kdjax.train.run import Run
+from kdjax.train.streamed import StreamedProgram
+
+PyTree = Any
+# Which runs of one program train at once. `auto`: each on a device of its own,
+# where more than half of the devices get one. `vmap`: all, as one batched
+# computation. `never`: one after the other, each on all devices.
+Together = Literal['auto', 'never', 'vmap']
+# From what runs ask for to what each gets, by run.
+Advance = Callable[[dict[int, Dispatch]], dict[int, PyTree]]
+
+
+def train(
+  runs: Sequence[Run],
+  request: StopRequest,
+  progress: Progress,
+  together: Together,
+) -> None:
+  """Trains all runs to their ends, but those that have been there.
+
+  Args:
+    runs: Of one program and one teacher.
+    request: Whether to stop.
+    progress: What a person sees.
+    together: Which at once.
+
+  Raises:
+    ValueError: If a folder holds a run of another configuration.
+    DivergedError: If a run's loss stops being finite; those that share its
+      dispatches are trained to their ends first.
+    Interrupted: If a signal asked for it; all states are saved.
+  """
+  left = [run for run in runs if not run.finished]
+  while left:
+    program = left[0].program
+    count = at_once(program, len(left), together)
+    group, left = left[:count], left[count:]
+    if count == 1:
+      train_one(group[0], request, progress)
+      continue
+    courses = [run.course(request, progress, progress.say) for run in group]
+    if together == 'vmap':
+      go_through(courses, _batched(program, count))
+    else:
+      go_through(courses, _side_by_side(program))
+
+
+def train_one(
+  run: Run,
+  request: StopRequest,
+  progress: Progress,
+  say: Callable[[str], None] | None = None,
+) -> None:
+  """Trains a run by itself; see `train`.
+
+  Args:
+    run: Not at its end.
+    request: Whether to stop.
+    progress: What a person sees.
+    say: Told what a person should know; `progress.say` without.
+  """
+  course = run.course(request, progress, say or progress.say)
+  go_through([course], _one_by_one(run.program))
+
+
+def at_once(program: Program, left: int, together: Together) -> int:
+  """How many of the runs that are left share their dispatches."""
+  resident = not isinstance(program, StreamedProgram)
+  if together == 'never' or not resident or jax.process_count() > 1:
+    return 1
+  if together == 'vmap':
+    return left
+  devices = jax.local_device_count()
+  whole = program.devices.mesh.shape['fsdp'] == 1  # the teacher on each device
+  return min(left, devices) if whole and 2 * left > devices else 1
+
+
+def go_through(courses: Sequence[Course[None]], advance: Advance) -> None:
+  """All courses to their ends, a dispatch of each at a time.
+
+  One that ends early, well or not, does not keep the others from going on;
+  what went wrong is raised in the end.
+  """
+  asked: dict[int, Dispatch] = {}
+  failures: list[Exception] = []
+
+  def follow(index: int, step: Callable[[], Dispatch]) -> None:
+    asked.pop(index, None)
+    try:
+      asked[index] = step()
+    except StopIteration:
+      pass
+    except (DivergedError, Interrupted) as failure:
+      failures.append(failure)
+
+  try:
+    for index, course in enumerate(courses):
+      follow(index, lambda course=course: next(course))
+    while asked:
+      for index, carry in advance(dict(asked)).items():
+        send = courses[index].send
+        follow(index, lambda send=send, carry=carry: send(carry))
+  finally:
+    for course in courses:
+      course.close()
+  if failures:
+    # That somebody asked to stop says more than what else happened.
+    failures.sort(key=lambda failure: not isinstance(failure, Interrupted))
+    raise failures[0]
+
+
+def _one_by_one(program: Program) -> Advance:
+  def advance(asked):
+    return {
+      index: program.advance(
+        one.carry,
+        one.teacher_variables,
+        program.train_data,
+        one.data_key,
+        np.int32(one.stop),
+      )
+      for index, one in asked.items()
+    }
+
+  return advance
+
+
+def _batched(program: Program, count: int) -> Advance:
+  """All runs in one computation with an axis more."""
+  compiled = program.in_one()
+
+  def advance(asked):
+    filled = _filled(asked, count)
+    carry, key = (
+      jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
+      for trees in zip(*((one.carry, one.data_key) for one in filled))
+    )
+    stops = np.asarray([one.stop for one in filled], np.int32)
+    teacher = filled[0].teacher_variables
+    carry = compiled(carry, teacher, program.train_data, key, stops)
+    return {
+      index: jax.tree.map(lambda array, place=place: array[place], carry)
+      for place, index in enumerate(asked)
+    }
+
+  return advance
+
+
+def _side_by_side(program: Program) -> Advance:
+  """Each run on a device of its own."""
+  side = lanes(jax.local_device_count())
+  compiled = program.in_lanes(side)
+  data = side.everywhere(program.train_data)
+  # The same for all runs, and placed once.
+  teacher: list[PyTree] = []
+
+  def advance(asked):
+    filled = _filled(asked, side.count)
+    if not teacher:
+      teacher.append(side.everywhere(filled[0].teacher_variables))
+    carry, key, stop = (
+      side.spread(trees)
+      for trees in zip(
+        *((one.carry, one.data_key, jnp.int32(one.stop)) for one in filled)
+      )
+    )
+    found = side.collect(compiled(carry, teacher[0], data, key, stop))
+    place = program.devices.replicate
+    return {index: place(carry) for index, carry in zip(asked, found)}
+
+  return advance
+
+
+def _filled(asked: dict[int, Dispatch], count: int) -> list[Dispatch]:
+  """As many as the executable takes: again the last one, without a step."""
+  found = list(asked.values())
+  return found + [found[-1]._replace(stop=0)] * (count - len(found))

@@ -12,9 +12,9 @@ from typing import Protocol, TypeVar
 import jax
 from etils import epath
 
+import kdjax
 from experiments import flags, published
 from experiments.place import Place, hold, new_folder
-from kdjax import report
 from kdjax.train import (
   Comparison,
   Devices,
@@ -101,8 +101,10 @@ def run(
       writers.write_json(workdir / 'config.json', {**about, **made})
     study = work_here.run()
     if devices.is_main and study.has_runs:
-      report.write(workdir)
-      progress.console.print(report.table(workdir))
+      # Pictures cost a second to import: after the last step, not before the
+      # first.
+      kdjax.report.write(workdir)
+      progress.console.print(kdjax.report.table(workdir))
       progress.say(f'Report: {workdir / "report" / "report.html"}')
   return study
 

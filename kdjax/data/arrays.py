@@ -13,6 +13,8 @@ _NPZ_NAMES = (
   ('train_images', 'train_labels', 'test_images', 'test_labels'),
 )
 
+_AT_ONCE = 256  # images
+
 
 def read_npz(name: str, path: pathlib.Path) -> Dataset:
   """Arrays `x_train`, `y_train`, `x_test`, `y_test` of an .npz file.
@@ -115,9 +117,22 @@ def _statistics(
   """Mean and deviation per channel of images in [0, 1]; 1 where constant."""
   levels = np.arange(256) / 255
   mean, std = [], []
-  for channel in range(images.shape[-1]):
-    counts = np.bincount(images[..., channel].ravel(), minlength=256)
+  for counts in _counts(images):
     share = counts / counts.sum()
     mean.append(float(share @ levels))
     std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)) or 1.0)
   return tuple(mean), tuple(std)
+
+
+def _counts(images: np.ndarray) -> np.ndarray:
+  """How often each level is there, `[C, 256]`.
+
+  Some images at a time: NumPy counts in eight bytes for each of a level's one,
+  and what lies in the cache is counted four times as fast.
+  """
+  counts = np.zeros((images.shape[-1], 256), np.int64)
+  for start in range(0, len(images), _AT_ONCE):
+    pixels = images[start : start + _AT_ONCE].reshape(-1, len(counts))
+    for channel, total in enumerate(counts):
+      total += np.bincount(pixels[:, channel], minlength=256)
+  return counts

@@ -73,11 +73,12 @@ class Progress:
 
   def _lines(self, title: str, total: int) -> Show:
     self.say(f'{title}: starts')
-    last = time.monotonic()
+    last: float | None = None  # the first steps are said at once
 
     def show(step: int, scores: Mapping[str, float]) -> None:
       nonlocal last
-      if step < total and time.monotonic() - last < _LINE_SECONDS:
+      recent = last is not None and time.monotonic() - last < _LINE_SECONDS
+      if step < total and recent:
         return
       last = time.monotonic()
       self.say(f'{title}: step {step} of {total}  {_scores(scores)}')

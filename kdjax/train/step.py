@@ -92,7 +92,8 @@ def init_state(
     batch_stats=variables['batch_stats'],
     teacher_stats=_copy(teacher_variables['batch_stats']) if drifts else {},
     method_state=method_variables['state'],
-    opt_state=parts.optimizer.init(params),
+    # At once: one by one, each shape of zeros is a program to compile.
+    opt_state=jax.jit(parts.optimizer.init)(params),
     ema=_copy(params) if parts.ema_decay is not None else {},
     snapshots=(
       empty_sum(params, variables['batch_stats']) if parts.snapshots else {}

@@ -139,8 +139,10 @@ def _judge(study: Comparison, run: Run, variables: PyTree) -> None:
   """
   if run.finished:
     return
-  about = json.dumps([run.about, study.dataset.fingerprint], sort_keys=True)
-  cached = cache_folder() / 'judged' / _hash(about.encode())
+  judged = {**run.about, 'data': study.dataset.fingerprint}
+  del judged['settings']
+  name = _hash(json.dumps(judged, sort_keys=True).encode())
+  cached = cache_folder() / 'judged' / name
   main = study.devices.is_main
   if not study.devices.any(main and cached.is_dir()):
     run.judge(variables)

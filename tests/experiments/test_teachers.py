@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,15 @@ from experiments import cifar as cifar_command
 from experiments import command, export, teachers
 from kdjax import convert, methods, models
 from kdjax.convert import names, torch_layout
-from kdjax.train import Comparison, Progress, Recipe, StopRequest, StudyConfig
+from kdjax.train import (
+  Comparison,
+  Progress,
+  Recipe,
+  Run,
+  RunSettings,
+  StopRequest,
+  StudyConfig,
+)
 from kdjax.train.checkpoints import save_variables
 from kdjax.train.teachers import obtain
 from tests import cifar
@@ -196,6 +205,36 @@ def test_comparison_takes_its_teacher_from(
   assert said == (format_ == 'run')
   assert study.teacher.mean == tuple(config['mean'])
   assert study.student.mean == study.dataset.mean
+
+
+def test_comparisons_judge_a_teacher_once(
+  tmp_path, dataset, variables, monkeypatch
+):
+  path, own = tmp_path / 'checkpoint', tmp_path / 'data.npz'
+  write_checkpoint('safetensors', path, variables, {})
+  shutil.copy(dataset, own)
+  obtain(comparison(tmp_path / 'first', own, path))
+
+  def judge(self, variables):
+    raise AssertionError('judged again')
+
+  monkeypatch.setattr(Run, 'judge', judge)
+  often = RunSettings(evaluate_every=2)
+  obtain(comparison(tmp_path / 'second', own, path, settings=often))
+  first, second = (
+    tmp_path / name / 'runs' / 'teacher' / 'seed0'
+    for name in ('first', 'second')
+  )
+  for name in ('metrics.jsonl', 'features.npz'):
+    assert (first / name).read_bytes() == (second / name).read_bytes()
+  # Other images of that name.
+  arrays = {}
+  with np.load(own) as stored:
+    arrays.update(stored)
+  arrays['x_test'] = arrays['x_test'][::-1]
+  np.savez(own, **arrays)
+  with pytest.raises(AssertionError, match='judged again'):
+    obtain(comparison(tmp_path / 'third', own, path))
 
 
 def test_comparison_refuses_another_teacher(tmp_path, dataset, variables):

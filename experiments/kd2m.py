@@ -90,6 +90,13 @@ class Config(StudyConfig):
         arms[name] = self._weighted(metric, factor)
     return arms
 
+  def numbers(self, arm: str) -> dict[str, float]:
+    """The weight, where a metric has several."""
+    method = self.arms[arm]
+    if len(self.weight_factors) == 1 or not isinstance(method, Kd2m):
+      return {}
+    return {'weight': method.effective_weight}
+
   def _weighted(self, metric: str, factor: float) -> Method:
     """KD²M with a metric and so many times the weight that suits it."""
     assert isinstance(self.method, Kd2m)

@@ -22,7 +22,14 @@ except ImportError:  # Windows has none
 
 # Lists of settings that say which runs there are. What each run is, its own
 # folder says.
-_MORE_RUNS = ('seeds', 'methods', 'changes', 'metrics', 'weight_factors')
+_MORE_RUNS = (
+  'seeds',
+  'methods',
+  'changes',
+  'sweep',
+  'metrics',
+  'weight_factors',
+)
 
 
 Folder = Annotated[

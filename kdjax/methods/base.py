@@ -1,6 +1,8 @@
 """What a distillation method is: settings, trainable parts, named terms."""
 
+import copy
 import dataclasses
+import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -129,6 +131,41 @@ class Method:
   def __post_init__(self):
     """Checks the settings every method has."""
     check_weight(type(self).__name__, 'task_weight', self.task_weight)
+
+  def with_numbers(self, numbers: Mapping[str, Any]) -> 'Method':
+    """The same with other numbers, which may be known inside jit only.
+
+    They are not checked: whoever gives them has made a method of such numbers.
+
+    Args:
+      numbers: Settings by name; `kd.weight` is one of a part of a combination.
+
+    Raises:
+      ValueError: If a setting is none, or no number.
+    """
+    changed = copy.copy(self)
+    for path, value in numbers.items():
+      name, _, rest = path.partition('.')
+      old = getattr(self, name, None)
+      if rest and isinstance(old, Method):
+        value = getattr(changed, name).with_numbers({rest: value})
+      elif rest or name not in self._floats():
+        raise ValueError(
+          f'{path} of {type(self).__name__} is no setting that may be any '
+          f'number; these are {", ".join(self._floats())}.'
+        )
+      object.__setattr__(changed, name, value)  # it is frozen, and ours
+    return changed
+
+  @classmethod
+  def _floats(cls) -> list[str]:
+    """The settings that may be any number."""
+    kinds = typing.get_type_hints(cls)
+    return [
+      field.name
+      for field in dataclasses.fields(cls)
+      if float in (kinds[field.name], *typing.get_args(kinds[field.name]))
+    ]
 
   def combined(self) -> 'Method':
     """The defaults this method has beside another one (`kd+kd2m`)."""

@@ -1,5 +1,6 @@
 """Training: one pure step, many of them per dispatch, in resumable runs."""
 
+from kdjax.train.config import StudyConfig
 from kdjax.train.cores import (
   core_for_each,
   cores_for,
@@ -18,7 +19,7 @@ from kdjax.train.staging import StagedRecipe
 from kdjax.train.state import TrainState
 from kdjax.train.step import Parts, init_state, train_step
 from kdjax.train.streamed import StreamedProgram
-from kdjax.train.study import Comparison, Study, StudyConfig
+from kdjax.train.study import Comparison, Study
 from kdjax.train.timing import Timing
 from kdjax.train.transfer import Transfer, TransferConfig
 

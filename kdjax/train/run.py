@@ -65,6 +65,7 @@ class Run:
     start: Freshly drawn variables to those that its student starts from, where
       runs of one program start from different ones; the student's own way
       without.
+    numbers: What `TrainState.numbers` is; empty without.
     teacher_table: The teacher's variables to the table of its outputs that the
       steps look up; called when it trains. Without, the teacher runs in each.
   """
@@ -81,6 +82,7 @@ class Run:
     about: dict[str, Any],
     settings: RunSettings,
     start: Callable[[PyTree], PyTree] | None = None,
+    numbers: dict[str, jax.Array] | None = None,
     teacher_table: Callable[[PyTree], Table] | None = None,
   ):
     self.folder = epath.Path(folder)
@@ -91,6 +93,7 @@ class Run:
     self.about = about
     self.settings = settings
     self.start = start
+    self.numbers = numbers or {}
     self.teacher_table = teacher_table
     self.test = test
     self.key = key
@@ -219,6 +222,7 @@ class Run:
         params={**state.params, 'method': variables['params']},
         method_state=variables['state'],
       )
+    state = dataclasses.replace(state, numbers=self.numbers)
     return self.program.devices.replicate(state)
 
   def _scores(self, state: TrainState) -> dict[str, float]:

@@ -25,6 +25,8 @@ class TrainState:
     snapshots: Sum of `params` and `batch_stats` at the ends of the last epochs;
       an empty tree if not kept.
     key: Of the run; never advanced, each step folds its number in.
+    numbers: Settings of this run that are arguments of its program, by name;
+      see `kdjax.train.numbers`.
   """
 
   step: jax.Array
@@ -36,6 +38,7 @@ class TrainState:
   ema: PyTree
   snapshots: PyTree
   key: jax.Array
+  numbers: PyTree = struct.field(default_factory=dict)
 
   @property
   def student_variables(self) -> PyTree:

@@ -16,6 +16,7 @@ from kdjax.methods.schedules import value_at
 from kdjax.models.network import Network
 from kdjax.tasks import Task
 from kdjax.train.averaging import empty_sum
+from kdjax.train.numbers import with_numbers
 from kdjax.train.partial_updates import partial_updates
 from kdjax.train.staging import staged_terms, without_momentum
 from kdjax.train.state import TrainState
@@ -120,6 +121,7 @@ def train_step(
     weighted term of it under `terms/`; `grad_norm`; and the means of the task's
     outputs on this batch that are one number per example.
   """
+  parts = with_numbers(parts, state.numbers)
   augment_key, method_key = jax.random.split(
     jax.random.fold_in(state.key, state.step)
   )

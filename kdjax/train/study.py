@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,152 +17,27 @@ from kdjax.methods import Method
 from kdjax.models.network import Network
 from kdjax.tasks import SingleLabel, Task
 from kdjax.train import mesh, teachers, together, writers
+from kdjax.train.config import StudyConfig
 from kdjax.train.interrupts import StopRequest
+from kdjax.train.numbers import LEARNING_RATE, as_state, skeleton
 from kdjax.train.program import Program, check_batch_size
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
-from kdjax.train.run import Run, RunSettings
+from kdjax.train.run import Run
 from kdjax.train.staging import slower_body
 from kdjax.train.step import Parts
 from kdjax.train.streamed import StreamedProgram
 from kdjax.train.teacher_table import (
   Table,
-  TableUse,
   compute_table,
   reason_against,
   table_bytes,
 )
 from kdjax.train.teachers import Teacher
-from kdjax.train.together import Together
 
 PyTree = Any
 
 _DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-  """One comparison. Stored beside its results.
-
-  Attributes:
-    dataset: A name of `kdjax.data.load.RECIPES`, folder:PATH or npz:PATH.
-    teacher: Its network.
-    student: Its network.
-    teacher_checkpoint: A file or folder to take the teacher from: safetensors,
-      .npz, PyTorch, a run folder, an orbax folder; see `kdjax.convert.load`.
-      Without one it is trained once and kept for later commands.
-    allow_partial: Take what of the checkpoint matches the teacher and leave the
-      rest at random.
-    teacher_init: A checkpoint that a teacher which is trained here starts from,
-      such as weights of ImageNet; its classifier is drawn afresh if that has
-      other classes.
-    student_init: The same for the students.
-    teacher_mean: Per channel, what is subtracted from the teacher's images in
-      [0, 1]; without, what its checkpoint or published weights of its name
-      were trained with, or else the set's.
-    teacher_std: What they are divided by; given together with the mean.
-    method: How the student learns from the teacher.
-    seeds: Of the student's weights, order and augmentation, one run each; the
-      teacher has its own.
-    limit: Training images per class; all of them without.
-    teacher_limit: The teacher's, if it is trained here; as the students'
-      without. A teacher usually has seen more than is left for its student.
-    data_dir: Where TFDS keeps its prepared sets; its own default without.
-    precision: Of the networks' arithmetic; weights and losses are float32.
-    teacher_table: Whether the teacher's outputs on all views of all images are
-      computed once and looked up: `auto` where that pays and fits, `always`
-      where the method lets it be.
-    together: Which seeds of a method train at once: `auto` puts each on a
-      device of its own where more than half of the devices get one, `vmap` all
-      of them as one batched computation; `never` trains one after the other,
-      each on all devices.
-    recipe: How the students are optimised, and the teacher if it is trained.
-    teacher_epochs: The teacher's epochs; the recipe's without.
-    teacher_learning_rate: The teacher's; the recipe's without.
-    settings: How often runs are evaluated and saved.
-  """
-
-  dataset: str
-  teacher: str
-  student: str
-  teacher_checkpoint: pathlib.Path | None = None
-  allow_partial: bool = False
-  teacher_init: pathlib.Path | None = None
-  student_init: pathlib.Path | None = None
-  teacher_mean: tuple[float, ...] = ()
-  teacher_std: tuple[float, ...] = ()
-  method: Method
-  seeds: tuple[int, ...] = (0,)
-  limit: int | None = None
-  teacher_limit: int | None = None
-  data_dir: pathlib.Path | None = None
-  precision: Literal['float32', 'bfloat16'] = 'float32'
-  teacher_table: TableUse = 'auto'
-  together: Together = 'auto'
-  recipe: Recipe = Recipe()
-  teacher_epochs: int | None = None
-  teacher_learning_rate: float | None = None
-  settings: RunSettings = RunSettings()
-
-  def __post_init__(self):
-    """Checks what can be checked before anything is loaded."""
-    if not self.seeds:
-      raise ValueError('seeds must be different and at least one, got none.')
-    check_seeds(self.seeds)
-    for name in ('limit', 'teacher_limit'):
-      value = getattr(self, name)
-      if value is not None and value < 1:
-        raise ValueError(
-          f'{name} is training images per class, at least 1, got {value}.'
-        )
-    if self.allow_partial and self.teacher_checkpoint is None:
-      raise ValueError('allow_partial is about a teacher_checkpoint; give one.')
-    if self.teacher_init is not None and self.teacher_checkpoint is not None:
-      raise ValueError(
-        'teacher_init is where a teacher begins to train, teacher_checkpoint '
-        'one that is trained; give one of them.'
-      )
-    if self.teacher_epochs is not None and self.teacher_epochs < 1:
-      raise ValueError(
-        f'teacher_epochs must be at least 1, got {self.teacher_epochs}.'
-      )
-    if self.teacher_learning_rate is not None:
-      _ = self.teacher_recipe  # which checks it
-
-  @property
-  def title(self) -> str:
-    """What names a new work folder of it."""
-    return name_of(self.method)
-
-  @property
-  def task(self) -> Task:
-    """What the networks are trained for."""
-    return SingleLabel()
-
-  @property
-  def network_options(self) -> dict[str, Any]:
-    """What both networks are made with besides their names."""
-    return {}
-
-  def load(self, limit: int | None) -> data.Dataset | data.StreamedDataset:
-    """The set, with at most `limit` training images per class."""
-    return data.load(self.dataset, data_dir=self.data_dir, limit=limit)
-
-  @property
-  def arms(self) -> dict[str, Method]:
-    """The methods that are compared with the student alone, by name."""
-    return {name_of(self.method): self.method}
-
-  @property
-  def teacher_recipe(self) -> Recipe:
-    """The recipe with the teacher's own settings; a teacher is not averaged."""
-    rate = self.teacher_learning_rate
-    return dataclasses.replace(
-      self.recipe,
-      epochs=self.teacher_epochs or self.recipe.epochs,
-      learning_rate=self.recipe.learning_rate if rate is None else rate,
-      average_last=None,
-    ).without_stages()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,10 +98,15 @@ class Comparison:
       Interrupted: If a signal asked for it.
     """
     teacher = teachers.obtain(self) if self.arms else None
-    self._students('student', methods.Supervised(), None)
-    for arm, method in self.arms.items():
-      self._students(arm, method, teacher)
+    self._students({'student': methods.Supervised()}, None)
+    for _, arms in itertools.groupby(self.arms, self._program_of):
+      self._students({arm: self.arms[arm] for arm in arms}, teacher)
     return Study(self.workdir)
+
+  def _program_of(self, arm: str) -> Hashable:
+    """What the program of an arm depends on, numbers aside."""
+    names = tuple(self.config.numbers(arm))
+    return (names, skeleton(self.arms[arm], names)) if names else arm
 
   def load(self, limit: int | None) -> data.Dataset | data.StreamedDataset:
     """The set, with at most `limit` training images per class."""
@@ -291,50 +172,72 @@ class Comparison:
     """The same for all students: read and hashed once, not for each run."""
     return self.start_of(self.student)
 
-  def _students(self, arm: str, method: Method, teacher: Teacher | None):
-    config = self.config
+  def _students(self, arms: dict[str, Method], teacher: Teacher | None):
+    """Trains the students of arms that differ in numbers alone."""
+    method = next(iter(arms.values()))
     network = None if teacher is None else self.teacher
     recipe = self._recipe(method)
     program = self.program(self.student, network, method, recipe)
-    role = 'student' if teacher is None else 'distilled'
-    table = None if teacher is None else self._table(program, recipe)
-    runs = []
-    for seed in config.seeds:
-      about = {
-        **self.about(arm, role, self.student, seed),
-        'method': writers.to_json(method),
-        'recipe': writers.to_json(recipe),
-        'limit': config.limit,
-        'data': self.dataset.fingerprint,
-        **self._student_start,
-      }
-      if teacher is not None:
-        about['teacher'] = config.teacher
-        about['teacher_hash'] = teacher.hash
-      runs.append(
-        Run(
-          self.workdir / 'runs' / arm / f'seed{seed}',
-          program,
-          recipe=recipe,
-          test=self.dataset.test,
-          teacher_variables={} if teacher is None else teacher.variables,
-          key=jax.random.key(seed),
-          about=about,
-          settings=config.settings,
-          teacher_table=table,
-        )
-      )
+    table = None
+    if teacher is not None:
+      runs = len(arms) * len(self.config.seeds)
+      table = self._table(program, recipe, runs)
+    runs = [
+      self._run(program, arm, method, seed, teacher, table)
+      for arm, method in arms.items()
+      for seed in self.config.seeds
+    ]
     together.train(runs, self.request, self.progress, self.config.together)
 
+  def _run(
+    self,
+    program: Program,
+    arm: str,
+    method: Method,
+    seed: int,
+    teacher: Teacher | None,
+    table: Callable[[PyTree], Table] | None,
+  ) -> Run:
+    config, recipe = self.config, self._recipe(method)
+    numbers = config.numbers(arm)
+    rate = numbers.get(LEARNING_RATE, recipe.learning_rate)
+    about = {
+      **self.about(
+        arm, 'student' if teacher is None else 'distilled', self.student, seed
+      ),
+      'method': writers.to_json(method),
+      'recipe': writers.to_json(
+        dataclasses.replace(recipe, learning_rate=rate)
+      ),
+      'limit': config.limit,
+      'data': self.dataset.fingerprint,
+      **self._student_start,
+    }
+    if teacher is not None:
+      about['teacher'] = config.teacher
+      about['teacher_hash'] = teacher.hash
+    return Run(
+      self.workdir / 'runs' / arm / f'seed{seed}',
+      program,
+      recipe=dataclasses.replace(recipe, learning_rate=rate),
+      test=self.dataset.test,
+      teacher_variables={} if teacher is None else teacher.variables,
+      key=jax.random.key(seed),
+      about=about,
+      settings=config.settings,
+      numbers=as_state(numbers, recipe.learning_rate),
+      teacher_table=table,
+    )
+
   def _table(
-    self, program: Program, recipe: Recipe
+    self, program: Program, recipe: Recipe, runs: int
   ) -> Callable[[PyTree], Table] | None:
     """What gives the table of the one teacher; `None` if it runs live."""
     against = reason_against(
       self.config.teacher_table,
       program,
       epochs=recipe.all_epochs,
-      runs=len(self.config.seeds),
+      runs=runs,
     )
     if against:
       if self.config.teacher_table == 'always':
@@ -429,17 +332,6 @@ class Comparison:
     )
 
 
-def check_seeds(seeds: tuple[int, ...]) -> None:
-  """Raises a `ValueError` unless seeds are different and make keys."""
-  if len(set(seeds)) < len(seeds):
-    raise ValueError(f'seeds must be different and at least one, got {seeds}.')
-  # JAX takes 32 bits.
-  if any(not 0 <= seed < 2**32 for seed in seeds):
-    raise ValueError(
-      f'seeds must be zero or more, and below 2**32, got {seeds}.'
-    )
-
-
 def _score(task: Task) -> dict[str, str]:
   """By what a report judges, where that is not the share of right answers."""
   return {} if task.score == SingleLabel.score else {'score': task.score}
@@ -447,11 +339,3 @@ def _score(task: Task) -> dict[str, str]:
 
 def _unsaid(table: str) -> None:
   """That a classifier begins afresh is what was asked for."""
-
-
-def name_of(method: Method) -> str:
-  """The name by which a method is asked for."""
-  for name, made in methods.METHODS.items():
-    if type(method) is made:
-      return name
-  return type(method).__name__

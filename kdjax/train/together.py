@@ -51,6 +51,7 @@ def train(
     Interrupted: If a signal asked for it; all states are saved.
   """
   left = [run for run in runs if not run.finished]
+  shared: Advance | None = None  # compiled once, whatever number of groups
   while left:
     program = left[0].program
     count = at_once(program, len(left), together)
@@ -58,11 +59,11 @@ def train(
     if count == 1:
       train_one(group[0], request, progress)
       continue
+    if shared is None and together == 'vmap':
+      shared = _batched(program, count)
+    shared = shared or _side_by_side(program)
     courses = [run.course(request, progress, progress.say) for run in group]
-    if together == 'vmap':
-      go_through(courses, _batched(program, count))
-    else:
-      go_through(courses, _side_by_side(program))
+    go_through(courses, shared)
 
 
 def train_one(

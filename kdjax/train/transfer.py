@@ -15,6 +15,7 @@ from kdjax import convert, data, methods, models
 from kdjax.models.network import Network
 from kdjax.tasks import SingleLabel
 from kdjax.train import mesh, together, writers
+from kdjax.train.config import check_seeds
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.probe import (
   BatchNorm,
@@ -28,7 +29,7 @@ from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.sources import Source, by_seed, find_sources
 from kdjax.train.step import Parts
-from kdjax.train.study import Study, check_seeds
+from kdjax.train.study import Study
 from kdjax.train.teachers import identity
 from kdjax.train.together import Together
 

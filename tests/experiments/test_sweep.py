@@ -1,0 +1,83 @@
+"""`experiments.compare --sweep`: many settings by one program."""
+
+import pytest
+
+from experiments import compare
+from kdjax.methods import Kd
+from kdjax.train import writers
+from tests.experiments import commands
+from tests.train import support
+
+SETTINGS = {'methods': ('kd', 'icd'), 'dataset': 'digits'}
+
+
+def test_a_sweep_makes_an_arm_of_each_combination():
+  config = compare.Config(
+    sweep=('kd.weight=0.3:1', 'kd.learning_rate=0.01:0.1'), **SETTINGS
+  )
+  assert list(config.arms) == [
+    'kd_weight=0.3_learning_rate=0.01',
+    'kd_weight=0.3_learning_rate=0.1',
+    'kd_weight=1_learning_rate=0.01',
+    'kd_weight=1_learning_rate=0.1',
+    'icd',
+  ]
+  arm = 'kd_weight=1_learning_rate=0.01'
+  assert config.arms[arm] == Kd(weight=1.0)
+  assert config.numbers(arm) == {'weight': 1.0, 'learning_rate': 0.01}
+  assert config.numbers('icd') == {}
+
+
+@pytest.mark.parametrize(
+  ('sweep', 'message'),
+  [
+    ('kd.weight', 'A sweep is ARM.SETTING=VALUE:VALUE'),
+    ('kd2m.weight=1:2', 'with an arm of kd, icd'),
+    ('kd.weight=1', 'two different numbers or more.*--changes sets one'),
+    ('kd.weight=1:1', 'two different numbers'),
+    ('kd.weight=1:heavy', 'two different numbers'),
+    ('kd.warmth=1:2', "Kd has no setting 'warmth'"),
+    ('icd.width=64:128', 'may be any number; these are task_weight, weight'),
+    ('kd.temperature=1:0', 'temperature of Kd must be positive'),
+    ('kd.learning_rate=0.1:-1', 'learning_rate must be positive, got -1'),
+  ],
+)
+def test_sweeps_that_cannot_be_are_named(sweep, message):
+  with pytest.raises(ValueError, match=message):
+    compare.Config(sweep=(sweep,), **SETTINGS)
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_what_separate_comparisons_train(tmp_path):
+  flags = (
+    *commands.SMALL[1:],
+    '--methods=kd',
+    f'--dataset={commands.write_npz(tmp_path)}',
+    '--seeds=0,1',
+    '--cpu_devices=2',
+  )
+  swept = tmp_path / 'swept'
+  commands.run(
+    'compare',
+    *flags,
+    '--sweep=kd.temperature=2:6',
+    f'--workdir={swept}',
+    cache=tmp_path,
+  )
+  for value in (2, 6):
+    alone = tmp_path / f'alone{value}'
+    commands.run(
+      'compare',
+      *flags,
+      f'--changes=kd.temperature={value}',
+      '--together=never',
+      f'--workdir={alone}',
+      cache=tmp_path,
+    )
+    for seed in ('seed0', 'seed1'):
+      one = swept / 'runs' / f'kd_temperature={value}' / seed
+      other = alone / 'runs' / 'kd' / seed
+      support.close(commands.student(one), commands.student(other), 1e-4)
+  logs = [run / 'metrics.jsonl' for run in swept.glob('runs/kd_*/seed*')]
+  ends = [writers.read_lines(log)[-1] for log in logs]
+  assert [end['compilations'] for end in ends] == [1] * 4

@@ -46,9 +46,9 @@ class StudyConfig:
       computed once and looked up: `auto` where that pays and fits, `always`
       where the method lets it be.
     together: Which seeds of a method train at once: `auto` puts each on a
-      device of its own where more than half of the devices get one, `vmap` all
-      of them as one batched computation; `never` trains one after the other,
-      each on all devices.
+      device of its own where more than half of the devices get one and no
+      cores share its batches; `vmap` makes one batched computation of all;
+      `never` trains one after the other, each on all devices.
     recipe: How the students are optimised, and the teacher if it is trained.
     teacher_epochs: The teacher's epochs; the recipe's without.
     teacher_learning_rate: The teacher's; the recipe's without.

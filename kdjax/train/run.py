@@ -168,6 +168,9 @@ class Run:
     finally:
       self.program.close()
       record.close()
+      # Others may follow, and this one still be in a list.
+      self.teacher_variables = {}
+      self.__dict__.pop('test_data', None)
 
   def judge(self, variables: PyTree) -> None:
     """Evaluates given weights and logs them as a run that is at its end."""

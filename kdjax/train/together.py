@@ -23,7 +23,8 @@ from kdjax.train.streamed import StreamedProgram
 
 PyTree = Any
 # Which runs of one program train at once. `auto`: each on a device of its own,
-# where more than half of the devices get one. `vmap`: all, as one batched
+# where more than half of the devices get one and no cores share its batches,
+# which is faster (`benchmarks.together`). `vmap`: all, as one batched
 # computation. `never`: one after the other, each on all devices.
 Together = Literal['auto', 'never', 'vmap']
 # From what runs ask for to what each gets, by run.
@@ -51,19 +52,24 @@ def train(
     Interrupted: If a signal asked for it; all states are saved.
   """
   left = [run for run in runs if not run.finished]
-  shared: Advance | None = None  # compiled once, whatever number of groups
-  while left:
-    program = left[0].program
-    count = at_once(program, len(left), together)
-    group, left = left[:count], left[count:]
-    if count == 1:
-      train_one(group[0], request, progress)
-      continue
-    if shared is None and together == 'vmap':
-      shared = _batched(program, count)
-    shared = shared or _side_by_side(program)
+  if not left:
+    return
+  program = left[0].program
+  # By all runs, not by those that are left: one that goes on alone is computed
+  # as it was beside the others, to the same bits.
+  count = at_once(program, len(runs), together)
+  if count == 1:
+    for run in left:
+      train_one(run, request, progress)
+    return
+  if together == 'vmap':
+    advance = batched(program, count)
+  else:
+    advance = side_by_side(program)
+  for start in range(0, len(left), count):
+    group = left[start : start + count]
     courses = [run.course(request, progress, progress.say) for run in group]
-    go_through(courses, shared)
+    go_through(courses, advance)
 
 
 def train_one(
@@ -81,19 +87,23 @@ def train_one(
     say: Told what a person should know; `progress.say` without.
   """
   course = run.course(request, progress, say or progress.say)
-  go_through([course], _one_by_one(run.program))
+  go_through([course], one_by_one(run.program))
 
 
-def at_once(program: Program, left: int, together: Together) -> int:
-  """How many of the runs that are left share their dispatches."""
+def at_once(program: Program, runs: int, together: Together) -> int:
+  """How many of so many runs share their dispatches."""
   resident = not isinstance(program, StreamedProgram)
   if together == 'never' or not resident or jax.process_count() > 1:
     return 1
   if together == 'vmap':
-    return left
+    return runs
   devices = jax.local_device_count()
-  whole = program.devices.mesh.shape['fsdp'] == 1  # the teacher on each device
-  return min(left, devices) if whole and 2 * left > devices else 1
+  if 2 * runs <= devices or program.devices.mesh.shape['fsdp'] > 1:
+    return 1  # devices would stand idle, or the teacher fits none of them
+  shared = program.devices.count > 1
+  if shared and jax.default_backend() == 'cpu':
+    return 1  # half a batch on a core is faster than half of the runs
+  return min(runs, devices)
 
 
 def go_through(courses: Sequence[Course[None]], advance: Advance) -> None:
@@ -130,7 +140,9 @@ def go_through(courses: Sequence[Course[None]], advance: Advance) -> None:
     raise failures[0]
 
 
-def _one_by_one(program: Program) -> Advance:
+def one_by_one(program: Program) -> Advance:
+  """Each run by a dispatch of its own, on all devices."""
+
   def advance(asked):
     return {
       index: program.advance(
@@ -146,8 +158,8 @@ def _one_by_one(program: Program) -> Advance:
   return advance
 
 
-def _batched(program: Program, count: int) -> Advance:
-  """All runs in one computation with an axis more."""
+def batched(program: Program, count: int) -> Advance:
+  """So many runs in one computation with an axis more."""
   compiled = program.in_one()
 
   def advance(asked):
@@ -167,8 +179,8 @@ def _batched(program: Program, count: int) -> Advance:
   return advance
 
 
-def _side_by_side(program: Program) -> Advance:
-  """Each run on a device of its own."""
+def side_by_side(program: Program) -> Advance:
+  """Each run on a device of its own, at most as many as there are."""
   side = lanes(jax.local_device_count())
   compiled = program.in_lanes(side)
   data = side.everywhere(program.train_data)

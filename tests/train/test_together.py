@@ -131,6 +131,14 @@ def test_how_many_runs_train_at_once(left, devices, count, monkeypatch):
   assert at_once(program, left, 'vmap') == left
 
 
+def test_cores_that_share_a_batch_train_one_run_after_the_other(monkeypatch):
+  shared = support.program(support.parts('kd'), first_devices(2))
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 2)
+  assert at_once(shared, 2, 'auto') == 1
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  assert at_once(shared, 2, 'auto') == 2
+
+
 def test_a_split_teacher_keeps_runs_one_after_the_other(monkeypatch):
   split = support.program(support.parts('kd'), first_devices(4, fsdp=2))
   monkeypatch.setattr(jax, 'local_device_count', lambda: 4)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kdjax import losses
 from kdjax.data import Augmentation
 from kdjax.features import Features
 from kdjax.methods import Context, Method, Pass, Updates
@@ -140,6 +141,9 @@ def train_step(
     features, batch_stats = parts.student.apply(
       variables, batch['image'], train=True
     )
+    # So that the gradients of all losses meet in full precision.
+    logits = losses.full_precision(features.logits)
+    features = dataclasses.replace(features, logits=logits)
     own = {'params': params['method'], 'state': state.method_state}
     student = make_pass(parts.student, variables, features, train=True)
     student = parts.method.predicting(own, student, teacher)

@@ -253,6 +253,22 @@ def test_bfloat16_computes_roughly_the_same_with_float32_weights():
   assert losses[1] == pytest.approx(losses[0], rel=2e-2)
 
 
+def test_gradients_of_the_task_and_of_the_teacher_meet_in_float32():
+  narrow = support.network(dtype=jnp.bfloat16)
+  made = support.parts('kd', student=narrow)
+  step = functools.partial(train_step, parts=made)
+  text = str(
+    jax.make_jaxpr(step)(
+      support.first_state(made),
+      support.teacher_variables(made),
+      support.first_batch(),
+    )
+  )
+  shape = f'[{support.BATCH},{support.CLASSES}]'
+  assert f'f32{shape} = add_any' in text
+  assert f'bf16{shape} = add_any' not in text
+
+
 def test_a_step_is_a_function_of_seed_and_step():
   made = _parts('kd')
   state = support.first_state(made)

@@ -37,7 +37,7 @@ class Jax:
   """One pair and method, as a step by itself and as a loop.
 
   Args:
-    teacher: A name of the zoo.
+    teacher: A name of the zoo; None for the student alone.
     student: Another.
     method: As flags name it.
     batch_size: Images of a step.
@@ -47,7 +47,7 @@ class Jax:
 
   def __init__(
     self,
-    teacher: str,
+    teacher: str | None,
     student: str,
     method: str,
     batch_size: int,
@@ -61,7 +61,7 @@ class Jax:
     )
     self.parts = Parts(
       student=create(student),
-      teacher=create(teacher),
+      teacher=None if teacher is None else create(teacher),
       method=methods.create(method),
       task=SingleLabel(),
       augment=Augmentation(crop_padding=4, flip=True),
@@ -71,7 +71,9 @@ class Jax:
     self.program = Program(self.parts, all_devices(), split, batch_size)
     key = jax.random.key(0)
     place = self.program.devices.replicate
-    self.teacher = place(self.parts.teacher.initialize(key, IMAGE_SHAPE))
+    self.teacher = {}
+    if self.parts.teacher is not None:
+      self.teacher = place(self.parts.teacher.initialize(key, IMAGE_SHAPE))
     state = place(
       init_state(self.parts, key, IMAGE_SHAPE, batch_size, self.teacher)
     )

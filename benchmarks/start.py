@@ -36,7 +36,8 @@ def main(again: int = 5) -> None:
   """Measures and writes."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    _write_inputs(folder)
+    write_set(folder / 'set.npz')
+    _write_teacher(folder / 'teacher.safetensors')
     first, *later = [_start(folder, str(turn)) for turn in range(1 + again)]
   row = {
     'student': STUDENT,
@@ -51,7 +52,8 @@ def main(again: int = 5) -> None:
   print(_record.record('start', [row]))
 
 
-def _write_inputs(folder: pathlib.Path) -> None:
+def write_set(path: pathlib.Path) -> None:
+  """A set of CIFAR-100's size, of noise."""
   random = np.random.default_rng(0)
   arrays = {}
   for split, count in (('train', TRAIN), ('test', TEST)):
@@ -59,10 +61,13 @@ def _write_inputs(folder: pathlib.Path) -> None:
       0, 256, (count, *IMAGE_SHAPE), np.uint8
     )
     arrays[f'y_{split}'] = np.arange(count) % CLASSES
-  np.savez(folder / 'set.npz', **arrays)
+  np.savez(path, **arrays)
+
+
+def _write_teacher(path: pathlib.Path) -> None:
   teacher = models.create(TEACHER, num_classes=CLASSES)
   variables = teacher.initialize(jax.random.key(0), IMAGE_SHAPE)
-  convert.save_safetensors(folder / 'teacher.safetensors', variables)
+  convert.save_safetensors(path, variables)
 
 
 def _start(folder: pathlib.Path, name: str) -> dict[str, float]:

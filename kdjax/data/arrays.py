@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 
 from kdjax.data.augment import Augmentation
-from kdjax.data.dataset import Dataset, Split
+from kdjax.data.dataset import Dataset, Split, aligned
 
 _NPZ_NAMES = (
   ('x_train', 'y_train', 'x_test', 'y_test'),
@@ -36,7 +36,9 @@ def read_npz(name: str, path: pathlib.Path) -> Dataset:
     with path.open('rb') as file:
       # Pickled objects could run code, so they are refused.
       stored = np.load(file, allow_pickle=False)
-      arrays = dict(stored) if isinstance(stored, np.lib.npyio.NpzFile) else {}
+      names = getattr(stored, 'files', ())
+      # One by one, so that no two are in memory twice.
+      arrays = {name: aligned(stored[name]) for name in names}
   except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(f'{name}: cannot read {path}: {error}') from None
   wanted = next((n for n in _NPZ_NAMES if set(n) <= arrays.keys()), None)

@@ -8,13 +8,18 @@ import numpy as np
 
 from kdjax.data.augment import Augmentation
 
+_ALIGNMENT = 64  # bytes
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
   """Images and their classes, row by row.
 
   Attributes:
-    images: uint8 `[N, H, W, C]`, with C of 1 or 3.
+    images: uint8 `[N, H, W, C]`, with C of 1 or 3. Where they do not begin at a
+      multiple of 64 bytes they are copied to one, so that all devices of a CPU
+      and all programs take the same memory; whoever gives some that do must
+      leave them as they are.
     labels: int32 `[N]`.
 
   Raises:
@@ -46,6 +51,7 @@ class Split:
       raise ValueError(f'{len(images)} images but {len(labels)} labels.')
     if not images.size:
       raise ValueError(f'there are no images: shape {images.shape}.')
+    object.__setattr__(self, 'images', aligned(images))
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -127,6 +133,18 @@ class Dataset:
       self.test.labels,
       names,
     )
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+  """The array where XLA's CPU client takes it without a copy; see `Split`."""
+  if array.flags.c_contiguous and array.ctypes.data % _ALIGNMENT == 0:
+    return array
+  room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+  start = -room.ctypes.data % _ALIGNMENT
+  found = room[start : start + array.nbytes].view(array.dtype)
+  found = found.reshape(array.shape)
+  found[...] = array
+  return found
 
 
 def fingerprint(*arrays: np.ndarray) -> str:

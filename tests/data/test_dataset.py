@@ -84,3 +84,26 @@ def test_limit_keeps_order_and_whole_small_classes():
   assert position == sorted(position)
   everything = limit_per_class(whole, 28)
   np.testing.assert_array_equal(everything.images, whole.images)
+
+
+@pytest.mark.parametrize('start', [0, 1, 16])
+def test_images_begin_where_devices_take_them_as_they_are(start):
+  made = split()
+  room = np.empty(made.images.nbytes + 128, np.uint8)
+  start += -room.ctypes.data % 64
+  given = room[start : start + made.images.nbytes].reshape(made.images.shape)
+  given[...] = made.images
+  taken = Split(given, made.labels)
+  np.testing.assert_array_equal(taken.images, given)
+  assert taken.images.ctypes.data % 64 == 0
+  again = Split(taken.images, made.labels)
+  assert again.images is taken.images
+
+
+def test_images_that_are_not_in_one_piece_are_put_in_one():
+  made = split()
+  turned = Split(made.images.transpose(0, 2, 1, 3), made.labels)
+  np.testing.assert_array_equal(
+    turned.images.transpose(0, 2, 1, 3), made.images
+  )
+  assert turned.images.flags.c_contiguous

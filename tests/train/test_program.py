@@ -248,3 +248,13 @@ def test_methods_by_name_are_all_here():
   # test_lshfm, and losses/test_ssim.
   elsewhere = {'dcd', 'fcfd', 'lshfm', 'ssim'}
   assert set(methods.METHODS) - elsewhere <= set(METHODS)
+
+
+def test_a_set_is_in_memory_once_for_all_devices_of_a_cpu():
+  train = support.dataset().train
+  made = Program(support.parts(), first_devices(2), train, support.BATCH)
+  places = {
+    piece.data.unsafe_buffer_pointer()
+    for piece in made.train_data['image'].addressable_shards
+  }
+  assert places == {train.images.ctypes.data}

@@ -134,6 +134,16 @@ class Devices:
     """Replicated arrays as this process's own, to compute with outside jit."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
+  def awaited(self, tree: PyTree) -> PyTree:
+    """The tree; where a CPU is several devices, when it has been computed.
+
+    For what does not depend on what was asked for before. The devices of a CPU
+    share its threads, and of two such computations in flight one can hold them
+    all while it waits for what a device of the other one would tell it.
+    """
+    cpu = self.mesh.devices.flat[0].platform == 'cpu'
+    return jax.block_until_ready(tree) if cpu and self.count > 1 else tree
+
   def split(self, batch: PyTree) -> PyTree:
     """Inside jit: the first axis of every array over the devices.
 

@@ -222,7 +222,9 @@ class Program:
     )
     count = min(len(data['label']), first or len(data['label']))
     parts = [
-      self.evaluate_batch(variables, data, np.int32(start))
+      self.devices.awaited(
+        self.evaluate_batch(variables, data, np.int32(start))
+      )
       for start in range(0, count, _EVAL_BATCH)
     ]
     outputs, embedding = joined(parts, count)
@@ -329,7 +331,8 @@ class Program:
 
     # Methods compute with these outside jit, each process for itself.
     for batch in self._walk():
-      yield self.that_count(*self.devices.local(run(teacher_variables, batch)))
+      found = self.devices.awaited(run(teacher_variables, batch))
+      yield self.that_count(*self.devices.local(found))
 
   def that_count(
     self, features: Features, batch: Batch

@@ -144,16 +144,17 @@ def one_by_one(program: Program) -> Advance:
   """Each run by a dispatch of its own, on all devices."""
 
   def advance(asked):
-    return {
-      index: program.advance(
+    carries = {}
+    for index, one in asked.items():
+      carry = program.advance(
         one.carry,
         one.teacher_variables,
         program.train_data,
         one.data_key,
         np.int32(one.stop),
       )
-      for index, one in asked.items()
-    }
+      carries[index] = program.devices.awaited(carry)
+    return carries
 
   return advance
 

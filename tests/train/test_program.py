@@ -143,6 +143,23 @@ def test_evaluation_counts_every_example_once(count, devices):
   np.testing.assert_array_equal(found.labels, labels)
 
 
+def test_batches_of_an_evaluation_follow_each_other_on_a_cpu(monkeypatch):
+  # In flight together they could hold all threads and wait for each other.
+  made = _program('none', 8)
+  evaluate, before = made.evaluate_batch, []
+
+  def watched(*arguments):
+    assert all(leaf.is_ready() for leaf in jax.tree.leaves(before))
+    before.append(evaluate(*arguments))
+    return before[-1]
+
+  monkeypatch.setattr(made, 'evaluate_batch', watched)
+  images, labels = support.arrays(900, 5)
+  split = Split(images, labels.astype(np.int32))
+  made.evaluate(support.start(made)[0][0], {}, made.place(split))
+  assert len(before) == 4
+
+
 def test_evaluation_of_the_first_examples_is_the_start_of_the_whole():
   made = _program('none', 1)
   state = support.start(made)[0][0]

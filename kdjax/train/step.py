@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdjax import losses
 from kdjax.data import Augmentation
 from kdjax.features import Features
 from kdjax.methods import Context, Method, Pass, Updates
@@ -142,8 +141,7 @@ def train_step(
       variables, batch['image'], train=True
     )
     # So that the gradients of all losses meet in full precision.
-    logits = losses.full_precision(features.logits)
-    features = dataclasses.replace(features, logits=logits)
+    features = dataclasses.replace(features, logits=_wide(features.logits))
     own = {'params': params['method'], 'state': state.method_state}
     student = make_pass(parts.student, variables, features, train=True)
     student = parts.method.predicting(own, student, teacher)
@@ -306,6 +304,11 @@ def _active(
     gradients['method'],
   )
   return {'student': jax.tree.map(lambda on: on & moves, own), 'method': method}
+
+
+def _wide(array: jax.Array) -> jax.Array:
+  """Float32 at least."""
+  return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def _copy(tree):

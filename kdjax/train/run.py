@@ -88,7 +88,6 @@ class Run:
     self.folder = epath.Path(folder)
     self.program = program
     self.recipe = recipe
-    self.teacher_variables: PyTree = {}  # on the devices while it trains
     self._teacher_on_host = teacher_variables
     self.about = about
     self.settings = settings
@@ -97,6 +96,11 @@ class Run:
     self.teacher_table = teacher_table
     self.test = test
     self.key = key
+
+  @functools.cached_property
+  def teacher_variables(self) -> PyTree:
+    """The frozen teacher's, on the devices."""
+    return self.program.devices.shard(self._teacher_on_host)
 
   @functools.cached_property
   def test_data(self) -> Any:
@@ -136,8 +140,6 @@ class Run:
       Interrupted: If a signal asked for it; the state is saved.
     """
     record = Record(self.folder, self.about, self.program.devices)
-    devices = self.program.devices
-    self.teacher_variables = devices.shard(self._teacher_on_host)
     try:
       state = self._init()
       if self.teacher_table is not None:
@@ -169,8 +171,8 @@ class Run:
       self.program.close()
       record.close()
       # Others may follow, and this one still be in a list.
-      self.teacher_variables = {}
-      self.__dict__.pop('test_data', None)
+      for placed in ('teacher_variables', 'test_data'):
+        self.__dict__.pop(placed, None)
 
   def judge(self, variables: PyTree) -> None:
     """Evaluates given weights and logs them as a run that is at its end."""

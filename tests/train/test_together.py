@@ -61,7 +61,10 @@ def _student(folder, program):
   return load_variables(folder / 'student', like)
 
 
-@pytest.fixture(scope='module', params=['kd', 'kd2m'])
+@pytest.fixture(
+  scope='module',
+  params=['kd', pytest.param('kd2m', marks=pytest.mark.slow)],
+)
 def program(request):
   return support.program(support.parts(request.param))
 
@@ -84,6 +87,7 @@ def test_runs_on_devices_of_their_own_end_with_the_same_bits(
     support.identical(one, other)
 
 
+@pytest.mark.slow
 def test_batched_runs_end_alike(tmp_path, program, alone):
   _train(tmp_path, program, 'vmap')
   for seed in map(str, range(SEEDS)):
@@ -91,7 +95,7 @@ def test_batched_runs_end_alike(tmp_path, program, alone):
     support.close(one, other, 1e-5)
 
 
-@pytest.mark.parametrize('looks', [0, 4])
+@pytest.mark.parametrize('looks', [pytest.param(0, marks=pytest.mark.slow), 4])
 def test_all_are_saved_when_asked_to_stop_and_go_on_with_the_same_bits(
   tmp_path, program, alone, monkeypatch, looks
 ):

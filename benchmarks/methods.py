@@ -12,8 +12,11 @@ mean over all it may draw, counted with each path forced.
 import argparse
 import functools
 
+import jax
+
 from benchmarks import _record
 from benchmarks._step import Jax
+from kdjax.train import share_cores
 
 ROWS = (
   ('resnet32x4', 'resnet8x4', ('fcfd', 'icd', 'lshfm', 'ssim')),
@@ -59,7 +62,8 @@ def measure(
           key: {k: float(f'{v / steps:.4g}') for k, v in seconds[key].items()}
           for key in ('kd', name)
         },
-        'megabytes': {
+        'devices': jax.device_count(),
+        'megabytes_of_a_device': {
           key: round(loops[key].peak_bytes / 1e6, 1) for key in ('kd', name)
         },
         'compile_seconds': {
@@ -80,6 +84,7 @@ def main() -> None:
   parser.add_argument('--repeats', type=int, default=5)
   parser.add_argument('--pairs', type=int, default=len(ROWS))
   flags = parser.parse_args()
+  share_cores(flags.batch_size)  # as the commands do
   rows = []
   for teacher, student, names in ROWS[: flags.pairs]:
     rows += measure(

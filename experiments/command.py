@@ -43,11 +43,6 @@ class Config(Protocol):
     """By what it trains."""
     ...
 
-  @property
-  def seeds(self) -> tuple[int, ...]:
-    """Of its runs."""
-    ...
-
 
 class Work(Protocol):
   """What a command does in its work folder."""
@@ -129,8 +124,7 @@ def main(
     by_pair: Whether `make_config` also takes `teacher` and `student`, if they
       are given, for what is published for them; it is then said.
     share_cores: Whether the cores of a CPU share each batch, because what its
-      images cost is more than what devices have to tell each other; without,
-      each core has a seed of its own.
+      images cost is more than what devices have to tell each other.
     argv: The arguments; those of the process without.
     work: As `run` takes it.
 
@@ -147,12 +141,10 @@ def main(
     config, place = asked.config, asked.place
     if place.resume and place.workdir is None:
       raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-    cores = {}
-    if alone and share_cores:
-      cores = {'batch_size': config.recipe.batch_size}
-    elif alone:
-      cores = {'runs': len(config.seeds)}
-    devices = asked.processes.start(**cores)
+    shares = alone and share_cores
+    devices = asked.processes.start(
+      config.recipe.batch_size if shares else None
+    )
     if alone:
       asked.compilation.start()
   except ValueError as error:

@@ -5,8 +5,6 @@ import dataclasses
 from kdjax.train import (
   Devices,
   all_devices,
-  core_for_each,
-  first_devices,
   in_cluster,
   share_cores,
   start_processes,
@@ -29,8 +27,7 @@ class Processes:
       whole of it does not fit one; a divisor of their number.
     cpu_devices: How many devices a CPU is, which share each batch. Without it,
       and without other machines, one for each core that gets at least 16
-      images; in experiments.digits, whose images are too small to be shared,
-      one for each seed.
+      images; in experiments.digits, whose images are too small for that, one.
   """
 
   distributed: bool = False
@@ -41,18 +38,12 @@ class Processes:
   fsdp: int = 1
   cpu_devices: int | None = None
 
-  def start(
-    self, batch_size: int | None = None, runs: int | None = None
-  ) -> Devices:
+  def start(self, batch_size: int | None = None) -> Devices:
     """Joins the others, if there are any; gives the devices of all.
 
-    Where nothing says how the cores of a CPU are used, they share each batch,
-    or each has a run of its own.
-
     Args:
-      batch_size: Of the batch that they share.
-      runs: How many there are, of steps too short to be shared: the devices
-        that share a batch are then one.
+      batch_size: Of the batch that the cores of a CPU share, where nothing says
+        how they are used.
     """
     told = self.coordinator is not None
     if self.alone and (told or self.distributed):
@@ -62,9 +53,6 @@ class Processes:
     several = told or self.distributed or (in_cluster() and not self.alone)
     if self.cpu_devices is not None:
       use_cores(self.cpu_devices)
-    elif runs is not None and not several:
-      core_for_each(runs)
-      return first_devices(1)
     elif batch_size is not None and not several:
       share_cores(batch_size)
     if several:

@@ -1,12 +1,7 @@
 """Training: one pure step, many of them per dispatch, in resumable runs."""
 
 from kdjax.train.config import StudyConfig
-from kdjax.train.cores import (
-  core_for_each,
-  cores_for,
-  share_cores,
-  use_cores,
-)
+from kdjax.train.cores import cores_for, share_cores, use_cores
 from kdjax.train.interrupts import Interrupted, StopRequest, stop_on_signals
 from kdjax.train.loop import DivergedError
 from kdjax.train.mesh import Devices, all_devices, first_devices
@@ -44,7 +39,6 @@ __all__ = [
   'Transfer',
   'TransferConfig',
   'all_devices',
-  'core_for_each',
   'cores_for',
   'first_devices',
   'in_cluster',

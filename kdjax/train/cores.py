@@ -37,17 +37,9 @@ def share_cores(batch_size: int) -> None:
   Args:
     batch_size: Images of a step.
   """
-  if not _chosen():
+  chosen = jax.config.jax_num_cpu_devices >= 0  # pyright: ignore
+  if not chosen and _FLAG not in os.environ.get('XLA_FLAGS', ''):
     use_cores(cores_for(batch_size, _usable()))
-
-
-def core_for_each(runs: int) -> None:
-  """Makes the cores of a CPU as many devices as there are runs, or all of them.
-
-  For networks whose steps are too short to be shared; see `share_cores`.
-  """
-  if not _chosen():
-    use_cores(min(runs, _usable()))
 
 
 def use_cores(count: int) -> None:
@@ -59,12 +51,6 @@ def use_cores(count: int) -> None:
   if count < 1:
     raise ValueError(f'cpu_devices must be positive, got {count}.')
   jax.config.update('jax_num_cpu_devices', count)
-
-
-def _chosen() -> bool:
-  """Whether somebody has said how many devices a CPU is."""
-  count = jax.config.jax_num_cpu_devices  # pyright: ignore
-  return count >= 0 or _FLAG in os.environ.get('XLA_FLAGS', '')
 
 
 def _usable() -> int:

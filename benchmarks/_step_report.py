@@ -79,7 +79,7 @@ def draw(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     if places:
       axes.plot(values, places, marker, color=color, label=label)
   axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
-  axes.invert_yaxis()
+  axes.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
   axes.set_xscale('log')
   axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
   axes.xaxis.set_major_formatter('{x:g}')

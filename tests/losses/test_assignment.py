@@ -77,6 +77,7 @@ def test_an_auction_cut_short_tells_by_how_much_it_may_be_off():
   assert steps == 3
 
 
+@pytest.mark.slow
 def test_the_optimum_is_within_the_gap():
   x, y, _ = clouds.make(0, 40, 5)
   for rounds in (3, 5000):

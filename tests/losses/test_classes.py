@@ -85,6 +85,7 @@ def test_plain_transport_crosses_classes_and_this_does_not():
   np.testing.assert_allclose(values, [100, 100])
 
 
+@pytest.mark.slow
 def test_auction_serves_the_classes_too():
   x, y, labels = clouds.make(1, 30, 4, kind='clustered')
   exact, near = (

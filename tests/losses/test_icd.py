@@ -13,6 +13,7 @@ def _rows(seed, images=6, width=4):
   return [jax.random.normal(key, (images, width)) for key in keys]
 
 
+@pytest.mark.slow
 def test_the_bias_is_inert():
   student, teacher = _rows(0)
 

@@ -149,6 +149,7 @@ def test_joint_transport_says_what_is_wrong():
     losses.joint_wasserstein2(x, y, good, beta='mean')  # pyright: ignore
 
 
+@pytest.mark.slow
 def test_local_statistics_are_biased_upwards():
   # What a device would see alone, against the batch of all of them.
   for seed in range(5):

@@ -39,6 +39,7 @@ def test_the_mean_loss_of_the_projected_embeddings():
   np.testing.assert_allclose(got, 2.0 * want.mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_beyond_its_cap_the_scale_has_no_gradient():
   method = Icd(width=3, max_scale=2.0)  # exp(1) is above it
   variables = _variables(method)

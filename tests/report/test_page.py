@@ -140,6 +140,7 @@ def test_pyplot_is_left_alone(study):
   subprocess.run([sys.executable, '-W', 'error', '-c', code], check=True)
 
 
+@pytest.mark.slow
 def test_command_prints_the_table_and_the_page(study):
   done = subprocess.run(
     [sys.executable, '-m', 'kdjax.report', str(study)],

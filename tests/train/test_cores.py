@@ -45,6 +45,7 @@ def _count(batch: int, **environment: str) -> int:
   return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_each_core_is_a_device_unless_somebody_has_chosen():
   batch = 16 * 5 * 7 * 8
   assert _count(batch) == cores_for(batch, len(os.sched_getaffinity(0)))

@@ -36,13 +36,8 @@ def _steps(method, recipe=RECIPE, numbers=None):
   return after[0], made
 
 
-@pytest.mark.parametrize(
-  'name',
-  [
-    name if name == 'kd' else pytest.param(name, marks=pytest.mark.slow)
-    for name in SWEPT
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SWEPT)
 def test_numbers_as_arguments_are_numbers_as_settings(name):
   method, numbers = SWEPT[name]
   numbers = numbers | RATE

@@ -96,6 +96,7 @@ def test_the_rate_changes_between_epochs_not_within():
   )
 
 
+@pytest.mark.slow
 def test_the_average_of_parameters_worked_by_hand():
   recipe = Recipe(epochs=3, batch_size=8, ema_decay=0.75)
   made = support.program(support.parts(recipe=recipe))

@@ -104,6 +104,7 @@ def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
   _assert_same_end(program, whole, tmp_path)
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again_ends_with_the_same_bits(
   program, whole, tmp_path
 ):
@@ -278,6 +279,7 @@ def _sloped(value, slope):
 _sloped.defvjp(lambda v, slope: (v, slope), lambda slope, g: (g * slope, None))
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_at_its_step(tmp_path):
   program = support.program(support.parts(Cusp()))
   with pytest.raises(DivergedError, match=r'not finite at step 4 \(epoch 1\)'):

@@ -80,6 +80,7 @@ def test_its_steps_are_those_of_train_step_on_the_images_in_order():
   assert got[2]['images_read'] == got[2]['images_skipped'] + 8
 
 
+@pytest.mark.slow
 def test_how_many_steps_a_dispatch_does_changes_nothing():
   made = _program()
   support.identical(_advance(made, [1, 2, 4]), _advance(made, [2, 3, 4]))
@@ -136,6 +137,7 @@ def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
   support.identical(got[1:], want[1:])
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_last_epochs_is_left_as_well(tmp_path):
   parts = dataclasses.replace(_program().parts, snapshots=True)
   train = streams.split(10, **BROKEN)
@@ -183,6 +185,7 @@ def test_a_loss_that_is_not_finite_is_placed_at_its_step(tmp_path):
     support.train(run)
 
 
+@pytest.mark.slow
 def test_a_walk_of_the_teacher_leaves_out_what_does_not_decode():
   made = _program(2)
   teacher = made.devices.replicate(_teacher(made))

@@ -45,6 +45,7 @@ def _table(name='kd', devices=1):
   return compute_table(made, teacher, _asks_nothing)
 
 
+@pytest.mark.slow
 def test_every_view_of_every_image_has_its_row():
   made, table = _program(), _table()
   assert table['logits'].shape == (support.TRAIN, VIEWS, support.CLASSES)

@@ -95,6 +95,7 @@ def test_batched_runs_end_alike(tmp_path, program, alone):
     support.close(one, other, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('looks', [pytest.param(0, marks=pytest.mark.slow), 4])
 def test_all_are_saved_when_asked_to_stop_and_go_on_with_the_same_bits(
   tmp_path, program, alone, monkeypatch, looks

@@ -92,7 +92,7 @@ class Config(StudyConfig):
 
   def numbers(self, arm: str) -> dict[str, float]:
     """The weight, where a metric has several."""
-    method = self.arms[arm]
+    method = self.arms.get(arm)  # the student alone is none of them
     if len(self.weight_factors) == 1 or not isinstance(method, Kd2m):
       return {}
     return {'weight': method.effective_weight}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import compare
+from experiments import compare, kd2m
 from kdjax.methods import Kd
 from kdjax.train import writers
 from tests.experiments import commands
@@ -26,6 +26,14 @@ def test_a_sweep_makes_an_arm_of_each_combination():
   assert config.arms[arm] == Kd(weight=1.0)
   assert config.numbers(arm) == {'weight': 1.0, 'learning_rate': 0.01}
   assert config.numbers('icd') == {}
+
+
+def test_the_student_alone_has_no_numbers_in_any_comparison():
+  assert compare.Config(**SETTINGS).numbers('student') == {}
+  several = kd2m.Config(metrics=('w2',), weight_factors=(0.1, 1.0))
+  assert several.numbers('student') == several.numbers('kd') == {}
+  weights = [several.numbers(f'w2_x{x:g}')['weight'] for x in (0.1, 1.0)]
+  assert weights[0] == pytest.approx(0.1 * weights[1])
 
 
 @pytest.mark.parametrize(

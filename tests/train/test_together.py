@@ -61,12 +61,9 @@ def _student(folder, program):
   return load_variables(folder / 'student', like)
 
 
-@pytest.fixture(
-  scope='module',
-  params=['kd', pytest.param('kd2m', marks=pytest.mark.slow)],
-)
-def program(request):
-  return support.program(support.parts(request.param))
+@pytest.fixture(scope='module')
+def program():
+  return support.program(support.parts('kd'))
 
 
 @pytest.fixture(scope='module')

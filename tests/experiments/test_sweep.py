@@ -56,7 +56,7 @@ def test_sweeps_that_cannot_be_are_named(sweep, message):
 
 
 @pytest.mark.slow
-def test_a_sweep_trains_what_separate_comparisons_train(tmp_path):
+def test_a_sweep_trains_what_a_separate_comparison_trains(tmp_path):
   flags = (
     *commands.SMALL[1:],
     '--methods=kd',
@@ -72,20 +72,19 @@ def test_a_sweep_trains_what_separate_comparisons_train(tmp_path):
     f'--workdir={swept}',
     cache=tmp_path,
   )
-  for value in (2, 6):
-    alone = tmp_path / f'alone{value}'
-    commands.run(
-      'compare',
-      *flags,
-      f'--changes=kd.temperature={value}',
-      '--together=never',
-      f'--workdir={alone}',
-      cache=tmp_path,
-    )
-    for seed in ('seed0', 'seed1'):
-      one = swept / 'runs' / f'kd_temperature={value}' / seed
-      other = alone / 'runs' / 'kd' / seed
-      support.close(commands.student(one), commands.student(other), 1e-4)
+  alone = tmp_path / 'alone'
+  commands.run(
+    'compare',
+    *flags,
+    '--changes=kd.temperature=6',
+    '--together=never',
+    f'--workdir={alone}',
+    cache=tmp_path,
+  )
+  for seed in ('seed0', 'seed1'):
+    one = swept / 'runs' / 'kd_temperature=6' / seed
+    other = alone / 'runs' / 'kd' / seed
+    support.close(commands.student(one), commands.student(other), 1e-4)
   logs = [run / 'metrics.jsonl' for run in swept.glob('runs/kd_*/seed*')]
   ends = [writers.read_lines(log)[-1] for log in logs]
   assert [end['compilations'] for end in ends] == [1] * 4

@@ -146,9 +146,9 @@ class Method:
     changed = copy.copy(self)
     for path, value in numbers.items():
       name, _, rest = path.partition('.')
-      old = getattr(self, name, None)
-      if rest and isinstance(old, Method):
-        value = getattr(changed, name).with_numbers({rest: value})
+      part = getattr(changed, name, None)
+      if rest and isinstance(part, Method):
+        value = part.with_numbers({rest: value})
       elif rest or name not in self._floats():
         raise ValueError(
           f'{path} of {type(self).__name__} is no setting that may be any '

@@ -123,12 +123,7 @@ class Run:
     lines = writers.read_lines(self.folder / 'metrics.jsonl')
     return any(line.get('kind') == 'end' for line in lines)
 
-  def course(
-    self,
-    request: StopRequest,
-    progress: Progress,
-    say: Callable[[str], None],
-  ) -> Course[None]:
+  def course(self, request: StopRequest, progress: Progress) -> Course[None]:
     """Trains from the last checkpoint, or from the start, to the end.
 
     Whoever goes through it does the dispatches: `kdjax.train.together`.
@@ -150,8 +145,8 @@ class Run:
       )
       carry = self.program.first_carry(state, self.teacher_variables)
       score = self.program.parts.task.score
-      step, carry = record.resume(carry, score, say)
-      loop = Loop(self, record, request, say)
+      step, carry = record.resume(carry, score, progress.say)
+      loop = Loop(self, record, request, progress.say)
       with progress.run(self.about, loop.total, step) as show:
         state, found = yield from loop.go_on(carry, step, show)
       students = {'student': self.program.exported(state)}

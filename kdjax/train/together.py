@@ -68,26 +68,13 @@ def train(
     advance = side_by_side(program)
   for start in range(0, len(left), count):
     group = left[start : start + count]
-    courses = [run.course(request, progress, progress.say) for run in group]
+    courses = [run.course(request, progress) for run in group]
     go_through(courses, advance)
 
 
-def train_one(
-  run: Run,
-  request: StopRequest,
-  progress: Progress,
-  say: Callable[[str], None] | None = None,
-) -> None:
-  """Trains a run by itself; see `train`.
-
-  Args:
-    run: Not at its end.
-    request: Whether to stop.
-    progress: What a person sees.
-    say: Told what a person should know; `progress.say` without.
-  """
-  course = run.course(request, progress, say or progress.say)
-  go_through([course], one_by_one(run.program))
+def train_one(run: Run, request: StopRequest, progress: Progress) -> None:
+  """Trains a run, not at its end, by itself; see `train`."""
+  go_through([run.course(request, progress)], one_by_one(run.program))
 
 
 def at_once(program: Program, runs: int, together: Together) -> int:

@@ -1,5 +1,6 @@
 """Small things to train: an image set, networks that compile in a moment."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -156,10 +157,23 @@ def run(
 
 def train(made: Run, request: StopRequest | None = None) -> list[str]:
   """Trains a run to its end; gives the warnings."""
-  said: list[str] = []
-  progress = Progress(enabled=False)
-  train_one(made, request or StopRequest(), progress, said.append)
-  return said
+  progress = _Listener(enabled=False)
+  train_one(made, request or StopRequest(), progress)
+  return progress.said
+
+
+class _Listener(Progress):
+  """Progress that nobody sees, and that remembers what was said besides."""
+
+  def __init__(self, *, enabled: bool):
+    super().__init__(enabled=enabled)
+    self.said: list[str] = []
+
+  def say(self, message: str) -> None:
+    self.said.append(message)
+
+  def run(self, about: Any, total: int, done: int) -> Any:
+    return contextlib.nullcontext(lambda step, scores: None)
 
 
 def close(one: PyTree, other: PyTree, tolerance: float) -> None:

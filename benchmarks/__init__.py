@@ -1,1 +1,1 @@
-"""Each module writes one JSON under `results/benchmarks/`."""
+"""Each module writes one JSON under `benchmarks/results/`."""

@@ -14,11 +14,11 @@ from typing import Any
 from kdjax.train import writers
 
 _PAUSE = 0.1  # seconds
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'results' / 'benchmarks'
+FOLDER = pathlib.Path(__file__).resolve().parent / 'results'
 
 
 def record(name: str, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
-  """Writes `results/benchmarks/NAME.json` and prints the rows."""
+  """Writes `benchmarks/results/NAME.json` and prints the rows."""
   for row in rows:
     print('  '.join(f'{key} {value}' for key, value in row.items()))
   return write(FOLDER / f'{name}.json', rows)

@@ -5,7 +5,7 @@
 Compiles the sharded step for eight virtual CPU devices, reads the collectives
 and their bytes from the optimised HLO, and works out for 8, 64 and 256 chips
 which share of its time a chip computes, if nothing overlaps. Writes
-`results/benchmarks/collectives.json`; docs/pods.md has the assumptions.
+`benchmarks/results/collectives.json`; docs/pods.md has the assumptions.
 """
 
 import argparse

@@ -3,7 +3,7 @@
   python -m benchmarks.cores
 
 XLA gives some convolutions all cores and some only one. Writes
-`results/benchmarks/cores.json`: operations per second either way, and how many
+`benchmarks/results/cores.json`: operations per second either way, and how many
 cores are busy.
 """
 

@@ -2,7 +2,7 @@
 
   python -m benchmarks.forward
 
-Writes `results/benchmarks/forward.json`: seconds of a batch of 64 in evaluation
+Writes `benchmarks/results/forward.json`: seconds of a batch of 64 in evaluation
 mode, both sides in turns, and their ratio. Where our time goes: the share of
 its convolutions, run by themselves one after the other, and that of each stage,
 as the difference between entering before it and behind it (so a stem may come

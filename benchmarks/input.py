@@ -3,7 +3,7 @@
   python -m benchmarks.input --workers=0,2 --threads=1,4
 
 First each view by itself, image by image in one thread; then whole streams, as
-training reads them. Writes `results/benchmarks/input.json`: images/s by the
+training reads them. Writes `benchmarks/results/input.json`: images/s by the
 clock, and images per second of one core, which is images over processor seconds
 of all threads and processes and means the same on a busy machine.
 """

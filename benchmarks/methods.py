@@ -2,7 +2,7 @@
 
   python -m benchmarks.methods
 
-Writes `results/benchmarks/methods.json`. Steps are those of the loop over
+Writes `benchmarks/results/methods.json`. Steps are those of the loop over
 resident data, the methods of a pair taking turns with KD; compile time and peak
 memory are of the program of that loop. Operations are what XLA counts in the
 step it is given. FCFD draws its paths anew in each step: its operations are the

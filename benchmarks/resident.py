@@ -7,7 +7,7 @@ is read from a file and steps are done. What the process has grown to at most
 since it was compiled is compared with the bytes of the set, three times the
 student's parameters (themselves, gradients, momentum) and the activations
 (XLA's temporaries of the loop), the latter two on each device. Writes
-`results/benchmarks/resident.json`.
+`benchmarks/results/resident.json`.
 """
 
 import ctypes

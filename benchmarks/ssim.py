@@ -2,7 +2,7 @@
 
   python -m benchmarks.ssim
 
-Writes `results/benchmarks/ssim.json`: seconds of value and gradient in the
+Writes `benchmarks/results/ssim.json`: seconds of value and gradient in the
 student's map, in turns, float32, of 256 channels, one image, at the sizes that
 P3 to P7 have for an image of 800 x 1216 pixels (stages 8 x 8 and 16 x 16 of
 small images besides), by

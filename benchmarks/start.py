@@ -5,7 +5,7 @@
 `experiments.cifar` on a set of CIFAR's size, with a teacher from a file: once
 with an empty cache, where it compiles and judges its teacher, and then as the
 same command again, in another work folder. Writes
-`results/benchmarks/start.json`: seconds from the start of the process to its
+`benchmarks/results/start.json`: seconds from the start of the process to its
 first step and to what it says on the way.
 """
 

@@ -5,7 +5,7 @@
 On whatever devices there are; cores of a CPU are devices. In turns, float32,
 kd: so many runs a dispatch each, the batch split over all devices (`separate`);
 each run on a device of its own (`devices`); all as one batched computation
-(`vmap`). Writes `results/benchmarks/together.json`: seconds of a step of all
+(`vmap`). Writes `benchmarks/results/together.json`: seconds of a step of all
 runs, with everything that goes between dispatches.
 """
 

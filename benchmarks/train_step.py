@@ -14,7 +14,7 @@ codes are, `torch_fast` channels last under bfloat16 autocast. Its images are on
 the device already; ours are drawn, indexed and augmented in the step. The last
 lines compare each precision with the loop of that precision.
 
-Writes `train_step.json` and `train_step.png` under `results/benchmarks/`, on an
+Writes `train_step.json` and `train_step.png` under `benchmarks/results/`, on an
 accelerator with its name behind `train_step`.
 """
 

@@ -2,7 +2,7 @@
 
   python -m benchmarks.transport
 
-Writes `results/benchmarks/transport.json`: seconds of value and gradient, in
+Writes `benchmarks/results/transport.json`: seconds of value and gradient, in
 turns, float32, width 512, of
 
   exact     `exact_assignment` and `auction_assignment` against POT + PyTorch;

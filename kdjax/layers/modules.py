@@ -61,7 +61,7 @@ class Conv(nn.Module):
       padding=self.size // 2 if self.padding is None else self.padding,
       groups=groups,
     )
-    if not self.use_bias:
+    if not _has_bias(self):
       return x
     fan_in = self.size**2 * shape[2]
     return x + _bias(self, self.bias_init, fan_in).astype(self.dtype)
@@ -112,7 +112,7 @@ class Dense(nn.Module):
     shape = (x.shape[-1], self.features)
     kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
     x = x.astype(self.dtype) @ kernel.astype(self.dtype)
-    if not self.use_bias:
+    if not _has_bias(self):
       return x
     return x + _bias(self, self.bias_init, shape[0]).astype(self.dtype)
 
@@ -128,6 +128,8 @@ class BatchNorm(nn.Module):
 
   Under `jit` the batch is the global one, however it lies over the devices.
   Statistics are float32 (float64 for float64 inputs) whatever the dtype.
+  Variables that hold nothing of it are folded ones (`fold_batch_norm`): what
+  comes is handed on.
 
   Attributes:
     epsilon: Added to the variance.
@@ -144,6 +146,13 @@ class BatchNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """`[..., C]` to the same shape."""
+    if self._is_folded:
+      if train:
+        raise ValueError(
+          f'{"/".join(self.path)} is folded into the layer before it; '
+          'train with the variables that were folded.'
+        )
+      return x.astype(self.dtype)
     shape = x.shape[-1:]
     scale = self.param('scale', self.scale_init, shape, jnp.float32)
     bias = self.param('bias', zeros, shape, jnp.float32)
@@ -164,6 +173,15 @@ class BatchNorm(nn.Module):
     factor = jax.lax.rsqrt(var + self.epsilon) * scale
     x = x * factor + (bias - mean * factor)
     return x.astype(self.dtype)
+
+  @property
+  def _is_folded(self) -> bool:
+    """Whether the variables hold nothing of it; see `fold_batch_norm`."""
+    return not (
+      self.is_initializing()
+      or self.has_variable('params', 'scale')
+      or self.has_variable('batch_stats', 'mean')
+    )
 
   def _move(self, running: Any, batch: jax.Array) -> None:
     moved = (1 - self.momentum) * running.value + self.momentum * batch
@@ -201,6 +219,12 @@ def global_mean(x: jax.Array) -> jax.Array:
 def global_max(x: jax.Array) -> jax.Array:
   """`[B, H, W, C]` to `[B, C]`."""
   return x.max((1, 2))
+
+
+def _has_bias(module: nn.Module) -> bool:
+  """Whether it has one of its own, or that of a norm that was folded."""
+  own = module.use_bias  # pyright: ignore[reportAttributeAccessIssue]
+  return own or module.has_variable('params', 'bias')
 
 
 def _bias(module: nn.Module, init: Initializer | None, fan_in: int):

@@ -15,6 +15,7 @@ from kdjax.features import (
   LinearClassifier,
   NetworkSpec,
 )
+from kdjax.models.folding import fold_batch_norm
 
 PyTree = Any
 
@@ -49,6 +50,9 @@ class Network:
     std: Per-channel divisor after that.
     pretrained: Freshly drawn variables to those that training starts from:
       weights learnt on another set, beside a classifier that stays as drawn.
+    fold: `(variables, images) -> variables` that give the same in evaluation
+      mode with less work, given the shape of some images; `None` where there
+      are none. See `kdjax.models.folding`.
   """
 
   name: str
@@ -64,6 +68,7 @@ class Network:
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
   pretrained: Callable[[PyTree], PyTree] | None = None
+  fold: Callable[[PyTree, jax.ShapeDtypeStruct], PyTree] | None = None
 
   def normalize(self, images: jax.Array) -> jax.Array:
     """Float32 images in [0, 1] to what the network was trained on."""
@@ -127,6 +132,16 @@ class Network:
     other = self.with_classifier(variables, jax.tree.map(jnp.zeros_like, own))
     return jax.tree.map(lambda a, b: a is b, params, other['params'])
 
+  def folded(self, variables: PyTree, image_shape: tuple[int, ...]) -> PyTree:
+    """The variables to run it in evaluation mode with, never to train it.
+
+    With each batch norm folded into the layer before it; as they came where
+    the network does not know how.
+    """
+    if self.fold is None:
+      return variables
+    return self.fold(variables, _images(image_shape, 1))
+
   def initialize(self, key: jax.Array, image_shape: tuple[int, ...]) -> PyTree:
     """What training starts from, for images of `[H, W, C]`."""
     # Drawing weights is compiled for seconds and runs once: on the CPU the
@@ -147,7 +162,7 @@ class Network:
     Raises:
       ValueError: If images are too small for its stages.
     """
-    images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
+    images = _images(image_shape, batch_size)
     variables = jax.eval_shape(self.init, jax.random.key(0), images)
     features = jax.eval_shape(
       lambda v, x: self.forward(v, x, False)[0], variables, images
@@ -217,7 +232,12 @@ def linen_network(
     boundary=getattr(module, 'boundary', 'post_relu'),
     mean=mean,
     std=std,
+    fold=functools.partial(fold_batch_norm, module),
   )
+
+
+def _images(shape: tuple[int, ...], count: int) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct((count, *shape), jnp.float32)
 
 
 def _linear_at(name: str | None) -> dict[str, Any]:

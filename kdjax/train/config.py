@@ -7,6 +7,7 @@ from typing import Any, Literal
 from kdjax import data, methods
 from kdjax.methods import Method
 from kdjax.tasks import SingleLabel, Task
+from kdjax.train.frozen import FoldUse
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import RunSettings
 from kdjax.train.teacher_table import TableUse
@@ -42,9 +43,11 @@ class StudyConfig:
       without. A teacher usually has seen more than is left for its student.
     data_dir: Where TFDS keeps its prepared sets; its own default without.
     precision: Of the networks' arithmetic; weights and losses are float32.
+    fold_teacher: Whether batch norm of the frozen teacher is folded into its
+      convolutions: `auto` on accelerators; on a CPU it saves nothing.
     teacher_table: Whether the teacher's outputs on all views of all images are
-      computed once and looked up: `auto` where that pays and fits, `always`
-      where the method lets it be.
+      computed once and looked up: `auto` where that pays and fits, on the
+      `device` or in the memory of the `host` where the method lets it be.
     together: Which seeds of a method train at once: `auto` puts each on a
       device of its own where more than half of the devices get one and no
       cores share its batches; `vmap` makes one batched computation of all;
@@ -70,6 +73,7 @@ class StudyConfig:
   teacher_limit: int | None = None
   data_dir: pathlib.Path | None = None
   precision: Literal['float32', 'bfloat16'] = 'float32'
+  fold_teacher: FoldUse = 'auto'
   teacher_table: TableUse = 'auto'
   together: Together = 'auto'
   recipe: Recipe = Recipe()

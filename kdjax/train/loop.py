@@ -38,6 +38,7 @@ class Dispatch(NamedTuple):
   teacher_variables: PyTree
   data_key: jax.Array
   stop: int
+  looked_up: PyTree = None
 
 
 # The way of a run from dispatch to dispatch: it asks, and is sent the carry.
@@ -91,10 +92,7 @@ class Loop:
       # Clocks differ, and every process must dispatch the same steps.
       chunk = self.program.devices.of_first(chunk)
       began = time.monotonic()
-      stop = min(step + chunk, end)
-      carry = yield Dispatch(
-        carry, self.run.teacher_variables, self._data_key, stop
-      )
+      carry = yield self._dispatch(carry, step, min(step + chunk, end))
       step = self._checked(carry)
       chunk = _next_chunk(chunk, time.monotonic() - began)
       if step == end:
@@ -117,6 +115,15 @@ class Loop:
       'images_per_second': round(images / seconds, 1),
       'compilations': self.program.compilations(),
     }
+
+  def _dispatch(self, carry: PyTree, step: int, stop: int) -> Dispatch:
+    """The steps up to `stop`, or as many as a table in the host's memory."""
+    teacher, table = self.run.teacher_variables, self.run.host_table
+    if table is None:
+      return Dispatch(carry, teacher, self._data_key, stop)
+    stop = min(stop, step + table.longest)
+    found = table.ahead(carry[0].key, self._data_key, step, stop)
+    return Dispatch(carry, teacher, self._data_key, stop, found)
 
   def _checked(self, carry) -> int:
     """The step that a dispatch came to, all losses up to it being finite."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.data import batch_order, to_float
+from kdjax.data import Augmentation, batch_order, to_float
 from kdjax.features import Features
 from kdjax.train.averaging import add_snapshot
 from kdjax.train.mesh import Devices, Lanes, first_devices
@@ -19,6 +19,7 @@ from kdjax.train.step import (
   Parts,
   evaluation_pass,
   predict,
+  step_keys,
   train_step,
 )
 
@@ -120,19 +121,50 @@ class Program:
     """
     alone = copy.copy(self)
     alone.devices = first_devices(1)
-    shared = (False, True, True, False, False)
+    shared = (False, True, True, False, False, False)
     return jax.jit(lanes.map(alone._advance, shared), donate_argnums=0)
 
   def in_one(self) -> Callable[..., PyTree]:
     """`advance` for several runs in one batched computation."""
-    batched = jax.vmap(self._advance, in_axes=(0, None, None, 0, 0))
+    batched = jax.vmap(self._advance, in_axes=(0, None, None, 0, 0, 0))
     return jax.jit(batched, donate_argnums=0)
 
   def close(self) -> None:
     """Lets go of what a run left open; of a set on the devices that is none."""
 
-  def _advance(self, carry, teacher_variables, data, data_key, stop):
+  def seen(self, key, data_key, step, count):
+    """Which images the steps from one on see, and which views of them.
+
+    Args:
+      key: Of the state.
+      data_key: Of the order.
+      step: The first.
+      count: Steps.
+
+    Returns:
+      int32 `[count, B]` of both; what is behind the epoch's end says nothing.
+    """
+    augment = self.parts.augment
+    assert isinstance(augment, Augmentation)
+    size = self.batch_size
+    epoch, done = jnp.divmod(step, self.steps_per_epoch)
+    order = batch_order(data_key, epoch, len(self.train_data['label']))
+    order = jnp.pad(order, (0, (count + 1) * size))
+    index = jax.lax.dynamic_slice(order, (done * size,), (count * size,))
+    # One by one: of some kinds of keys many draw other numbers at once.
+    views = jax.lax.map(
+      lambda step: augment.draw(step_keys(key, step)[0], size),
+      step + jnp.arange(count),
+    )
+    return index.reshape(count, size), views
+
+  def _advance(
+    self, carry, teacher_variables, data, data_key, stop, looked_up=None
+  ):
     """Steps from where `carry` stands up to `stop`, within one epoch.
+
+    What each of these steps needs of the teacher may have been looked up
+    (`HostTable.ahead`); otherwise it is found in the step.
 
     A while loop rather than a scan: its length is then an argument, so that
     one executable serves any number of steps per dispatch, and it ends at the
@@ -144,10 +176,16 @@ class Program:
     first = epoch * self.steps_per_epoch
     order = batch_order(data_key, epoch, len(data['label']))
     whole, rest = divmod(len(data['label']), self.batch_size)
+    before = carry[0].step
     carry = (carry[0], restart(carry[1], carry[0].step == first))
 
     def step(carry, rows):
       batch = jax.tree.map(lambda array: array[rows], data)
+      if looked_up is not None:
+        done = carry[0].step - before
+        batch['teacher'] = jax.tree.map(
+          lambda array: array[done, : len(rows)], looked_up
+        )
       return self.one_step(carry, teacher_variables, batch)
 
     def goes_on(carry, until):

@@ -15,6 +15,7 @@ from etils import epath
 from kdjax.data import Split, StreamedSplit
 from kdjax.train import writers
 from kdjax.train.averaging import averaged
+from kdjax.train.host_table import HostTable
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Course, Loop
 from kdjax.train.program import Evaluation, Program
@@ -67,7 +68,8 @@ class Run:
       without.
     numbers: What `TrainState.numbers` is; empty without.
     teacher_table: The teacher's variables to the table of its outputs that the
-      steps look up; called when it trains. Without, the teacher runs in each.
+      steps look up, on the devices or in the host's memory; called when it
+      trains. Without, the teacher runs in each.
   """
 
   def __init__(
@@ -83,7 +85,7 @@ class Run:
     settings: RunSettings,
     start: Callable[[PyTree], PyTree] | None = None,
     numbers: dict[str, jax.Array] | None = None,
-    teacher_table: Callable[[PyTree], Table] | None = None,
+    teacher_table: Callable[[PyTree], Table | HostTable] | None = None,
   ):
     self.folder = epath.Path(folder)
     self.program = program
@@ -94,6 +96,7 @@ class Run:
     self.start = start
     self.numbers = numbers or {}
     self.teacher_table = teacher_table
+    self.host_table: HostTable | None = None  # once it trains
     self.test = test
     self.key = key
 
@@ -137,9 +140,7 @@ class Run:
     record = Record(self.folder, self.about, self.program.devices)
     try:
       state = self._init()
-      if self.teacher_table is not None:
-        table = self.teacher_table(self.teacher_variables)
-        self.teacher_variables = {**self.teacher_variables, 'table': table}
+      self._take_table()
       before = self.program.evaluate(
         state, self.teacher_variables, self.test_data, first=FEATURE_IMAGES
       )
@@ -166,6 +167,7 @@ class Run:
       self.program.close()
       record.close()
       # Others may follow, and this one still be in a list.
+      self.host_table = None
       for placed in ('teacher_variables', 'test_data'):
         self.__dict__.pop(placed, None)
 
@@ -224,6 +226,16 @@ class Run:
       )
     state = dataclasses.replace(state, numbers=self.numbers)
     return self.program.devices.replicate(state)
+
+  def _take_table(self) -> None:
+    """Puts the teacher's outputs where the steps look them up, if anywhere."""
+    if self.teacher_table is None:
+      return
+    table = self.teacher_table(self.teacher_variables)
+    if isinstance(table, HostTable):
+      self.host_table = table
+    else:
+      self.teacher_variables = {**self.teacher_variables, 'table': table}
 
   def _scores(self, state: TrainState) -> dict[str, float]:
     found = self.program.evaluate(state, self.teacher_variables, self.test_data)

@@ -20,10 +20,10 @@ from kdjax.train.numbers import with_numbers
 from kdjax.train.partial_updates import partial_updates
 from kdjax.train.staging import staged_terms, without_momentum
 from kdjax.train.state import TrainState
-from kdjax.train.teacher_table import look_up
+from kdjax.train.teacher_table import as_features, look_up
 
 PyTree = Any
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,8 @@ def train_step(
     teacher_variables: The frozen teacher's; an empty tree without one. With a
       `table` of its outputs they are looked up, see `teacher_table`.
     batch: `image` uint8 `[B, H, W, C]`, `label`, and `index` int32 `[B]`, the
-      examples' places in the training set.
+      examples' places in the training set; `teacher`, its outputs on what the
+      step will see of these, if they have been looked up before.
     parts: What the step is made of.
 
   Returns:
@@ -122,9 +123,7 @@ def train_step(
     outputs on this batch that are one number per example.
   """
   parts = with_numbers(parts, state.numbers)
-  augment_key, method_key = jax.random.split(
-    jax.random.fold_in(state.key, state.step)
-  )
+  augment_key, method_key = step_keys(state.key, state.step)
   batch = {**batch, 'image': parts.augment(augment_key, batch['image'])}
   context = Context(
     step=state.step,
@@ -200,6 +199,14 @@ def train_step(
   }
 
 
+def step_keys(
+  key: jax.Array, step: jax.typing.ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+  """A step's keys: of the augmentation and of the method."""
+  augment_key, method_key = jax.random.split(jax.random.fold_in(key, step))
+  return augment_key, method_key
+
+
 def predict(
   student_variables: PyTree,
   method_variables: dict[str, PyTree],
@@ -263,11 +270,8 @@ def _teacher_pass(
   """The teacher's pass, and its statistics afterwards."""
   if parts.teacher is None:
     return None, state.teacher_stats
-  if 'table' in teacher_variables:
-    assert isinstance(parts.augment, Augmentation)
-    views = parts.augment.draw(augment_key, len(batch['index']))
-    table = teacher_variables['table']
-    features = look_up(table, batch['index'], views)
+  features = _looked_up(teacher_variables, batch, augment_key, parts)
+  if features is not None:
     teacher = make_pass(parts.teacher, teacher_variables, features, train=False)
     return teacher, state.teacher_stats
   drifts = parts.method.teacher_mode == 'train'
@@ -281,6 +285,19 @@ def _teacher_pass(
   )
   teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
   return teacher, stats if drifts else state.teacher_stats
+
+
+def _looked_up(
+  teacher_variables: PyTree, batch: Batch, augment_key: jax.Array, parts: Parts
+) -> Features | None:
+  """What the teacher gave of this batch before; `None` if it has to be run."""
+  if 'teacher' in batch:
+    return as_features(batch['teacher'])
+  if 'table' not in teacher_variables:
+    return None
+  assert isinstance(parts.augment, Augmentation)
+  views = parts.augment.draw(augment_key, len(batch['index']))
+  return look_up(teacher_variables['table'], batch['index'], views)
 
 
 def _active(

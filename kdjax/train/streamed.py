@@ -71,7 +71,9 @@ class StreamedProgram(Program):
     read = self.devices.replicate(dict.fromkeys(_COUNTS, zero))
     return state, self.init_sums(state, teacher_variables), read
 
-  def advance(self, carry, teacher_variables, data, data_key, stop) -> tuple:
+  def advance(
+    self, carry, teacher_variables, data, data_key, stop, looked_up=None
+  ) -> tuple:
     """Steps from where `carry` stands up to `stop`, within one epoch.
 
     Ends at the step whose loss or gradient is not finite, as on a set that
@@ -80,6 +82,7 @@ class StreamedProgram(Program):
     Raises:
       ValueError: If an image does not decode and none may be skipped.
     """
+    assert looked_up is None, 'a streamed set has no table'
     step = int(carry[0].step)
     stream = self._stream(data, data_key, step)
     in_flight = collections.deque()

@@ -18,6 +18,8 @@ from kdjax.models.network import Network
 from kdjax.tasks import SingleLabel, Task
 from kdjax.train import mesh, teachers, together, writers
 from kdjax.train.config import StudyConfig
+from kdjax.train.frozen import inference_variables, table_maker
+from kdjax.train.host_table import HostTable
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.numbers import LEARNING_RATE, as_state, skeleton
 from kdjax.train.program import Program, check_batch_size
@@ -27,12 +29,7 @@ from kdjax.train.run import Run
 from kdjax.train.staging import slower_body
 from kdjax.train.step import Parts
 from kdjax.train.streamed import StreamedProgram
-from kdjax.train.teacher_table import (
-  Table,
-  compute_table,
-  reason_against,
-  table_bytes,
-)
+from kdjax.train.teacher_table import Table
 from kdjax.train.teachers import Teacher
 
 PyTree = Any
@@ -180,8 +177,22 @@ class Comparison:
     program = self.program(self.student, network, method, recipe)
     table = None
     if teacher is not None:
-      runs = len(arms) * len(self.config.seeds)
-      table = self._table(program, recipe, runs)
+      variables = inference_variables(
+        self.teacher,
+        teacher.variables,
+        self.dataset.image_shape,
+        use=self.config.fold_teacher,
+        method=method,
+      )
+      teacher = dataclasses.replace(teacher, variables=variables)
+      table = table_maker(
+        program,
+        self.config.teacher_table,
+        epochs=recipe.all_epochs,
+        runs=len(arms) * len(self.config.seeds),
+        say=self.progress.say,
+        ask=self._ask,
+      )
     runs = [
       self._run(program, arm, method, seed, teacher, table)
       for arm, method in arms.items()
@@ -196,7 +207,7 @@ class Comparison:
     method: Method,
     seed: int,
     teacher: Teacher | None,
-    table: Callable[[PyTree], Table] | None,
+    table: Callable[[PyTree], Table | HostTable] | None,
   ) -> Run:
     config, recipe = self.config, self._recipe(method)
     numbers = config.numbers(arm)
@@ -228,32 +239,6 @@ class Comparison:
       numbers=as_state(numbers, recipe.learning_rate),
       teacher_table=table,
     )
-
-  def _table(
-    self, program: Program, recipe: Recipe, runs: int
-  ) -> Callable[[PyTree], Table] | None:
-    """What gives the table of the one teacher; `None` if it runs live."""
-    against = reason_against(
-      self.config.teacher_table,
-      program,
-      epochs=recipe.all_epochs,
-      runs=runs,
-    )
-    if against:
-      if self.config.teacher_table == 'always':
-        self.progress.say(f'The teacher runs in each step: {against}.')
-      return None
-
-    made: list[Table] = []  # by the first run that trains
-
-    def table(variables: PyTree) -> Table:
-      if not made:
-        size = table_bytes(program) / 1e9
-        self.progress.say(f"Computing the teacher's outputs, {size:.2g} GB")
-        made.append(compute_table(program, variables, self._ask))
-      return made[0]
-
-    return table
 
   def _ask(self) -> None:
     """Stops if a signal asked for it; there is nothing to save."""

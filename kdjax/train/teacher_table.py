@@ -5,7 +5,8 @@ evaluation mode gives each of them the same logits and the same embedding in
 every epoch, whatever else is in the batch; a table of all of them costs as much
 as 162 epochs of passes and saves every pass of all runs of one teacher. So it
 pays where epochs times runs are more than 162, if it fits: images · views ·
-(classes + width) numbers in what the teacher computes in.
+(classes + width) numbers in what the teacher computes in. On the devices it is
+looked up inside the loop of steps; in the host's memory (`host_table`) before.
 
 Its numbers are the teacher's to the bit; a test holds it on the CPU. The step
 around it is another program, in which XLA may round the rest otherwise.
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +31,25 @@ if TYPE_CHECKING:
   from kdjax.train.program import Program
 
 PyTree = Any
-TableUse = Literal['auto', 'always', 'never']
+Place = Literal['device', 'host']
+TableUse = Literal['auto', 'device', 'host', 'never']
 # `logits` [N, views, K] and `embedding` [N, views, D].
 Table = dict[str, jax.Array]
 
 # Of all memory, not of what is left: a run that goes on must decide the same.
 _SHARE = 0.5
+
+
+class Decision(NamedTuple):
+  """Where a table of the teacher's outputs lies.
+
+  Attributes:
+    place: `None` if there is none: the teacher runs in each step.
+    reason: Why there is none.
+  """
+
+  place: Place | None
+  reason: str = ''
 
 
 def look_up(table: Table, index: jax.Array, views: jax.Array) -> Features:
@@ -45,43 +60,56 @@ def look_up(table: Table, index: jax.Array, views: jax.Array) -> Features:
     index: int32 `[B]`, the images' places in it.
     views: int32 `[B]`, see `Augmentation.view`.
   """
-  found = {name: rows[index, views] for name, rows in table.items()}
-  return Features((), (), (), found['embedding'], found['logits'])
+  return as_features({k: rows[index, views] for k, rows in table.items()})
 
 
-def reason_against(
+def as_features(outputs: dict[str, jax.Array]) -> Features:
+  """Rows of a table as what the teacher gave, without feature maps."""
+  return Features((), (), (), outputs['embedding'], outputs['logits'])
+
+
+def decide(
   use: TableUse, program: Program, *, epochs: int, runs: int
-) -> str | None:
-  """Why the teacher runs in each step, or `None` if a table takes its place.
+) -> Decision:
+  """Whether a table takes the teacher's place, and where it lies.
 
   Args:
-    use: `always` asks neither whether it pays nor whether it fits.
+    use: `device` and `host` ask neither whether it pays nor whether it fits.
     program: What trains the runs.
     epochs: Of each run.
     runs: How many share the teacher.
   """
   if use == 'never':
-    return 'no table of its outputs is asked for'
-  impossible = _impossible(program.parts.method, program)
-  if impossible or use == 'always':
-    return impossible
+    return Decision(None, 'no table of its outputs is asked for')
+  if impossible := _impossible(program.parts.method, program):
+    return Decision(None, impossible)
+  if use != 'auto':
+    return Decision(use)
   views = program.parts.augment.views
   if epochs * runs <= views:
-    return f'a table of {views} views pays beyond {views} epochs'
+    return Decision(
+      None, f'a table of {views} views pays beyond {views} epochs'
+    )
   memory = program.devices.memory_bytes()
   if memory is None:
-    return 'how much memory there is for a table is not known here'
+    return Decision(
+      None, 'how much memory there is for a table is not known here'
+    )
   needed = table_bytes(program)
-  if needed > _SHARE * memory:
-    return f'a table of {needed / 1e9:.1f} GB does not fit beside the steps'
-  return None
+  if needed <= _SHARE * memory:
+    return Decision('device')
+  if needed <= _SHARE * _host_bytes():
+    return Decision('host')
+  return Decision(
+    None, f'a table of {needed / 1e9:.1f} GB does not fit beside the steps'
+  )
 
 
 def table_bytes(program: Program) -> int:
-  """What the table takes on each device."""
+  """What the table takes, on each device or in the memory of each host."""
   return sum(
     math.prod(shape.shape) * shape.dtype.itemsize
-    for shape in _shapes(program).values()
+    for shape in table_shapes(program).values()
   )
 
 
@@ -95,15 +123,40 @@ def compute_table(
     teacher_variables: The frozen teacher's.
     ask: Called after each view; may raise, to stop.
   """
+  devices = program.devices
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def put(table, found, view):
+    return {
+      name: jax.lax.dynamic_update_slice(
+        whole, found[name][:, None], (0, view, 0)
+      )
+      for name, whole in table.items()
+    }
+
+  table = devices.replicate(
+    {n: jnp.zeros(s.shape, s.dtype) for n, s in table_shapes(program).items()}
+  )
+  for view, found in enumerate(outputs_by_view(program, teacher_variables)):
+    table = put(table, found, jnp.int32(view))
+    ask()
+  return table
+
+
+def outputs_by_view(
+  program: Program, teacher_variables: PyTree
+) -> Iterator[dict[str, jax.Array]]:
+  """The teacher's outputs on a view of all images, `[N, …]`, view by view."""
   devices, size = program.devices, program.batch_size
   augment, teacher = program.parts.augment, program.parts.teacher
   assert isinstance(augment, Augmentation)
   assert teacher is not None
   count = len(program.train_data['label'])
+  shapes = table_shapes(program)
 
-  @functools.partial(jax.jit, donate_argnums=0)
-  def fill(table, variables, images, view):
-    def step(number, table):
+  @jax.jit
+  def outputs(variables, images, view):
+    def step(number, filled):
       # The last batch begins earlier, so that it is whole.
       start = jnp.minimum(number * size, count - size)
       rows = jax.lax.dynamic_slice_in_dim(images, start, size)
@@ -111,30 +164,27 @@ def compute_table(
       features, _ = teacher.apply(variables, rows, train=False)
       found = devices.gather(_outputs(features))
       return {
-        name: jax.lax.dynamic_update_slice(
-          whole, found[name][:, None], (start, view, 0)
-        )
-        for name, whole in table.items()
+        name: jax.lax.dynamic_update_slice_in_dim(whole, found[name], start, 0)
+        for name, whole in filled.items()
       }
 
-    return jax.lax.fori_loop(0, -(-count // size), step, table)
+    empty = {
+      name: jnp.zeros((count, one.shape[-1]), one.dtype)
+      for name, one in shapes.items()
+    }
+    return jax.lax.fori_loop(0, -(-count // size), step, empty)
 
-  table = devices.replicate(
-    {name: jnp.zeros(s.shape, s.dtype) for name, s in _shapes(program).items()}
-  )
+  images = program.train_data['image']
   for view in range(augment.views):
-    table = fill(
-      table, teacher_variables, program.train_data['image'], jnp.int32(view)
-    )
-    ask()
-  return table
+    yield devices.awaited(outputs(teacher_variables, images, jnp.int32(view)))
 
 
 def _outputs(features: Features) -> Table:
   return {'logits': features.logits, 'embedding': features.embedding}
 
 
-def _shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+def table_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+  """What the table is made of: `[N, views, …]` each."""
   teacher, augment = program.parts.teacher, program.parts.augment
   assert isinstance(augment, Augmentation)
   assert teacher is not None
@@ -156,3 +206,11 @@ def _impossible(method: Method, program: Program) -> str | None:
   if method.teacher_reads == 'features':
     return 'the method reads its feature maps'
   return None
+
+
+def _host_bytes() -> int:
+  """The memory of this machine; 0 where the system does not say."""
+  try:
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  except (AttributeError, ValueError, OSError):
+    return 0

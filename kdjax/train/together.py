@@ -139,6 +139,7 @@ def one_by_one(program: Program) -> Advance:
         program.train_data,
         one.data_key,
         np.int32(one.stop),
+        one.looked_up,
       )
       carries[index] = program.devices.awaited(carry)
     return carries
@@ -152,13 +153,15 @@ def batched(program: Program, count: int) -> Advance:
 
   def advance(asked):
     filled = _filled(asked, count)
-    carry, key = (
+    carry, key, looked_up = (
       jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
-      for trees in zip(*((one.carry, one.data_key) for one in filled))
+      for trees in zip(
+        *((one.carry, one.data_key, one.looked_up) for one in filled)
+      )
     )
     stops = np.asarray([one.stop for one in filled], np.int32)
     teacher = filled[0].teacher_variables
-    carry = compiled(carry, teacher, program.train_data, key, stops)
+    carry = compiled(carry, teacher, program.train_data, key, stops, looked_up)
     return {
       index: jax.tree.map(lambda array, place=place: array[place], carry)
       for place, index in enumerate(asked)
@@ -179,13 +182,18 @@ def side_by_side(program: Program) -> Advance:
     filled = _filled(asked, side.count)
     if not teacher:
       teacher.append(side.everywhere(filled[0].teacher_variables))
-    carry, key, stop = (
+    carry, key, stop, looked_up = (
       side.spread(trees)
       for trees in zip(
-        *((one.carry, one.data_key, jnp.int32(one.stop)) for one in filled)
+        *(
+          (one.carry, one.data_key, jnp.int32(one.stop), one.looked_up)
+          for one in filled
+        )
       )
     )
-    found = side.collect(compiled(carry, teacher[0], data, key, stop))
+    found = side.collect(
+      compiled(carry, teacher[0], data, key, stop, looked_up)
+    )
     place = program.devices.replicate
     return {index: place(carry) for index, carry in zip(asked, found)}
 

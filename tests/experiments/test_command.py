@@ -425,11 +425,14 @@ def test_a_folder_of_images_in_bfloat16_with_averaged_weights(tmp_path, capsys):
     '--precision=bfloat16',
     '--ema_decay=0.5',
     '--evaluate_every=3',
-    '--teacher_table=always',
+    '--teacher_table=host',
+    '--fold_teacher=always',
     f'--workdir={tmp_path}/w',
   )
   assert status == 0
-  assert "Computing the teacher's outputs" in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert "Computing the teacher's outputs" in said
+  assert "in the host's memory" in said
   for run in (tmp_path / 'w').glob('runs/*/*'):
     variables = commands.student(run)
     assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype('f4')}

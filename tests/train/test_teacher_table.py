@@ -13,11 +13,19 @@ from kdjax import data, methods
 from kdjax.methods import Kd, combine
 from kdjax.models import linen_network
 from kdjax.models.resnet import ResNet
-from kdjax.train import Program, first_devices, writers
+from kdjax.train import (
+  Program,
+  first_devices,
+  host_table,
+  teacher_table,
+  writers,
+)
+from kdjax.train.host_table import HostTable
+from kdjax.train.step import step_keys
 from kdjax.train.teacher_table import (
   compute_table,
+  decide,
   look_up,
-  reason_against,
   table_bytes,
 )
 from tests.train import support
@@ -126,20 +134,61 @@ def test_eight_devices_fill_it_together():
   support.close(one, many, 1e-6)
 
 
+@functools.cache
+def _host_table():
+  made = _program()
+  return HostTable(made, support.start(made)[1], _asks_nothing)
+
+
+def test_on_the_host_it_is_the_same_and_gives_what_steps_see():
+  made, table, host = _program(), _table(), _host_table()
+  assert table_bytes(made) == sum(x.nbytes for x in host.outputs.values())
+  (state, _), _, data_key = support.start(made)
+  assert host.longest == made.steps_per_epoch == 3
+  for first, stop in ((0, 3), (1, 2), (4, 6)):
+    found = host.ahead(state.key, data_key, first, stop)
+    order = data.batch_order(data_key, first // 3, support.TRAIN)
+    for step in range(first, stop):
+      rows = order[step % 3 * support.BATCH :][: support.BATCH]
+      key, _ = step_keys(state.key, step)
+      views = made.parts.augment.draw(key, len(rows))
+      wanted = look_up(table, rows, views)
+      for name, all_rows in found.items():
+        assert all_rows.shape[:2] == (3, support.BATCH)
+        support.identical(
+          all_rows[step - first, : len(rows)], getattr(wanted, name)
+        )
+
+
+def test_on_the_host_a_dispatch_is_as_long_as_its_rows_fit(monkeypatch):
+  made = _program()
+  row = 4 * (support.CLASSES + 6)
+  monkeypatch.setattr(host_table, '_HANDED_OVER', 2 * row * support.BATCH + row)
+  _, teacher, _ = support.start(made)
+  assert HostTable(made, teacher, _asks_nothing).longest == 2
+
+
 @pytest.mark.slow
 def test_a_run_asks_for_it_and_ends_the_same(tmp_path):
   made = _program()
   losses = []
-  for name, table in (('live', None), ('table', lambda _: _table())):
+  tables = {
+    'live': None,
+    'table': lambda _: _table(),
+    'host': lambda _: _host_table(),
+  }
+  for name, table in tables.items():
     run = support.run(tmp_path / name, made, teacher_table=table)
     support.train(run)
     lines = writers.read_lines(run.folder / 'metrics.jsonl')
     losses.append([x['loss'] for x in lines if x['kind'] in ('train', 'eval')])
   assert len(losses[0]) == 6
   assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+  assert losses[0] == pytest.approx(losses[2], rel=1e-5)
 
 
-def test_a_request_stops_it():
+@pytest.mark.parametrize('compute', [compute_table, HostTable])
+def test_a_request_stops_it(compute):
   class Stop(Exception):
     pass
 
@@ -149,7 +198,7 @@ def test_a_request_stops_it():
   made = _program()
   _, teacher, _ = support.start(made)
   with pytest.raises(Stop):
-    compute_table(made, teacher, ask)
+    compute(made, teacher, ask)
 
 
 @pytest.mark.parametrize(
@@ -168,26 +217,37 @@ def test_methods_say_whether_they_read_maps(method, reads):
   assert methods.create(method).teacher_reads == reads
 
 
-@pytest.mark.parametrize('use', ['auto', 'always'])
+@pytest.mark.parametrize('use', ['auto', 'device', 'host'])
 def test_it_takes_the_place_of_no_teacher_that_must_run(use):
-  against = functools.partial(reason_against, use, epochs=999, runs=1)
   drifts = support.program(support.parts(combine({'one': Drifting()})))
-  assert 'normalises with the batch' in against(drifts)
+  found = decide(use, drifts, epochs=999, runs=1)
+  assert found.place is None
+  assert 'normalises with the batch' in found.reason
 
 
 def test_it_is_used_when_it_pays_and_fits(monkeypatch):
   made = _program()
   needed = table_bytes(made)
-  against = functools.partial(reason_against, program=made, runs=1)
-  assert against('always', epochs=1) is None
-  assert 'asked for' in against('never', epochs=999)
-  assert 'pays beyond 9 epochs' in against('auto', epochs=VIEWS)
-  assert 'not known' in against('auto', epochs=VIEWS + 1)  # on a CPU
-  for left, reason in ((2 * needed, None), (2 * needed - 1, 'does not fit')):
+  ask = functools.partial(decide, program=made, runs=1)
+  assert ask('device', epochs=1).place == 'device'
+  assert ask('host', epochs=1).place == 'host'
+  assert 'asked for' in ask('never', epochs=999).reason
+  assert 'pays beyond 9 epochs' in ask('auto', epochs=VIEWS).reason
+  assert 'not known' in ask('auto', epochs=VIEWS + 1).reason  # on a CPU
+  for device, host, place in (
+    (2 * needed, 0, 'device'),
+    (2 * needed - 1, 2 * needed, 'host'),
+    (2 * needed - 1, 2 * needed - 1, None),
+  ):
     monkeypatch.setattr(
-      type(made.devices), 'memory_bytes', lambda self, left=left: left
+      type(made.devices), 'memory_bytes', lambda self, left=device: left
     )
-    found = against('auto', epochs=VIEWS + 1)
-    assert found is None if reason is None else reason in found
-    found = against('auto', epochs=VIEWS // 2 + 1, runs=2)
-    assert found is None if reason is None else reason in found
+    monkeypatch.setattr(teacher_table, '_host_bytes', lambda left=host: left)
+    for epochs, runs in ((VIEWS + 1, 1), (VIEWS // 2 + 1, 2)):
+      found = decide('auto', made, epochs=epochs, runs=runs)
+      assert found.place == place
+      assert ('does not fit' in found.reason) == (place is None)
+
+
+def test_the_memory_of_this_machine_is_known():
+  assert teacher_table._host_bytes() > 2**28

@@ -15,6 +15,7 @@ from kdjax.train import (
   first_devices,
 )
 from kdjax.train.checkpoints import load_variables
+from kdjax.train.host_table import HostTable
 from kdjax.train.together import at_once, train
 from tests.train import support
 
@@ -35,15 +36,17 @@ class StopAfter(StopRequest):
     return self.looks < 0
 
 
-def _runs(folder, program):
+def _runs(folder, program, **settings):
   return [
-    support.run(folder / f'{seed}', program, key=jax.random.key(seed))
+    support.run(
+      folder / f'{seed}', program, key=jax.random.key(seed), **settings
+    )
     for seed in range(SEEDS)
   ]
 
 
-def _train(folder, program, together, request=None):
-  runs = _runs(folder, program)
+def _train(folder, program, together, request=None, **settings):
+  runs = _runs(folder, program, **settings)
   quiet = Progress(enabled=False)
   train(runs, request or StopRequest(), quiet, together)
 
@@ -87,6 +90,19 @@ def test_runs_on_devices_of_their_own_end_with_the_same_bits(
 @pytest.mark.slow
 def test_batched_runs_end_alike(tmp_path, program, alone):
   _train(tmp_path, program, 'vmap')
+  for seed in map(str, range(SEEDS)):
+    one, other = (_student(at / seed, program) for at in (tmp_path, alone))
+    support.close(one, other, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('together', ['auto', 'vmap'])
+def test_each_takes_its_own_rows_of_a_table_on_the_host(
+  tmp_path, program, alone, monkeypatch, together
+):
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 4)
+  table = HostTable(program, support.start(program)[1], lambda: None)
+  _train(tmp_path, program, together, teacher_table=lambda _: table)
   for seed in map(str, range(SEEDS)):
     one, other = (_student(at / seed, program) for at in (tmp_path, alone))
     support.close(one, other, 1e-5)

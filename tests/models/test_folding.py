@@ -1,0 +1,156 @@
+"""Folded batch norm: the same outputs of fewer operations."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from kdjax.layers import BatchNorm, Conv
+from kdjax.models.folding import fold_batch_norm
+from tests.models import small
+
+# Norms of something else than a convolution that nobody else reads.
+_LEFT = {'wrn': 7}  # the first of each block, and the last of all
+_QUICK = ('resnet', 'resnet, bottlenecks', 'wrn', 'vgg')
+_IMAGE = (small.SIZE, small.SIZE, 3)
+
+
+def _trained(variables):
+  """The variables with statistics and factors as training leaves them."""
+  key = jax.random.key(3)
+
+  def drawn(path, leaf):
+    name = path[-1].key
+    own = jax.random.fold_in(key, len(jax.tree_util.keystr(path)))
+    if name in ('var', 'scale'):
+      return jax.random.uniform(own, leaf.shape, leaf.dtype, 0.5, 2)
+    if name in ('mean', 'bias'):
+      return 0.3 * jax.random.normal(own, leaf.shape, leaf.dtype)
+    return leaf
+
+  return jax.tree_util.tree_map_with_path(drawn, variables)
+
+
+@functools.cache
+def _pair(name):
+  network = small.create(name)
+  variables = _trained(small.variables(name))
+  return network, variables, network.folded(variables, _IMAGE)
+
+
+def _norms(variables):
+  """How many norms there are."""
+  return sum(path[-1] == 'mean' for path in flatten_dict(variables))
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=[] if name in _QUICK else pytest.mark.slow)
+    for name in small.NAMES
+  ],
+)
+def test_all_features_are_those_of_the_unfolded_network(name):
+  network, variables, folded = _pair(name)
+  wanted, _ = small.apply(network, variables, small.images())
+  found, _ = small.apply(network, folded, small.images())
+  assert jax.tree.structure(found) == jax.tree.structure(wanted)
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
+    assert one.dtype == other.dtype
+    scale = np.abs(other).max()
+    np.testing.assert_allclose(one / scale, other / scale, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize('name', small.NAMES)
+def test_norms_of_convolutions_are_gone_and_others_are_left(name):
+  _, variables, folded = _pair(name)
+  assert _norms(folded) == _LEFT.get(name, 0)
+  assert (_norms(variables) > 0) == (name != 'vit')
+
+
+@pytest.mark.parametrize('name', ['resnet', 'vgg'])
+def test_the_tail_and_gradients_through_it_are_the_same(name):
+  network, variables, folded = _pair(name)
+  hidden = small.apply(network, variables, small.images())[0].boundaries[0]
+
+  @jax.jit
+  def run(variables):
+    def loss(hidden):
+      return network.tail(variables, hidden, 1, train=False)[0].logits.sum()
+
+    return jax.value_and_grad(loss)(hidden)
+
+  wanted, found = run(variables), run(folded)
+  for one, other in zip(found, wanted):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_is_as_near_as_without_folding():
+  _, variables, folded = _pair('resnet')
+  network = small.create('resnet', dtype=jnp.bfloat16)
+  exact = small.apply(small.create('resnet'), variables, small.images())[0]
+  scale = np.abs(exact.logits).max()
+
+  def error(variables):
+    found = small.apply(network, variables, small.images())[0].logits
+    assert found.dtype == jnp.bfloat16
+    return np.abs(found.astype(np.float32) - exact.logits).max() / scale
+
+  assert error(folded) < max(2 * error(variables), 0.01)
+
+
+def test_training_folded_variables_is_refused():
+  network, _, folded = _pair('resnet')
+  with pytest.raises(ValueError, match='norm is folded into the layer'):
+    network.apply(folded, small.images(), train=True)
+
+
+def test_a_network_that_cannot_fold_keeps_its_variables():
+  network = dataclasses.replace(small.create('resnet'), fold=None)
+  variables = small.variables('resnet')
+  assert network.folded(variables, _IMAGE) is variables
+
+
+class _Read(nn.Module):
+  """A convolution with a bias, and who reads it."""
+
+  by: str
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    convolution = Conv(4, use_bias=True)
+    norm = BatchNorm()
+    x = convolution(x)
+    if self.by == 'a sum too':
+      return norm(x, train=train) + x
+    if self.by == 'the caller too':
+      return norm(x, train=train), x
+    if self.by == 'two norms':
+      return norm(x, train=train) + BatchNorm()(x, train=train)
+    if self.by == 'itself':
+      return norm(convolution(x), train=train)
+    return norm(x, train=train)
+
+
+@pytest.mark.parametrize(
+  'by', ['a norm', 'a sum too', 'the caller too', 'two norms', 'itself']
+)
+def test_only_what_a_norm_alone_reads_is_folded(by):
+  module, images = _Read(by), jnp.ones((2, 8, 8, 4))
+  variables = _trained(module.init(jax.random.key(0), images, train=False))
+  shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
+  folded = fold_batch_norm(module, variables, shape)
+  assert (_norms(folded) == 0) == (by == 'a norm')
+  found, wanted = (
+    module.apply(each, images, train=False) for each in (folded, variables)
+  )
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4),
+    found,
+    wanted,
+  )

@@ -1,0 +1,55 @@
+"""A folded teacher teaches the same."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax.methods import Fcfd, Kd
+from kdjax.train.frozen import inference_variables
+from tests.train import support
+
+
+@functools.cache
+def _start():
+  made = support.program(support.parts('kd'))
+  return made, support.start(made)[1]
+
+
+def _variables(**settings):
+  made, teacher = _start()
+  return inference_variables(
+    made.parts.teacher,
+    teacher,
+    made.image_shape,
+    **{'use': 'always', 'method': Kd(), **settings},
+  )
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [{'use': 'never'}, {'use': 'auto'}, {'method': Fcfd(teacher_bn='train')}],
+)
+def test_it_is_not_folded_where_that_is_of_no_use(settings):
+  assert _variables(**settings) is _start()[1]
+
+
+@pytest.mark.parametrize(
+  'settings', [{}, {'use': 'auto'}, {'method': Fcfd(teacher_bn='eval')}]
+)
+def test_it_is_folded_elsewhere(settings, monkeypatch):
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  found = _variables(**settings)
+  assert not jax.tree.leaves(found['batch_stats'])
+
+
+def test_steps_with_it_are_steps_with_the_teacher():
+  made, _ = _start()
+  ends = []
+  for use in ('never', 'always'):
+    carry, _, key = support.start(made)
+    teacher = made.devices.shard(_variables(use=use))
+    carry = made.advance(carry, teacher, made.train_data, key, np.int32(3))
+    ends.append(support.numbers(carry))
+  support.close(*ends, 1e-5)

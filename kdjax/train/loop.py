@@ -11,7 +11,7 @@ import numpy as np
 
 from kdjax.train.averaging import snapshot_factors
 from kdjax.train.interrupts import StopRequest
-from kdjax.train.program import Evaluation
+from kdjax.train.passes import Evaluation
 from kdjax.train.progress import Show
 from kdjax.train.record import Record
 from kdjax.train.speed import sentence
@@ -184,14 +184,14 @@ class Loop:
     return self.program.add_snapshot(state, factor)
 
   def _evaluate(self, state) -> Evaluation:
-    self.evaluation = self.program.evaluate(
+    self.evaluation = self.program.passes.evaluate(
       state, self.run.teacher_variables, self.run.test_data
     )
     self.scores = self.program.parts.task.summarize(self.evaluation.outputs)
     return self.evaluation
 
   def _observe(self, state, epoch, step):
-    lines = self.program.observe(
+    lines = self.program.passes.observe(
       state,
       self.run.teacher_variables,
       self.run.test_data,

@@ -2,23 +2,20 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sized
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sized
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.data import Augmentation, batch_order, to_float
-from kdjax.features import Features
+from kdjax.data import Augmentation, batch_order
 from kdjax.train.averaging import add_snapshot
 from kdjax.train.mesh import Devices, Lanes, first_devices
+from kdjax.train.passes import Passes
 from kdjax.train.state import TrainState
 from kdjax.train.step import (
-  Batch,
   Parts,
-  evaluation_pass,
-  predict,
   step_keys,
   train_step,
 )
@@ -26,22 +23,6 @@ from kdjax.train.step import (
 PyTree = Any
 # Sums over the steps of an epoch so far, of what `train_step` reports.
 Sums = dict[str, jax.Array]
-
-_EVAL_BATCH = 250
-
-
-class Evaluation(NamedTuple):
-  """What evaluation keeps of a set's examples, row by row.
-
-  Attributes:
-    outputs: The task's, `[N, …]` each.
-    embedding: The student's, `[N, D]`.
-    labels: `[N, …]`.
-  """
-
-  outputs: dict[str, np.ndarray]
-  embedding: np.ndarray
-  labels: np.ndarray
 
 
 class Program:
@@ -67,10 +48,9 @@ class Program:
 
   def _compile(self) -> None:
     """Makes the functions that depend on where the images lie."""
+    self.passes = Passes(self.parts, self.devices, self.batch_size)
     # The carry is donated: the loop updates it in place.
     self.advance = jax.jit(self._advance, donate_argnums=0)
-    self.evaluate_batch = jax.jit(self._evaluate_batch)
-    self.observe_images = jax.jit(self._observe_images, static_argnames='count')
 
   @staticmethod
   def count_steps(train: Sized, batch_size: int) -> int:
@@ -223,106 +203,6 @@ class Program:
     sums = {name: sums[name] + count * added[name] for name in sums}
     return self.devices.gather((state, sums))
 
-  def _evaluate_batch(self, variables, data, start):
-    """The task's outputs and the embeddings of one batch of a set."""
-    rows = jnp.minimum(start + jnp.arange(_EVAL_BATCH), len(data['label']) - 1)
-    return self.judge(variables, jax.tree.map(lambda array: array[rows], data))
-
-  def judge(self, variables, batch):
-    """The task's outputs and the embeddings of a batch, inside jit."""
-    batch = self.devices.split(batch)
-    student, method, teacher = variables
-    features, logits = predict(
-      student, method, teacher, to_float(batch['image']), parts=self.parts
-    )
-    outputs = self.parts.task.outputs(logits, batch)
-    # NumPy's files know no bfloat16.
-    embedding = features.embedding.astype(jnp.float32)
-    return self.devices.gather((outputs, embedding))
-
-  def evaluate(
-    self,
-    state: TrainState,
-    teacher_variables: PyTree,
-    data: Batch,
-    *,
-    first: int | None = None,
-  ) -> Evaluation:
-    """Outputs, embeddings and labels of a set's examples, or of the first.
-
-    The last batch is filled up with the last example, and what is over is cut
-    away here: no example is dropped or counted twice.
-    """
-    variables = (
-      state.student_variables,
-      state.method_variables,
-      teacher_variables,
-    )
-    count = min(len(data['label']), first or len(data['label']))
-    parts = [
-      self.devices.awaited(
-        self.evaluate_batch(variables, data, np.int32(start))
-      )
-      for start in range(0, count, _EVAL_BATCH)
-    ]
-    outputs, embedding = joined(parts, count)
-    # Of the local copy: the set is whole on every device.
-    labels = np.asarray(self.devices.local(data['label'])[:count])
-    return Evaluation(outputs, embedding, labels)
-
-  def _observe_images(self, variables, data, count):
-    """What the method sees in the first images of a set."""
-    return self.look(variables, jax.tree.map(lambda array: array[:count], data))
-
-  def look(self, variables, batch):
-    """What the method sees in a batch, inside jit."""
-    batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
-    of_student, method, of_teacher = variables
-    assert self.parts.teacher is not None
-    images = batch['image']
-    student = evaluation_pass(self.parts.student, of_student, images)
-    # The teacher as the student sees it while it trains.
-    drifts = self.parts.method.teacher_mode == 'train'
-    teacher = evaluation_pass(
-      self.parts.teacher, of_teacher, images, train=drifts
-    )
-    # Whole on each device from here on: a transport plan is found step by
-    # step, and would talk to all devices in each.
-    student, teacher, batch = self.devices.gather((student, teacher, batch))
-    lines = self.parts.method.observe(method, student, teacher, batch)
-    return self.devices.gather(lines)
-
-  def observe(
-    self,
-    state: TrainState,
-    teacher_variables: PyTree,
-    data: Batch,
-    *,
-    first: int,
-  ) -> dict[str, dict[str, float]]:
-    """Lines for the log, by kind; see `Method.observe`.
-
-    Args:
-      state: Of the student as it is evaluated, and of the method.
-      teacher_variables: The frozen teacher's.
-      data: The evaluation set.
-      first: How many of its images are seen, all in one pass.
-    """
-    if self.parts.teacher is None or not self.parts.method.observes:
-      return {}
-    variables = (
-      state.student_variables,
-      state.method_variables,
-      teacher_variables,
-    )
-    count = min(len(data['label']), first)
-    found = jax.device_get(self.observe_images(variables, data, count))
-    lines = {
-      kind: {n: float(v) for n, v in line.items() if np.isfinite(v)}
-      for kind, line in found.items()
-    }
-    return {kind: line for kind, line in lines.items() if line}
-
   def exported(self, state: TrainState) -> PyTree:
     """The student as a plain network, on the host; see `Method.export`."""
     parts, local = self.parts, self.devices.local
@@ -353,40 +233,6 @@ class Program:
     """How many executables of the training step there are by now."""
     return self._traces[0]
 
-  def teacher_passes(
-    self, teacher_variables: PyTree
-  ) -> Iterator[tuple[Features, Batch]]:
-    """One walk of the teacher over the training set, in order, as it is."""
-    teacher = self.parts.teacher
-    if teacher is None:
-      return
-
-    @jax.jit
-    def run(variables, batch):
-      batch = self.devices.split({**batch, 'image': to_float(batch['image'])})
-      features, _ = teacher.apply(variables, batch['image'], train=False)
-      return self.devices.gather((features, batch))
-
-    # Methods compute with these outside jit, each process for itself.
-    for batch in self._walk():
-      found = self.devices.awaited(run(teacher_variables, batch))
-      yield self.that_count(*self.devices.local(found))
-
-  def that_count(
-    self, features: Features, batch: Batch
-  ) -> tuple[Features, Batch]:
-    """Of a walk's batch the rows that are images of the set: all of them."""
-    return features, batch
-
-  def _walk(self) -> Iterator[Batch]:
-    """The training set once, in order, on the devices."""
-    data = self.devices.local(self.train_data)
-    for start in range(0, len(data['label']), self.batch_size):
-      rows = slice(start, start + self.batch_size)
-      yield self.devices.replicate(
-        jax.tree.map(lambda array, rows=rows: array[rows], data)
-      )
-
 
 def check_batch_size(batch_size: int, train: Sized) -> None:
   """Raises a `ValueError` if a batch has more images than there are."""
@@ -399,14 +245,6 @@ def check_batch_size(batch_size: int, train: Sized) -> None:
 
 def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(array.shape, array.dtype)
-
-
-def joined(parts: list[PyTree], count: int) -> PyTree:
-  """Batches of host arrays one behind the other, cut to `count` rows."""
-  return jax.tree.map(
-    lambda *arrays: np.concatenate([np.asarray(a) for a in arrays])[:count],
-    *parts,
-  )
 
 
 def is_finite(sums: Sums) -> jax.Array:

@@ -18,7 +18,8 @@ from kdjax.train.averaging import averaged
 from kdjax.train.host_table import HostTable
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Course, Loop
-from kdjax.train.program import Evaluation, Program
+from kdjax.train.passes import Evaluation
+from kdjax.train.program import Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.record import Record, check_config
@@ -141,7 +142,7 @@ class Run:
     try:
       state = self._init()
       self._take_table()
-      before = self.program.evaluate(
+      before = self.program.passes.evaluate(
         state, self.teacher_variables, self.test_data, first=FEATURE_IMAGES
       )
       carry = self.program.first_carry(state, self.teacher_variables)
@@ -188,7 +189,7 @@ class Run:
       snapshots={},
       key=self.key,
     )
-    found = self.program.evaluate(state, {}, self.test_data)
+    found = self.program.passes.evaluate(state, {}, self.test_data)
     if not self.program.devices.is_main:
       return
     writers.write_json(self.folder / 'config.json', self.about)
@@ -215,7 +216,9 @@ class Run:
     if parts.teacher is not None:
       variables = parts.method.prepare(
         state.method_variables,
-        lambda: self.program.teacher_passes(self.teacher_variables),
+        lambda: self.program.passes.of_teacher(
+          self.teacher_variables, self.program.train_data
+        ),
         parts.teacher.classifier(self._teacher_on_host),
         jax.random.fold_in(self.key, 4),
       )
@@ -238,7 +241,9 @@ class Run:
       self.teacher_variables = {**self.teacher_variables, 'table': table}
 
   def _scores(self, state: TrainState) -> dict[str, float]:
-    found = self.program.evaluate(state, self.teacher_variables, self.test_data)
+    found = self.program.passes.evaluate(
+      state, self.teacher_variables, self.test_data
+    )
     return self.program.parts.task.summarize(found.outputs)
 
   def _size(self, state) -> dict[str, Any]:

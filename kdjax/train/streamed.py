@@ -1,8 +1,7 @@
 """Steps over a set that is read while it trains."""
 
 import collections
-import contextlib
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
 from typing import Any
 
 import jax
@@ -10,15 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.data import Stream, StreamedSplit
-from kdjax.train.program import (
-  Evaluation,
-  Program,
-  is_finite,
-  joined,
-  restart,
-)
+from kdjax.train.program import Program, is_finite, restart
 from kdjax.train.speed import Speed
 from kdjax.train.state import TrainState
+from kdjax.train.streamed_passes import StreamedPasses, without_counts
 
 PyTree = Any
 
@@ -42,9 +36,8 @@ class StreamedProgram(Program):
     """Makes the functions that depend on where the images lie."""
     self._open: tuple[int, Stream] | None = None
     self.speed = Speed()
+    self.passes = StreamedPasses(self.parts, self.devices, self.batch_size)
     self.step = jax.jit(self._advance_one, donate_argnums=0)
-    self._judge = jax.jit(self._judge_all)
-    self._look = jax.jit(self.look)
 
   @staticmethod
   def count_steps(train: Sized, batch_size: int) -> int:
@@ -115,49 +108,6 @@ class StreamedProgram(Program):
       self._open[1].close()
       self._open = None
 
-  def evaluate(
-    self,
-    state: TrainState,
-    teacher_variables: PyTree,
-    data: StreamedSplit,
-    *,
-    first: int | None = None,
-  ) -> Evaluation:
-    """Outputs, embeddings and labels of a set's images, or of the first.
-
-    Images that do not decode are missing in them, or stop the run.
-    """
-    variables = (
-      state.student_variables,
-      state.method_variables,
-      teacher_variables,
-    )
-    parts = []
-    stream = data.in_order(self.batch_size, count=first, rows=self._rows)
-    with contextlib.closing(stream):
-      for share in stream:
-        batch = self.devices.spread(share, self.batch_size)
-        # Fetched at once: a set need not fit beside the networks.
-        found, decoded = jax.device_get(self._judge(variables, batch))
-        parts.append(_rows_of(found, decoded))
-    count = sum(len(labels) for *_, labels in parts)
-    if not count:
-      raise ValueError(f'none of {len(data)} images can be decoded.')
-    return Evaluation(*joined(parts, count))
-
-  def observe_images(self, variables, data, count: int):
-    """What the method sees in the first images, one batch of them at most."""
-    size = min(count, self.batch_size)
-    with contextlib.closing(data.in_order(size, count=size)) as stream:
-      batch = next(stream)
-    batch = _rows_of(batch, batch['decoded'])
-    return self._look(variables, self.devices.replicate(batch))
-
-  @property
-  def _rows(self) -> np.ndarray:
-    """Of each batch, what this process decodes."""
-    return self.devices.rows(self.batch_size)
-
   def _advance_one(self, carry, teacher_variables, batch):
     """One step, and what is there when it is done, without holding its carry.
 
@@ -165,7 +115,7 @@ class StreamedProgram(Program):
     """
     self._traces[0] += 1  # runs while tracing, once per executable
     state, sums, read = carry
-    batch, skipped = _without_counts(batch)
+    batch, skipped = without_counts(batch)
     goes_on = is_finite(sums)
     fresh = state.step % self.steps_per_epoch == 0
     moved, sums = self.one_step(
@@ -177,15 +127,9 @@ class StreamedProgram(Program):
     carry = moved.replace(step=step), sums, self.devices.gather(read)
     return carry, is_finite(sums)
 
-  def _judge_all(self, variables, batch):
-    """What an evaluation keeps of a batch, and which of its rows count."""
-    kept = self.devices.gather((batch['label'], batch['decoded']))
-    outputs, embedding = self.judge(variables, _without_counts(batch)[0])
-    return (outputs, embedding, kept[0]), kept[1]
-
   def _stream(self, data: StreamedSplit, key: jax.Array, first: int) -> Stream:
     """The batches from one on; the open stream, if it stands there."""
-    seed = int(jax.random.bits(self.devices.local(key)))
+    seed, size = int(jax.random.bits(self.devices.local(key))), self.batch_size
     if self._open is None or (self._open[0], self._open[1].batch) != (
       seed,
       first,
@@ -193,30 +137,6 @@ class StreamedProgram(Program):
       self.close()
       self._open = (
         seed,
-        data.shuffled(seed, self.batch_size, first=first, rows=self._rows),
+        data.shuffled(seed, size, first=first, rows=self.devices.rows(size)),
       )
     return self._open[1]
-
-  def that_count(self, features, batch):
-    """Of a walk's batch the rows that are images of the set."""
-    kept = _without_counts(batch)[0]
-    return _rows_of((features, kept), np.asarray(batch['decoded']))
-
-  def _walk(self) -> Iterator[PyTree]:
-    """The training set once, in order, on the devices."""
-    stream = self.train_data.in_order(self.batch_size, rows=self._rows)
-    with contextlib.closing(stream):
-      for share in stream:
-        yield self.devices.spread(share, self.batch_size)
-
-
-def _rows_of(tree: PyTree, chosen: np.ndarray) -> PyTree:
-  """The chosen rows of each array."""
-  return tree if chosen.all() else jax.tree.map(lambda a: a[chosen], tree)
-
-
-def _without_counts(batch: PyTree) -> tuple[PyTree, jax.Array]:
-  """A batch as every step takes it, and how many images it left out."""
-  counts = ('decoded', 'skipped')
-  kept = {name: rows for name, rows in batch.items() if name not in counts}
-  return kept, batch['skipped'].sum(dtype=jnp.int32)

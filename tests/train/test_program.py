@@ -129,7 +129,7 @@ def test_evaluation_counts_every_example_once(count, devices):
   images, labels = support.arrays(count, 5)
   split = Split(images, labels.astype(np.int32))
   state = support.start(made)[0][0]
-  found = made.evaluate(state, {}, made.place(split))
+  found = made.passes.evaluate(state, {}, made.place(split))
   features, _ = made.parts.student.apply(
     jax.tree.map(jnp.asarray, support.numbers(state.student_variables)),
     jnp.asarray(images, jnp.float32) / 255,
@@ -143,29 +143,39 @@ def test_evaluation_counts_every_example_once(count, devices):
   np.testing.assert_array_equal(found.labels, labels)
 
 
-def test_batches_of_an_evaluation_follow_each_other_on_a_cpu(monkeypatch):
+def test_batches_of_a_walk_follow_each_other_on_a_cpu():
   # In flight together they could hold all threads and wait for each other.
-  made = _program('none', 8)
-  evaluate, before = made.evaluate_batch, []
+  made = _program('kd', 8)
+  teacher = made.devices.replicate(support.teacher_variables(made.parts))
+  for found in made.passes.of_teacher(teacher, made.train_data):
+    assert all(leaf.is_ready() for leaf in jax.tree.leaves(found))
 
-  def watched(*arguments):
-    assert all(leaf.is_ready() for leaf in jax.tree.leaves(before))
-    before.append(evaluate(*arguments))
-    return before[-1]
 
-  monkeypatch.setattr(made, 'evaluate_batch', watched)
+def test_an_evaluation_is_one_dispatch_of_one_executable(monkeypatch):
+  made = _program('none', 2)
   images, labels = support.arrays(900, 5)
-  split = Split(images, labels.astype(np.int32))
-  made.evaluate(support.start(made)[0][0], {}, made.place(split))
-  assert len(before) == 4
+  data = made.place(Split(images, labels.astype(np.int32)))
+  state = support.start(made)[0][0]
+  compiled, calls = made.passes.evaluate_batches, []
+
+  def counted(*arguments):
+    calls.append(arguments)
+    return compiled(*arguments)
+
+  before = compiled._cache_size()
+  monkeypatch.setattr(made.passes, 'evaluate_batches', counted)
+  for first in (None, 500):
+    made.passes.evaluate(state, {}, data, first=first)
+  assert len(calls) == 2
+  assert compiled._cache_size() == before + 1
 
 
 def test_evaluation_of_the_first_examples_is_the_start_of_the_whole():
   made = _program('none', 1)
   state = support.start(made)[0][0]
   test = made.place(support.dataset().test)
-  whole = made.evaluate(state, {}, test)
-  few = made.evaluate(state, {}, test, first=4)
+  whole = made.passes.evaluate(state, {}, test)
+  few = made.passes.evaluate(state, {}, test, first=4)
   start = jax.tree.map(lambda array: array[:4], whole)
   support.identical(few, start)
 
@@ -182,7 +192,7 @@ def _observe(made, first=8, **changes):
   (state, _), teacher, _ = support.start(made)
   state = dataclasses.replace(state, **changes)
   test = made.place(support.dataset().test)
-  return made.observe(state, teacher, test, first=first)
+  return made.passes.observe(state, teacher, test, first=first)
 
 
 @pytest.mark.parametrize('first', [8, 13])
@@ -215,7 +225,7 @@ def test_observes_the_student_that_is_evaluated():
 def test_a_method_that_observes_nothing_compiles_nothing_for_it():
   made = _program('kd', 1)
   assert _observe(made) == {}
-  assert made.observe_images._cache_size() == 0
+  assert made.passes.look_at._cache_size() == 0
 
 
 def test_what_is_not_finite_is_left_out():
@@ -239,7 +249,7 @@ def test_refuses_devices_that_are_not_there():
 def test_a_walk_of_the_teacher_sees_the_set_in_order():
   made = _program('kd', 2)
   teacher = made.devices.replicate(support.teacher_variables(made.parts))
-  walk = list(made.teacher_passes(teacher))
+  walk = list(made.passes.of_teacher(teacher, made.train_data))
   seen = np.concatenate([batch['image'] for _, batch in walk])
   images = support.dataset().train.images
   np.testing.assert_allclose(seen, images / 255, rtol=1e-6)

@@ -58,7 +58,7 @@ def whole(trained):
 def test_xla_compiles_the_step_once_for_a_whole_run(trained):
   _, compiled = trained
   assert sum('_advance' in name for name in compiled) == 1
-  assert sum('_evaluate_batch' in name for name in compiled) == 1
+  assert sum('_evaluate_batches' in name for name in compiled) == 1
 
 
 def _lines(folder):

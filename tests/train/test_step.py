@@ -219,7 +219,9 @@ def test_prepare_and_predict_reach_the_method(tmp_path):
   run = support.run(tmp_path, made)
   state = run._init()
   teacher = made.devices.local(run.teacher_variables)
-  walk = [f.embedding for f, _ in made.teacher_passes(teacher)]
+  walk = [
+    f.embedding for f, _ in made.passes.of_teacher(teacher, made.train_data)
+  ]
   np.testing.assert_allclose(
     state.method_state['mean'], jnp.concatenate(walk).mean(0), rtol=1e-6
   )

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_is_placed_at_its_step(tmp_path):
 def test_a_walk_of_the_teacher_leaves_out_what_does_not_decode():
   made = _program(2)
   teacher = made.devices.replicate(_teacher(made))
-  walk = list(made.teacher_passes(teacher))
+  walk = list(made.passes.of_teacher(teacher, made.train_data))
   index = np.concatenate([batch['index'] for _, batch in walk])
   np.testing.assert_array_equal(index, [0, 2, 3, 4, 5, 7, 8, 9])
   for features, batch in walk:

@@ -5,6 +5,7 @@ from kdjax.train.cores import cores_for, share_cores, use_cores
 from kdjax.train.interrupts import Interrupted, StopRequest, stop_on_signals
 from kdjax.train.loop import DivergedError
 from kdjax.train.mesh import Devices, all_devices, first_devices
+from kdjax.train.parts import Parts, init_state
 from kdjax.train.processes import in_cluster, lost_process, start_processes
 from kdjax.train.program import Program
 from kdjax.train.progress import Progress
@@ -12,7 +13,7 @@ from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.staging import StagedRecipe
 from kdjax.train.state import TrainState
-from kdjax.train.step import Parts, init_state, train_step
+from kdjax.train.step import train_step
 from kdjax.train.streamed import StreamedProgram
 from kdjax.train.study import Comparison, Study
 from kdjax.train.timing import Timing

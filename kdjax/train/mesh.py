@@ -1,6 +1,7 @@
 """The only file that knows devices."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -209,10 +210,6 @@ class Lanes:
     layout = NamedSharding(self.mesh, PartitionSpec('lane'))
 
     def stacked(*arrays):
-      if jnp.issubdtype(arrays[0].dtype, jax.dtypes.prng_key):
-        data = stacked(*map(jax.random.key_data, arrays))
-        impl = jax.random.key_impl(arrays[0])
-        return jax.random.wrap_key_data(data, impl=impl)
       pieces = [
         jax.device_put(array[None], device)
         for array, device in zip(arrays, self.mesh.devices.flat)
@@ -220,12 +217,12 @@ class Lanes:
       shape = (self.count, *arrays[0].shape)
       return jax.make_array_from_single_device_arrays(shape, layout, pieces)
 
-    return jax.tree.map(stacked, *trees)
+    return jax.tree.map(functools.partial(_of_data, stacked), *trees)
 
   def collect(self, tree: PyTree) -> list[PyTree]:
     """What `spread` was given, each on the device of its lane."""
     leaves, form = jax.tree.flatten(tree)
-    rows = zip(*map(_rows, leaves))
+    rows = zip(*(_of_data(_rows, leaf) for leaf in leaves))
     return [jax.tree.unflatten(form, row) for row in rows]
 
   def map(
@@ -301,28 +298,40 @@ def first_devices(count: int, fsdp: int = 1) -> Devices:
   )
 
 
-def _rows(array: jax.Array) -> list[jax.Array]:
-  """The parts of an array whose first axis is the lane, in order."""
-  if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-    impl = jax.random.key_impl(array)
-    rows = _rows(jax.random.key_data(array))
-    return [jax.random.wrap_key_data(row, impl=impl) for row in rows]
-  pieces = sorted(
-    array.addressable_shards, key=lambda piece: piece.index[0].start or 0
-  )
-  return [piece.data[0] for piece in pieces]
-
-
 def _place(array: Any, layout: NamedSharding) -> jax.Array:
   """An array on the devices; all processes must hold the same values."""
-  if isinstance(array, jax.Array) and jnp.issubdtype(
-    array.dtype, jax.dtypes.prng_key
+  return _of_data(lambda data: _put(data, layout), array)
+
+
+def _of_data(function: Callable[..., PyTree], *arrays: Any) -> PyTree:
+  """The function of some arrays; of typed keys, of their data, wrapped again.
+
+  Not all that places and takes apart arrays knows typed keys.
+  """
+  first = arrays[0]
+  if not isinstance(first, jax.Array) or not jnp.issubdtype(
+    first.dtype, jax.dtypes.prng_key
   ):
-    data = _place(jax.random.key_data(array), layout)
-    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    return function(*arrays)
+  impl = jax.random.key_impl(first)
+  return jax.tree.map(
+    lambda data: jax.random.wrap_key_data(data, impl=impl),
+    function(*map(jax.random.key_data, arrays)),
+  )
+
+
+def _put(array: Any, layout: NamedSharding) -> jax.Array:
   if jax.process_count() == 1:
     return jax.device_put(array, layout)
   host = np.asarray(array)
   return jax.make_array_from_callback(
     host.shape, layout, lambda index: host[index]
   )
+
+
+def _rows(array: jax.Array) -> list[jax.Array]:
+  """The parts of an array whose first axis is the lane, in order."""
+  pieces = sorted(
+    array.addressable_shards, key=lambda piece: piece.index[0].start or 0
+  )
+  return [piece.data[0] for piece in pieces]

@@ -18,7 +18,7 @@ import optax
 from kdjax.methods import Method
 
 if TYPE_CHECKING:
-  from kdjax.train.step import Parts
+  from kdjax.train.parts import Parts
 
 LEARNING_RATE = 'learning_rate'
 

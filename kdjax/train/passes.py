@@ -9,9 +9,10 @@ import numpy as np
 
 from kdjax.data import to_float
 from kdjax.features import Features
+from kdjax.train.forward import evaluation_pass, predict
 from kdjax.train.mesh import Devices
+from kdjax.train.parts import Batch, Parts
 from kdjax.train.state import TrainState
-from kdjax.train.step import Batch, Parts, evaluation_pass, predict
 
 PyTree = Any
 

@@ -12,13 +12,10 @@ import numpy as np
 from kdjax.data import Augmentation, batch_order
 from kdjax.train.averaging import add_snapshot
 from kdjax.train.mesh import Devices, Lanes, first_devices
+from kdjax.train.parts import Parts
 from kdjax.train.passes import Passes
 from kdjax.train.state import TrainState
-from kdjax.train.step import (
-  Parts,
-  step_keys,
-  train_step,
-)
+from kdjax.train.step import step_keys, train_step
 
 PyTree = Any
 # Sums over the steps of an epoch so far, of what `train_step` reports.

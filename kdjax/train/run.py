@@ -18,13 +18,13 @@ from kdjax.train.averaging import averaged
 from kdjax.train.host_table import HostTable
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Course, Loop
+from kdjax.train.parts import init_state
 from kdjax.train.passes import Evaluation
 from kdjax.train.program import Program
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.record import Record, check_config
 from kdjax.train.state import TrainState
-from kdjax.train.step import init_state
 from kdjax.train.teacher_table import Table
 
 PyTree = Any

@@ -2,105 +2,33 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from kdjax.data import Augmentation
-from kdjax.features import Features
-from kdjax.methods import Context, Method, Pass, Updates
+from kdjax.methods import Context, Updates
+from kdjax.methods.base import Terms
 from kdjax.methods.schedules import value_at
-from kdjax.models.network import Network
-from kdjax.tasks import Task
-from kdjax.train.averaging import empty_sum
+from kdjax.train.forward import make_pass, teacher_pass
 from kdjax.train.numbers import with_numbers
 from kdjax.train.partial_updates import partial_updates
+from kdjax.train.parts import Batch, Parts
 from kdjax.train.staging import staged_terms, without_momentum
 from kdjax.train.state import TrainState
-from kdjax.train.teacher_table import as_features, look_up
 
 PyTree = Any
-Batch = Mapping[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Parts:
-  """What a step is made of; nothing in it changes while training.
+class _Found(NamedTuple):
+  """What a step finds on its way to the loss."""
 
-  Attributes:
-    student: The network that is trained.
-    teacher: The network it learns from; `None` where the method needs none.
-    method: The distillation method.
-    task: The supervised task.
-    augment: `(key, uint8 images) -> float32 images in [0, 1]`; both networks
-      see the same view.
-    optimizer: Of the student's and the method's parameters together.
-    steps_per_epoch: A smaller last batch counted.
-    ema_decay: Of the averaged parameters, if any are kept.
-    snapshots: Whether the weights of some epochs are summed; see
-      `kdjax.train.averaging`.
-    align_steps: How many come first in which the student stands still.
-    align_factor: Of the method's terms in these.
-  """
-
-  student: Network
-  teacher: Network | None
-  method: Method
-  task: Task
-  augment: Callable[[jax.Array, jax.Array], jax.Array]
-  optimizer: optax.GradientTransformation
-  steps_per_epoch: int
-  ema_decay: float | None = None
-  snapshots: bool = False
-  align_steps: int = 0
-  align_factor: float = 1.0
-
-
-def init_state(
-  parts: Parts,
-  key: jax.Array,
-  image_shape: tuple[int, ...],
-  batch_size: int,
-  teacher_variables: PyTree,
-) -> TrainState:
-  """The state before the first step.
-
-  The student's weights depend on `key` alone, so that every method of a
-  comparison starts from the same ones.
-
-  Raises:
-    ValueError: If the method cannot serve this pair of networks.
-  """
-  variables = parts.student.initialize(jax.random.fold_in(key, 0), image_shape)
-  method_variables = {'params': {}, 'state': {}}
-  if parts.teacher is not None:
-    method_variables = parts.method.init(
-      jax.random.fold_in(key, 1),
-      parts.student.describe(image_shape, batch_size),
-      parts.teacher.describe(image_shape, batch_size),
-    )
-  params = {
-    'student': variables['params'],
-    'method': method_variables['params'],
-  }
-  drifts = parts.method.teacher_mode == 'train'
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=params,
-    batch_stats=variables['batch_stats'],
-    teacher_stats=_copy(teacher_variables['batch_stats']) if drifts else {},
-    method_state=method_variables['state'],
-    # At once: one by one, each shape of zeros is a program to compile.
-    opt_state=jax.jit(parts.optimizer.init)(params),
-    ema=_copy(params) if parts.ema_decay is not None else {},
-    snapshots=(
-      empty_sum(params, variables['batch_stats']) if parts.snapshots else {}
-    ),
-    key=jax.random.fold_in(key, 2),
-  )
+  terms: Terms
+  updates: Updates
+  batch_stats: PyTree
+  logits: jax.Array
 
 
 def train_step(
@@ -130,73 +58,27 @@ def train_step(
     epoch=(state.step // parts.steps_per_epoch).astype(jnp.float32),
     key=method_key,
   )
-  teacher, teacher_stats = _teacher_pass(
+  teacher, teacher_stats = teacher_pass(
     state, teacher_variables, batch, augment_key, parts
   )
 
-  def objective(params):
-    variables = {'params': params['student'], 'batch_stats': state.batch_stats}
-    features, batch_stats = parts.student.apply(
-      variables, batch['image'], train=True
-    )
-    # So that the gradients of all losses meet in full precision.
-    features = dataclasses.replace(features, logits=_wide(features.logits))
-    own = {'params': params['method'], 'state': state.method_state}
-    student = make_pass(parts.student, variables, features, train=True)
-    student = parts.method.predicting(own, student, teacher)
-    logits = student.features.logits
-    terms = {
-      'task': value_at(parts.method.task_weight, context.epoch)
-      * parts.task.loss(logits, batch).mean()
-    }
-    method_terms, updates = parts.method.terms(
-      own, student, teacher, batch, context
-    )
-    terms = staged_terms(
-      {**terms, **method_terms},
-      state.step,
-      parts.align_steps,
-      parts.align_factor,
-    )
-    loss = functools.reduce(jnp.add, terms.values())
-    return loss, (terms, updates, batch_stats, logits)
-
-  (loss, (terms, updates, batch_stats, logits)), gradients = jax.value_and_grad(
-    objective, has_aux=True
-  )(state.params)
-  active = _active(parts, updates, state, gradients)
-  changes, opt_state = partial_updates(parts.optimizer).update(
-    gradients,
-    without_momentum(state.opt_state, state.step, parts.align_steps),
-    state.params,
-    active=active,
+  objective = _objective(state, teacher, batch, context, parts)
+  (loss, found), gradients = jax.value_and_grad(objective, has_aux=True)(
+    state.params
   )
-  params: PyTree = optax.apply_updates(state.params, changes)
-  ema = state.ema
-  if parts.ema_decay is not None:
-    ema = optax.incremental_update(params, ema, 1 - parts.ema_decay)
-  outputs = parts.task.outputs(logits, batch)
-  return dataclasses.replace(
-    state,
-    step=state.step + 1,
-    params=params,
-    batch_stats=batch_stats,
-    teacher_stats=teacher_stats,
-    method_state=(
-      state.method_state if updates.state is None else updates.state
-    ),
-    opt_state=opt_state,
-    ema=ema,
-  ), {
+  moved = _moved(state, gradients, found, parts)
+  outputs = parts.task.outputs(found.logits, batch)
+  metrics = {
     **{
-      f'outputs/{k}': v.astype(jnp.float32).mean()
-      for k, v in outputs.items()
-      if v.ndim == 1
+      f'outputs/{name}': rows.astype(jnp.float32).mean()
+      for name, rows in outputs.items()
+      if rows.ndim == 1
     },
-    **{f'terms/{name}': term for name, term in terms.items()},
+    **{f'terms/{name}': term for name, term in found.terms.items()},
     'loss': loss,
     'grad_norm': optax.tree.norm(gradients),
   }
+  return dataclasses.replace(moved, teacher_stats=teacher_stats), metrics
 
 
 def step_keys(
@@ -207,97 +89,66 @@ def step_keys(
   return augment_key, method_key
 
 
-def predict(
-  student_variables: PyTree,
-  method_variables: dict[str, PyTree],
-  teacher_variables: PyTree,
-  images: jax.Array,
-  *,
-  parts: Parts,
-) -> tuple[Features, jax.Array]:
-  """The student's features and its logits at evaluation; images in [0, 1]."""
-  student = evaluation_pass(parts.student, student_variables, images)
-  teacher = None
-  if parts.teacher is not None:
-    teacher = evaluation_pass(parts.teacher, teacher_variables, images)
-  student = parts.method.predicting(method_variables, student, teacher)
-  return student.features, student.features.logits
-
-
-def evaluation_pass(
-  network: Network, variables: PyTree, images: jax.Array, *, train: bool = False
-) -> Pass:
-  """A pass over images in [0, 1] that trains nothing.
-
-  Args:
-    network: Which.
-    variables: The network's.
-    images: `[B, H, W, C]`.
-    train: Whether to normalise with the batch; the running statistics are left
-      alone either way.
-  """
-  features, _ = network.apply(variables, images, train=train)
-  return make_pass(network, variables, features, train=train)
-
-
-def make_pass(
-  network: Network, variables: PyTree, features: Features, *, train: bool
-) -> Pass:
-  """The features of a pass, with the way back into the network."""
-
-  def run_tail(variables: PyTree, hidden: jax.Array, start: int) -> Features:
-    # The statistics belong to the network's own path: a borrowed stage
-    # normalises in the same mode and throws its update away.
-    return network.tail(variables, hidden, start, train=train)[0]
-
-  return Pass(
-    features=features,
-    variables=variables,
-    run_tail=run_tail,
-    run_head=network.head,
-    has_head=network.forward_head is not None,
-    boundary=network.boundary,
-  )
-
-
-def _teacher_pass(
+def _objective(
   state: TrainState,
-  teacher_variables: PyTree,
+  teacher: Any,  # a pass; None where the method needs none
   batch: Batch,
-  augment_key: jax.Array,
+  context: Context,
   parts: Parts,
-) -> tuple[Any, PyTree]:
-  """The teacher's pass, and its statistics afterwards."""
-  if parts.teacher is None:
-    return None, state.teacher_stats
-  features = _looked_up(teacher_variables, batch, augment_key, parts)
-  if features is not None:
-    teacher = make_pass(parts.teacher, teacher_variables, features, train=False)
-    return teacher, state.teacher_stats
-  drifts = parts.method.teacher_mode == 'train'
-  if drifts:
-    teacher_variables = {
-      **teacher_variables,
-      'batch_stats': state.teacher_stats,
-    }
-  features, stats = parts.teacher.apply(
-    teacher_variables, batch['image'], train=drifts
+) -> Callable[[PyTree], tuple[jax.Array, _Found]]:
+  """What is minimised: the parameters to the loss and what was found."""
+  method = parts.method
+
+  def objective(params):
+    variables = {'params': params['student'], 'batch_stats': state.batch_stats}
+    features, batch_stats = parts.student.apply(
+      variables, batch['image'], train=True
+    )
+    # So that the gradients of all losses meet in full precision.
+    features = dataclasses.replace(features, logits=_wide(features.logits))
+    own = {'params': params['method'], 'state': state.method_state}
+    student = make_pass(parts.student, variables, features, train=True)
+    student = method.predicting(own, student, teacher)
+    logits = student.features.logits
+    task_weight = value_at(method.task_weight, context.epoch)
+    task = task_weight * parts.task.loss(logits, batch).mean()
+    terms, updates = method.terms(own, student, teacher, batch, context)
+    terms = staged_terms(
+      {'task': task, **terms},
+      state.step,
+      parts.align_steps,
+      parts.align_factor,
+    )
+    loss = functools.reduce(jnp.add, terms.values())
+    return loss, _Found(terms, updates, batch_stats, logits)
+
+  return objective
+
+
+def _moved(
+  state: TrainState, gradients: PyTree, found: _Found, parts: Parts
+) -> TrainState:
+  """The state after the optimiser's step."""
+  changes, opt_state = partial_updates(parts.optimizer).update(
+    gradients,
+    without_momentum(state.opt_state, state.step, parts.align_steps),
+    state.params,
+    active=_active(parts, found.updates, state, gradients),
   )
-  teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
-  return teacher, stats if drifts else state.teacher_stats
-
-
-def _looked_up(
-  teacher_variables: PyTree, batch: Batch, augment_key: jax.Array, parts: Parts
-) -> Features | None:
-  """What the teacher gave of this batch before; `None` if it has to be run."""
-  if 'teacher' in batch:
-    return as_features(batch['teacher'])
-  if 'table' not in teacher_variables:
-    return None
-  assert isinstance(parts.augment, Augmentation)
-  views = parts.augment.draw(augment_key, len(batch['index']))
-  return look_up(teacher_variables['table'], batch['index'], views)
+  params: PyTree = optax.apply_updates(state.params, changes)
+  ema = state.ema
+  if parts.ema_decay is not None:
+    ema = optax.incremental_update(params, ema, 1 - parts.ema_decay)
+  method_state = found.updates.state
+  return dataclasses.replace(
+    state,
+    step=state.step + 1,
+    params=params,
+    batch_stats=found.batch_stats,
+    method_state=state.method_state if method_state is None else method_state,
+    opt_state=opt_state,
+    ema=ema,
+  )
 
 
 def _active(
@@ -326,8 +177,3 @@ def _active(
 def _wide(array: jax.Array) -> jax.Array:
   """Float32 at least."""
   return array.astype(jnp.promote_types(array.dtype, jnp.float32))
-
-
-def _copy(tree):
-  """A copy that shares no buffer, so that donating one keeps the other."""
-  return jax.tree.map(jnp.array, tree)

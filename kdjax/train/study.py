@@ -22,12 +22,12 @@ from kdjax.train.frozen import inference_variables, table_maker
 from kdjax.train.host_table import HostTable
 from kdjax.train.interrupts import StopRequest
 from kdjax.train.numbers import LEARNING_RATE, as_state, skeleton
+from kdjax.train.parts import Parts
 from kdjax.train.program import Program, check_batch_size
 from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run
 from kdjax.train.staging import slower_body
-from kdjax.train.step import Parts
 from kdjax.train.streamed import StreamedProgram
 from kdjax.train.teacher_table import Table
 from kdjax.train.teachers import Teacher

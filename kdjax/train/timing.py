@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from kdjax.methods import Method, Supervised
 from kdjax.train import writers
-from kdjax.train.step import init_state
+from kdjax.train.parts import init_state
 from kdjax.train.streamed import StreamedProgram
 from kdjax.train.study import Comparison, Study
 

@@ -17,6 +17,7 @@ from kdjax.tasks import SingleLabel
 from kdjax.train import mesh, together, writers
 from kdjax.train.config import check_seeds
 from kdjax.train.interrupts import StopRequest
+from kdjax.train.parts import Parts
 from kdjax.train.probe import (
   BatchNorm,
   linear_probe,
@@ -28,7 +29,6 @@ from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import Run, RunSettings
 from kdjax.train.sources import Source, by_seed, find_sources
-from kdjax.train.step import Parts
 from kdjax.train.study import Study
 from kdjax.train.teachers import identity
 from kdjax.train.together import Together

@@ -17,7 +17,7 @@ from kdjax.models.resnet import ResNet
 from kdjax.models.vit import VisionTransformer
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, first_devices, init_state, train_step
-from kdjax.train.step import evaluation_pass
+from kdjax.train.forward import evaluation_pass
 from tests.train import support
 
 pytestmark = pytest.mark.slow  # every test compiles a step

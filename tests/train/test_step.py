@@ -9,7 +9,7 @@ import pytest
 
 from kdjax.methods import Kd, Method, Updates, combine
 from kdjax.train import Recipe, train_step
-from kdjax.train.step import predict
+from kdjax.train.forward import predict
 from tests.train import support
 
 

@@ -11,7 +11,7 @@ from kdjax import losses
 from kdjax.methods import Context, Fcfd
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.methods.fcfd_step import Step
-from kdjax.train.step import evaluation_pass, make_pass
+from kdjax.train.forward import evaluation_pass, make_pass
 from tests.golden.comparison import Comparison, Stored, compare, left_over
 from tests.golden.kinds import fcfd_networks
 

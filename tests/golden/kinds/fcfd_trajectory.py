@@ -9,7 +9,7 @@ import numpy as np
 
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, TrainState, train_step
-from kdjax.train.step import evaluation_pass
+from kdjax.train.forward import evaluation_pass
 from tests.golden.comparison import Comparison, Stored, compare, left_over
 from tests.golden.kinds.fcfd_steps import INPUTS, Case, Walk, walk
 

@@ -138,29 +138,50 @@ def main(
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
     asked = flags.parse(make_config, argv, name, default_method, by_pair)
-    config, place = asked.config, asked.place
-    if place.resume and place.workdir is None:
-      raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-    shares = alone and share_cores
-    devices = asked.processes.start(
-      config.recipe.batch_size if shares else None
-    )
-    if alone:
-      asked.compilation.start()
+    devices = _start(asked, alone=alone, share_cores=alone and share_cores)
   except ValueError as error:
     return _fail(error, 2)
+  config, place = asked.config, asked.place
   if by_pair and jax.process_index() == 0:
     print(published.note(config))
   if place.workdir is None:
     place = dataclasses.replace(place, workdir=new_folder(name, config.title))
+  return _status(
+    lambda: run(
+      config, place, name=name, arguments=argv, work=work, devices=devices
+    ),
+    place.workdir,
+    _resume_command(name, argv, place.workdir),
+  )
+
+
+def _start(asked: flags.Asked, *, alone: bool, share_cores: bool) -> Devices:
+  """The devices of a command, its programs kept if it is alone in its process.
+
+  Raises:
+    ValueError: If the flags contradict each other.
+  """
+  place = asked.place
+  if place.resume and place.workdir is None:
+    raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
+  batch_size = asked.config.recipe.batch_size if share_cores else None
+  devices = asked.processes.start(batch_size)
+  if alone:
+    asked.compilation.start()
+  return devices
+
+
+def _status(
+  work: Callable[[], Study], workdir: epath.PathLike | None, resume: str
+) -> int:
+  """The exit status of a command's work, whose failures are said in a line."""
   try:
-    run(config, place, name=name, arguments=argv, work=work, devices=devices)
+    work()
   except DivergedError as error:  # in all processes at once
     return _fail(error, 1)
   except Interrupted as stop:
     if jax.process_index() == 0:
-      command = _resume_command(name, argv, place.workdir)
-      print(f'Stopped and saved. To go on:\n  {command}', file=sys.stderr)
+      print(f'Stopped and saved. To go on:\n  {resume}', file=sys.stderr)
     return 128 + stop.signal_number
   except KeyboardInterrupt:  # a second one, or before the first run
     return _fail('stopped at once; what was saved before is kept.', 130)
@@ -171,7 +192,7 @@ def main(
       raise
     return _leave_others(_fail(error, 2))
   except OSError as error:
-    where = '' if error.filename else f' in {place.workdir}'
+    where = '' if error.filename else f' in {workdir}'
     saved = 'What was saved before is kept.'
     return _leave_others(_fail(f'{error}{where}. {saved}', 1))
   return 0

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from kdjax.data.coco import read_coco
 from kdjax.data.color import ColorJitter
 from kdjax.data.share import Files, Reading
 from kdjax.data.stream import StreamedSplit
-from kdjax.data.views import Whole
+from kdjax.data.views import View, Whole
 from kdjax.names import unknown
 
 # Of ImageNet, whose weights the networks start from.
@@ -98,45 +99,57 @@ def load_multi_label(
   """
   if size < 1:
     raise ValueError(f'image_size must be at least 1, got {size}.')
-  kind, _, path = name.partition(':')
-  if path and kind == 'coco':
-    folder = pathlib.Path(path).expanduser()
-    train, test = (read_coco(folder, split) for split in ('train', 'val'))
-  elif name in ('voc2007', 'coco2014'):
-    from kdjax.data import tfds_files  # TFDS takes a second to import
-
-    root = prepared.default_data_dir()
-    if data_dir is not None:
-      root = pathlib.Path(data_dir).expanduser()
-    train, test = tfds_files.open_splits(name, root)
-  else:
-    known = ('voc2007', 'coco2014', 'coco:PATH')
-    raise ValueError(unknown('multi-label set', name, known))
+  train, test = _open(name, data_dir)
   if train.class_names != test.class_names:
     raise ValueError(
       f'{name}: training and test images have other categories: '
       f'{", ".join(train.class_names)} against {", ".join(test.class_names)}.'
     )
-  splits, left_out = [], 0
-  for part in (train, test):
-    rows = np.arange(len(part.labels))
-    if not keep_unlabelled:
-      rows = np.flatnonzero((part.labels != 0).any(1))
-    left_out += len(part.labels) - len(rows)
-    splits.append(
-      StreamedSplit(
-        files=Chosen(part.files, rows),
-        labels=part.labels[rows],
-        view=Whole((size, size)),
-        reading=reading,
-      )
-    )
+  view = Whole((size, size))
+  splits = [
+    _split(part, view, reading, keep_unlabelled) for part in (train, test)
+  ]
+  all_images = len(train.labels) + len(test.labels)
   return StreamedDataset(
     name=name,
     train=splits[0],
     test=splits[1],
     class_names=train.class_names,
-    left_out=left_out,
+    left_out=all_images - sum(map(len, splits)),
+  )
+
+
+def _open(
+  name: str, data_dir: str | os.PathLike[str] | None
+) -> tuple[Any, Any]:
+  """Training and test part of a set: `files`, `labels`, `class_names` each."""
+  kind, _, path = name.partition(':')
+  if path and kind == 'coco':
+    folder = pathlib.Path(path).expanduser()
+    return read_coco(folder, 'train'), read_coco(folder, 'val')
+  if name not in ('voc2007', 'coco2014'):
+    known = ('voc2007', 'coco2014', 'coco:PATH')
+    raise ValueError(unknown('multi-label set', name, known))
+  from kdjax.data import tfds_files  # TFDS takes a second to import
+
+  root = prepared.default_data_dir()
+  if data_dir is not None:
+    root = pathlib.Path(data_dir).expanduser()
+  return tfds_files.open_splits(name, root)
+
+
+def _split(
+  part: Any, view: View, reading: Reading, keep_unlabelled: bool
+) -> StreamedSplit:
+  """The images of a part, or those of them that have a label."""
+  rows = np.arange(len(part.labels))
+  if not keep_unlabelled:
+    rows = np.flatnonzero((part.labels != 0).any(1))
+  return StreamedSplit(
+    files=Chosen(part.files, rows),
+    labels=part.labels[rows],
+    view=view,
+    reading=reading,
   )
 
 

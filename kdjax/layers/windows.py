@@ -36,14 +36,24 @@ def windows(
   return [x[:, row, column] for row in rows for column in columns]
 
 
-def max_pool(x: jax.Array, size: int, strides: int, padding: int = 0):
-  """Largest of each window; the border never wins, ties share the gradient."""
+def max_pool(
+  x: jax.Array, size: int, strides: int, padding: int = 0
+) -> jax.Array:
+  """Largest of each window; the border never wins, ties share the gradient.
+
+  Shapes as of `windows`: `[B, H, W, C]` to `[B, H', W', C]`.
+  """
   seen = windows(x, size, strides, padding, -jnp.inf)
   return functools.reduce(jnp.maximum, seen)
 
 
-def mean_pool(x: jax.Array, size: int, strides: int, padding: int = 0):
-  """Mean of each window; the border counts as zeros."""
+def mean_pool(
+  x: jax.Array, size: int, strides: int, padding: int = 0
+) -> jax.Array:
+  """Mean of each window; the border counts as zeros.
+
+  Shapes as of `windows`: `[B, H, W, C]` to `[B, H', W', C]`.
+  """
   seen = windows(x, size, strides, padding)
   return functools.reduce(jnp.add, seen) / size**2
 

@@ -43,6 +43,7 @@ class Jax:
     batch_size: Images of a step.
     precision: What both networks compute in.
     steps_per_epoch: Batches of the set, all whole.
+    crop_padding: Of the augmentation, which flips as well.
   """
 
   def __init__(
@@ -53,6 +54,7 @@ class Jax:
     batch_size: int,
     precision: str = 'float32',
     steps_per_epoch: int = 4,
+    crop_padding: int = 4,
   ):
     self.steps_per_epoch = steps_per_epoch
     split = _noise(batch_size * steps_per_epoch)
@@ -64,7 +66,7 @@ class Jax:
       teacher=None if teacher is None else create(teacher),
       method=methods.create(method),
       task=SingleLabel(),
-      augment=Augmentation(crop_padding=4, flip=True),
+      augment=Augmentation(crop_padding=crop_padding, flip=True),
       optimizer=Recipe(batch_size=batch_size).optimizer(steps_per_epoch),
       steps_per_epoch=steps_per_epoch,
     )

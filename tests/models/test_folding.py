@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -71,6 +72,25 @@ def test_norms_of_convolutions_are_gone_and_others_are_left(name):
   _, variables, folded = _pair(name)
   assert _norms(folded) == _LEFT.get(name, 0)
   assert (_norms(variables) > 0) == (name != 'vit')
+
+
+def test_accelerators_are_given_a_product_a_sum_and_an_activation():
+  network, variables, folded = _pair('resnet')
+  images = jax.ShapeDtypeStruct((2, *_IMAGE), jnp.float32)
+
+  def operations(variables):
+    forward = jax.jit(functools.partial(network.apply, train=False))
+    lowered = forward.trace(variables, images).lower(
+      lowering_platforms=('cuda',)
+    )
+    return re.findall(r'stablehlo\.(\w+)', lowered.as_text())
+
+  before, after = operations(variables), operations(folded)
+  assert before.count('rsqrt') == _norms(variables)
+  assert 'rsqrt' not in after
+  # What is left: the normalisation of the images.
+  assert after.count('multiply') + after.count('subtract') <= 2
+  assert after.count('convolution') == before.count('convolution')
 
 
 @pytest.mark.parametrize('name', ['resnet', 'vgg'])

@@ -47,6 +47,18 @@ def cifar100_data_dir(session_dir: pathlib.Path) -> pathlib.Path:
   return data_dir
 
 
+@pytest.fixture
+def hasty_compiler():
+  """Compiles without most optimisations, which can take most of the time.
+
+  For tests of formulas in large programs that run once; what the compiler makes
+  of programs that train is asked elsewhere.
+  """
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 @contextlib.contextmanager
 def _locked(path: pathlib.Path):
   """Holds `path` against the other workers of this test run."""

@@ -13,6 +13,8 @@ from kdjax import convert, models
 from kdjax.convert import names, torch_layout
 from tests.golden import weights
 
+pytestmark = pytest.mark.usefixtures('hasty_compiler')
+
 # A small network of every family of PyTorch names.
 SMALLEST = {
   'convnet_': 'convnet_4_8',

@@ -8,6 +8,8 @@ import pytest
 from tests.golden.kinds import fcfd
 from tests.shared import SHARED, needs_shared
 
+pytestmark = pytest.mark.usefixtures('hasty_compiler')
+
 _COPIES = pathlib.Path(__file__).parent / 'values/fcfd'
 # The others have whole copies here.
 _WHOLE = sorted((SHARED / 'golden/fcfd').glob('[!t]*_seed[0-9].npz'))

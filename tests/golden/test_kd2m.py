@@ -10,6 +10,8 @@ import pytest
 from tests.golden.kinds import kd2m
 from tests.shared import SHARED, needs_shared
 
+pytestmark = pytest.mark.usefixtures('hasty_compiler')
+
 _COPIES = sorted((pathlib.Path(__file__).parent / 'values/kd2m').glob('*.npz'))
 _ALL = sorted((SHARED / 'golden/kd2m').glob('*.npz'))
 

@@ -10,6 +10,8 @@ from tests.golden import runner
 from tests.golden.kinds import lshfm
 from tests.shared import SHARED, needs_shared
 
+pytestmark = pytest.mark.usefixtures('hasty_compiler')
+
 _VALUES = pathlib.Path(__file__).parent / 'values/lshfm'
 _COPIES = sorted(_VALUES.glob('*.npz'))
 _ALL = sorted((SHARED / 'golden/lshfm').glob('*.npz'))

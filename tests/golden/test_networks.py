@@ -14,6 +14,8 @@ from tests.golden import weights
 from tests.golden.kinds import networks
 from tests.shared import SHARED, needs_shared
 
+pytestmark = pytest.mark.usefixtures('hasty_compiler')
+
 _COPIES = sorted((pathlib.Path(__file__).parent / 'values/networks').glob('*'))
 _ALL = sorted((SHARED / 'golden/networks').glob('*.npz'))
 _SMALL = ('resnet8_seed0', 'wrn_16_1_seed0')

@@ -94,7 +94,7 @@ class Loop:
       began = time.monotonic()
       carry = yield self._dispatch(carry, step, min(step + chunk, end))
       step = self._checked(carry)
-      chunk = _next_chunk(chunk, time.monotonic() - began)
+      chunk = min(_next_chunk(chunk, time.monotonic() - began), per_epoch)
       if step == end:
         carry = self._end_epoch(carry, step)
       show(step, self.scores)

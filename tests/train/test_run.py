@@ -92,6 +92,22 @@ def test_leaves_what_the_report_needs(whole):
   assert config['network'] == 'dense'
 
 
+def test_a_dispatch_is_never_asked_for_more_than_an_epoch(
+  program, tmp_path, monkeypatch
+):
+  # Processes agree on it by an integer of 64 bits, and epochs can be short.
+  asked = []
+
+  def of_first(self, number):
+    asked.append(number)
+    return number
+
+  monkeypatch.setattr(type(program.devices), 'of_first', of_first)
+  support.train(support.run(tmp_path, program))
+  assert len(asked) >= 3
+  assert max(asked) <= program.steps_per_epoch
+
+
 @pytest.mark.parametrize('looks', [0, 1, 2, 3])
 def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
   program, whole, tmp_path, looks

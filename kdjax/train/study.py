@@ -139,6 +139,16 @@ class Comparison:
     )
     return make(parts, self.devices, train, recipe.batch_size)
 
+  def frozen(self, teacher_variables: PyTree, method: Method) -> PyTree:
+    """The teacher's variables as the steps of a method take them."""
+    return inference_variables(
+      self.teacher,
+      teacher_variables,
+      self.dataset.image_shape,
+      use=self.config.fold_teacher,
+      method=method,
+    )
+
   def about(self, arm: str, role: str, network: Network, seed: int) -> dict:
     """What every run's `config.json` says."""
     return {
@@ -177,14 +187,8 @@ class Comparison:
     program = self.program(self.student, network, method, recipe)
     table = None
     if teacher is not None:
-      variables = inference_variables(
-        self.teacher,
-        teacher.variables,
-        self.dataset.image_shape,
-        use=self.config.fold_teacher,
-        method=method,
-      )
-      teacher = dataclasses.replace(teacher, variables=variables)
+      frozen = self.frozen(teacher.variables, method)
+      teacher = dataclasses.replace(teacher, variables=frozen)
       table = table_maker(
         program,
         self.config.teacher_table,

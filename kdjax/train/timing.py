@@ -53,10 +53,10 @@ class Timing(Comparison):
     variables = {}
     if teacher is not None:
       key = jax.random.key(1)
-      variables = teacher.initialize(key, self.dataset.image_shape)
-    walk = _Walk(
-      program, self.devices.replicate(variables), self.dataset.num_classes
-    )
+      variables = self.frozen(
+        teacher.initialize(key, self.dataset.image_shape), method
+      )
+    walk = _Walk(program, variables, self.dataset.num_classes)
     compiled = walk.seconds(1)
     each = max(1, self.steps // _PARTS)
     walk.seconds(each)  # what is slow once
@@ -96,17 +96,17 @@ class _Walk:
   ):
     self.program = program
     self.classes = classes
-    self.teacher_variables = teacher_variables
     devices = program.devices
+    self.teacher_variables = devices.shard(teacher_variables)
     state = init_state(
       program.parts,
       jax.random.key(0),
       program.image_shape,
       program.batch_size,
-      devices.local(teacher_variables),
+      teacher_variables,
     )
     self._carry = program.first_carry(
-      devices.replicate(state), teacher_variables
+      devices.replicate(state), self.teacher_variables
     )
     self._batch = jax.jit(self._make_batch)(jax.random.key(2))
 

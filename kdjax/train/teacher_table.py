@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -26,6 +25,7 @@ import jax.numpy as jnp
 from kdjax.data import Augmentation
 from kdjax.features import Features
 from kdjax.methods import Method
+from kdjax.train.memory import host_bytes
 
 if TYPE_CHECKING:
   from kdjax.train.program import Program
@@ -98,7 +98,7 @@ def decide(
   needed = table_bytes(program)
   if needed <= _SHARE * memory:
     return Decision('device')
-  if needed <= _SHARE * _host_bytes():
+  if needed <= _SHARE * host_bytes():
     return Decision('host')
   return Decision(
     None, f'a table of {needed / 1e9:.1f} GB does not fit beside the steps'
@@ -206,11 +206,3 @@ def _impossible(method: Method, program: Program) -> str | None:
   if method.teacher_reads == 'features':
     return 'the method reads its feature maps'
   return None
-
-
-def _host_bytes() -> int:
-  """The memory of this machine; 0 where the system does not say."""
-  try:
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  except (AttributeError, ValueError, OSError):
-    return 0

@@ -17,6 +17,7 @@ from kdjax.train import (
   Program,
   first_devices,
   host_table,
+  memory,
   teacher_table,
   writers,
 )
@@ -242,12 +243,20 @@ def test_it_is_used_when_it_pays_and_fits(monkeypatch):
     monkeypatch.setattr(
       type(made.devices), 'memory_bytes', lambda self, left=device: left
     )
-    monkeypatch.setattr(teacher_table, '_host_bytes', lambda left=host: left)
+    monkeypatch.setattr(teacher_table, 'host_bytes', lambda left=host: left)
     for epochs, runs in ((VIEWS + 1, 1), (VIEWS // 2 + 1, 2)):
       found = decide('auto', made, epochs=epochs, runs=runs)
       assert found.place == place
       assert ('does not fit' in found.reason) == (place is None)
 
 
-def test_the_memory_of_this_machine_is_known():
-  assert teacher_table._host_bytes() > 2**28
+def test_the_memory_is_the_machine_s_or_what_a_container_may_take(
+  monkeypatch, tmp_path
+):
+  limit = tmp_path / 'memory.max'
+  monkeypatch.setattr(memory, '_LIMITS', (limit, tmp_path / 'nowhere'))
+  whole = memory.host_bytes()
+  assert whole > 2**28
+  for text, wanted in (('max', whole), ('4096', 4096), (str(2**62), whole)):
+    limit.write_text(f'{text}\n')
+    assert memory.host_bytes() == wanted

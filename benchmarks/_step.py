@@ -80,6 +80,7 @@ class Jax:
       init_state(self.parts, key, IMAGE_SHAPE, batch_size, self.teacher)
     )
     self.key = place(jax.random.key(1))
+    self.order, self._epoch = self.program.order(self.key, 0), 0
     # Of the step by itself, which gives its buffers away as the loop does.
     self.state = jax.tree.map(lambda array: array.copy(), state)
     self.carry = self.program.first_carry(state, self.teacher)
@@ -106,11 +107,13 @@ class Jax:
     while self._done < end:
       epoch = self._done // self.steps_per_epoch
       self._done = min(end, (epoch + 1) * self.steps_per_epoch)
+      if epoch != self._epoch:
+        self.order, self._epoch = self.program.order(self.key, epoch), epoch
       self.carry = self.program.advance(
         self.carry,
         self.teacher,
         self.program.train_data,
-        self.key,
+        self.order,
         np.int32(self._done),
       )
     if int(self.carry[0].step) != self._done:
@@ -122,7 +125,7 @@ class Jax:
   def compile(self) -> Compiled:
     """The program that trains; calls of `loop` find it compiled."""
     lowered = self.program.advance.lower(
-      self.carry, self.teacher, self.program.train_data, self.key, np.int32(1)
+      self.carry, self.teacher, self.program.train_data, self.order, np.int32(1)
     )
     began = time.perf_counter()
     program = lowered.compile()

@@ -2,8 +2,8 @@
 
   python -m benchmarks.dispatch
 
-A dispatch of n steps takes a + n b seconds: a to start it, to order the epoch's
-images and to hand the state back, b for each step. The shortest of many
+A dispatch of n steps takes a + n b seconds: a to start it and to hand the state
+back, b for each step. The shortest of many
 dispatches of one step and of eight give both, over 50,000 resident images.
 Commands give a dispatch as many steps as take half a second at the least
 (`kdjax/train/loop.py`): of that a is the share that is said. Writes

@@ -98,9 +98,9 @@ def _measure(path: pathlib.Path, number: int, count: int) -> dict[str, Any]:
 
   teacher_here = devices.replicate(teacher)
   carry = program.first_carry(devices.replicate(state), teacher_here)
-  data_key = devices.replicate(jax.random.key(1))
+  order = program.order(devices.replicate(jax.random.key(1)), 0)
   compiled = program.advance.lower(
-    carry, teacher_here, program.train_data, data_key, np.int32(1)
+    carry, teacher_here, program.train_data, order, np.int32(1)
   ).compile()
   held = count * _bytes((carry, teacher_here)) // 1024
   before = _begin() - held
@@ -109,7 +109,7 @@ def _measure(path: pathlib.Path, number: int, count: int) -> dict[str, Any]:
   test = Program.place(program, dataset.test)
   loaded = _kilobytes('VmHWM') - before
   for step in range(STEPS):
-    carry = compiled(carry, teacher_here, train, data_key, np.int32(step + 1))
+    carry = compiled(carry, teacher_here, train, order, np.int32(step + 1))
   jax.block_until_ready(carry)
   grown = _kilobytes('VmHWM') - before
   sizes = {

@@ -111,8 +111,8 @@ def _epoch(made: Jax, teacher: PyTree, host: HostTable | None = None) -> None:
   carry = jax.tree.map(lambda array: array.copy(), made.carry)
   stop, looked_up = made.steps_per_epoch, None
   if host is not None:
-    looked_up = host.ahead(carry[0].key, made.key, 0, stop)
-  asked = {0: Dispatch(carry, teacher, made.key, stop, looked_up)}
+    looked_up = host.ahead(carry[0].key, made.order, 0, stop)
+  asked = {0: Dispatch(carry, teacher, made.order, stop, looked_up)}
   found = one_by_one(made.program)(asked)[0]
   if int(found[0].step) != stop:
     raise ValueError(f'The loop ended at step {int(found[0].step)} of {stop}.')

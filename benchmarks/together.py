@@ -84,7 +84,7 @@ def _epoch(made: Jax, advance: Advance, runs: int) -> None:
     return jax.tree.map(lambda array: array.copy(), made.carry)
 
   asked = {
-    run: Dispatch(copied(), made.teacher, made.key, STEPS)
+    run: Dispatch(copied(), made.teacher, made.order, STEPS)
     for run in range(runs)
   }
   found = advance(asked)

@@ -57,13 +57,13 @@ class HostTable:
     self._seen = jax.jit(program.seen, static_argnames='count')
 
   def ahead(
-    self, key: jax.Array, data_key: jax.Array, step: int, stop: int
+    self, key: jax.Array, order: jax.Array, step: int, stop: int
   ) -> dict[str, jax.Array]:
     """The rows that the steps from `step` to before `stop` look up.
 
     Args:
       key: Of the state.
-      data_key: Of the order.
+      order: Of the epoch.
       step: Where the carry stands.
       stop: In the same epoch, and at most `longest` further.
 
@@ -73,7 +73,7 @@ class HostTable:
     local = self._program.devices.local
     index, views = map(
       np.asarray,
-      self._seen(local(key), local(data_key), np.int32(step), self.longest),
+      self._seen(local(key), local(order), np.int32(step), self.longest),
     )
     taken = slice(stop - step)
     found = {}

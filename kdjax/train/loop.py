@@ -36,7 +36,7 @@ class Dispatch(NamedTuple):
 
   carry: PyTree
   teacher_variables: PyTree
-  data_key: jax.Array
+  order: jax.Array
   stop: int
   looked_up: PyTree = None
 
@@ -78,6 +78,7 @@ class Loop:
     self._data_key = run.program.devices.replicate(
       jax.random.fold_in(run.key, 3)
     )
+    self._order: tuple[int, Any] = (-1, None)  # of which epoch, and it
 
   def go_on(
     self, carry: PyTree, step: int, show: Show
@@ -118,12 +119,16 @@ class Loop:
 
   def _dispatch(self, carry: PyTree, step: int, stop: int) -> Dispatch:
     """The steps up to `stop`, or as many as a table in the host's memory."""
-    teacher, table = self.run.teacher_variables, self.run.host_table
+    epoch = step // self.program.steps_per_epoch
+    if self._order[0] != epoch:
+      self._order = epoch, self.program.order(self._data_key, epoch)
+    asked = Dispatch(carry, self.run.teacher_variables, self._order[1], stop)
+    table = self.run.host_table
     if table is None:
-      return Dispatch(carry, teacher, self._data_key, stop)
+      return asked
     stop = min(stop, step + table.longest)
-    found = table.ahead(carry[0].key, self._data_key, step, stop)
-    return Dispatch(carry, teacher, self._data_key, stop, found)
+    found = table.ahead(carry[0].key, asked.order, step, stop)
+    return asked._replace(stop=stop, looked_up=found)
 
   def _checked(self, carry) -> int:
     """The step that a dispatch came to, all losses up to it being finite."""

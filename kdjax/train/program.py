@@ -48,6 +48,7 @@ class Program:
     self.passes = Passes(self.parts, self.devices, self.batch_size)
     # The carry is donated: the loop updates it in place.
     self.advance = jax.jit(self._advance, donate_argnums=0)
+    self._permute = jax.jit(self._permutation)
 
   @staticmethod
   def count_steps(train: Sized, batch_size: int) -> int:
@@ -82,6 +83,14 @@ class Program:
       for name, array in self.train_data.items()
     }
 
+  def order(self, data_key: jax.Array, epoch: int) -> jax.Array:
+    """What `advance` takes to know which images an epoch's batches are of.
+
+    Here their places, int32 `[N]`, a function of key and epoch: drawn once an
+    epoch, because sorting takes longer than a dispatch does otherwise.
+    """
+    return self.devices.awaited(self._permute(data_key, np.int32(epoch)))
+
   def first_carry(self, state: TrainState, teacher_variables: PyTree) -> tuple:
     """What `advance` takes before the first step, and gives after any."""
     return state, self.init_sums(state, teacher_variables)
@@ -93,7 +102,7 @@ class Program:
   def in_lanes(self, lanes: Lanes) -> Callable[..., PyTree]:
     """`advance` for as many runs as there are lanes, each on its own device.
 
-    What runs have of their own (carry, key, stop) is as `Lanes.spread` makes
+    What runs have of their own (carry, order, stop) is as `Lanes.spread` makes
     it, what they share whole on each device.
     """
     alone = copy.copy(self)
@@ -109,12 +118,12 @@ class Program:
   def close(self) -> None:
     """Lets go of what a run left open; of a set on the devices that is none."""
 
-  def seen(self, key, data_key, step, count):
+  def seen(self, key, order, step, count):
     """Which images the steps from one on see, and which views of them.
 
     Args:
       key: Of the state.
-      data_key: Of the order.
+      order: Of its epoch.
       step: The first.
       count: Steps.
 
@@ -124,10 +133,9 @@ class Program:
     augment = self.parts.augment
     assert isinstance(augment, Augmentation)
     size = self.batch_size
-    epoch, done = jnp.divmod(step, self.steps_per_epoch)
-    order = batch_order(data_key, epoch, len(self.train_data['label']))
+    start = step % self.steps_per_epoch * size
     order = jnp.pad(order, (0, (count + 1) * size))
-    index = jax.lax.dynamic_slice(order, (done * size,), (count * size,))
+    index = jax.lax.dynamic_slice(order, (start,), (count * size,))
     # One by one: of some kinds of keys many draw other numbers at once.
     views = jax.lax.map(
       lambda step: augment.draw(step_keys(key, step)[0], size),
@@ -135,8 +143,12 @@ class Program:
     )
     return index.reshape(count, size), views
 
+  def _permutation(self, data_key, epoch):
+    count = len(self.train_data['label'])
+    return self.devices.gather(batch_order(data_key, epoch, count))
+
   def _advance(
-    self, carry, teacher_variables, data, data_key, stop, looked_up=None
+    self, carry, teacher_variables, data, order, stop, looked_up=None
   ):
     """Steps from where `carry` stands up to `stop`, within one epoch.
 
@@ -149,9 +161,7 @@ class Program:
     through it.
     """
     self._traces[0] += 1  # runs while tracing, once per executable
-    epoch = carry[0].step // self.steps_per_epoch
-    first = epoch * self.steps_per_epoch
-    order = batch_order(data_key, epoch, len(data['label']))
+    first = carry[0].step // self.steps_per_epoch * self.steps_per_epoch
     whole, rest = divmod(len(data['label']), self.batch_size)
     before = carry[0].step
     carry = (carry[0], restart(carry[1], carry[0].step == first))

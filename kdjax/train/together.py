@@ -137,7 +137,7 @@ def one_by_one(program: Program) -> Advance:
         one.carry,
         one.teacher_variables,
         program.train_data,
-        one.data_key,
+        one.order,
         np.int32(one.stop),
         one.looked_up,
       )
@@ -153,15 +153,15 @@ def batched(program: Program, count: int) -> Advance:
 
   def advance(asked):
     filled = _filled(asked, count)
-    carry, key, looked_up = (
+    carry, order, looked_up = (
       jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
       for trees in zip(
-        *((one.carry, one.data_key, one.looked_up) for one in filled)
+        *((one.carry, one.order, one.looked_up) for one in filled)
       )
     )
     stops = np.asarray([one.stop for one in filled], np.int32)
-    teacher = filled[0].teacher_variables
-    carry = compiled(carry, teacher, program.train_data, key, stops, looked_up)
+    teacher, data = filled[0].teacher_variables, program.train_data
+    carry = compiled(carry, teacher, data, order, stops, looked_up)
     return {
       index: jax.tree.map(lambda array, place=place: array[place], carry)
       for place, index in enumerate(asked)
@@ -182,17 +182,17 @@ def side_by_side(program: Program) -> Advance:
     filled = _filled(asked, side.count)
     if not teacher:
       teacher.append(side.everywhere(filled[0].teacher_variables))
-    carry, key, stop, looked_up = (
+    carry, order, stop, looked_up = (
       side.spread(trees)
       for trees in zip(
         *(
-          (one.carry, one.data_key, jnp.int32(one.stop), one.looked_up)
+          (one.carry, one.order, jnp.int32(one.stop), one.looked_up)
           for one in filled
         )
       )
     )
     found = side.collect(
-      compiled(carry, teacher[0], data, key, stop, looked_up)
+      compiled(carry, teacher[0], data, order, stop, looked_up)
     )
     place = program.devices.replicate
     return {index: place(carry) for index, carry in zip(asked, found)}

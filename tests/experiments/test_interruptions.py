@@ -47,6 +47,7 @@ def _start(place, tmp_path, *flags, **more):
   )
 
 
+@pytest.mark.long
 def test_killed_five_times_at_random_it_ends_with_the_same_bits(
   place, whole, tmp_path
 ):

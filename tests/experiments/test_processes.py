@@ -88,6 +88,7 @@ def test_two_processes_end_as_one_and_only_the_first_writes(
   assert 'starts' not in said[1]  # and only the first reports
 
 
+@pytest.mark.long
 def test_asked_to_stop_in_one_both_stop_and_go_on(place, alone, tmp_path):
   pair = _pair(place, tmp_path, shared=True)
   commands.wait_for(pair[0], 'student (convnet_4_8), seed 0: starts')
@@ -112,12 +113,12 @@ def _kill(pair, victim):
   assert 'with --resume' in last
 
 
-@pytest.mark.pods
+@pytest.mark.long
 def test_one_is_killed_and_the_first_says_so(place, tmp_path):
   _kill(_pair(place, tmp_path, shared=True), victim=1)
 
 
-@pytest.mark.pods
+@pytest.mark.long
 def test_the_first_is_killed_and_fewer_devices_go_on(place, alone, tmp_path):
   _kill(_pair(place, tmp_path, shared=True), victim=0)
   runs = tmp_path / 'w0' / 'runs'

@@ -15,6 +15,14 @@ _COPIES = pathlib.Path(__file__).parent / 'values/fcfd'
 _WHOLE = sorted((SHARED / 'golden/fcfd').glob('[!t]*_seed[0-9].npz'))
 
 
+def _param(path):
+  """A whole file; one of them is enough where a part of another is tested."""
+  whole = path.stem == 'resnet20_resnet8_seed0'
+  return pytest.param(
+    path, id=path.stem, marks=[] if whole else [pytest.mark.long]
+  )
+
+
 def _passes(path, at_least):
   results = fcfd.check(path)
   assert len(results) >= at_least
@@ -32,14 +40,13 @@ def test_trajectory():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(_WHOLE), reason='the whole file is here')
 def test_part_of_a_file_of_five_stages():
   _passes(_COPIES / 'vgg_mobilenetv2_seed2.npz', 90)
 
 
 @needs_shared
 @pytest.mark.slow
-@pytest.mark.parametrize('path', _WHOLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [_param(path) for path in _WHOLE])
 def test_shared(path):
   _passes(path, 400)
 

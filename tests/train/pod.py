@@ -26,7 +26,7 @@ def whole_batch(devices: Devices):
   """State and sums after an epoch of losses that are of the whole batch."""
   made = support.program(support.parts('icd+kd2m'), devices)
   carry, teacher, key = support.start(made)
-  return made.advance(carry, teacher, made.train_data, key, np.int32(3))
+  return support.advance(made, carry, teacher, key, 3)
 
 
 def streamed(devices: Devices):
@@ -45,7 +45,7 @@ def streamed(devices: Devices):
   )
   carry, key = made.first_carry(state, {}), devices.replicate(key)
   for stop in (1, STEPS):
-    carry = made.advance(carry, {}, train, key, np.int32(stop))
+    carry = support.advance(made, carry, {}, key, stop)
   made.close()
   asked: list[int] = []
   test = streams.split(TEST, broken=(3,), broken_images='skip')

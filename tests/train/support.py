@@ -136,6 +136,14 @@ def start(made: Program) -> tuple[tuple, PyTree, jax.Array]:
   return (state, made.init_sums(state, teacher)), teacher, key
 
 
+def advance(
+  made: Program, carry: tuple, teacher: PyTree, key: jax.Array, stop: int
+) -> tuple:
+  """The carry after the steps up to `stop`, in one dispatch."""
+  order = made.order(key, int(carry[0].step) // made.steps_per_epoch)
+  return made.advance(carry, teacher, made.train_data, order, np.int32(stop))
+
+
 def run(
   folder: pathlib.Path, made: Program | None = None, **changes: Any
 ) -> Run:

@@ -46,7 +46,7 @@ def _traced(method):
   state = init_state(made, key, SHAPE, support.BATCH, teacher)
   carry = program.first_carry(state, teacher)
   return program.advance.trace(
-    carry, teacher, program.train_data, key, np.int32(1)
+    carry, teacher, program.train_data, program.order(key, 0), np.int32(1)
   ), carry
 
 

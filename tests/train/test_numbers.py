@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import numpy as np
 import pytest
 
 from kdjax import methods
@@ -30,7 +29,7 @@ def _steps(method, recipe=RECIPE, numbers=None):
   carry, teacher, key = support.start(made)
   state = dataclasses.replace(carry[0], numbers=numbers or {})
   made_carry = made.first_carry(made.devices.replicate(state), teacher)
-  after = made.advance(made_carry, teacher, made.train_data, key, np.int32(3))
+  after = support.advance(made, made_carry, teacher, key, 3)
   return after[0], made
 
 
@@ -61,7 +60,7 @@ def test_other_numbers_reuse_the_executable():
       jax.tree.map(lambda a: a.copy(), carry[0]), numbers=numbers
     )
     own = made.first_carry(made.devices.replicate(state), teacher)
-    made.advance(own, teacher, made.train_data, key, np.int32(1))
+    support.advance(made, own, teacher, key, 1)
   assert made.compilations() == 1
 
 

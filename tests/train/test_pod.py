@@ -12,7 +12,7 @@ from tests.train import pod, support
 
 
 @pytest.mark.slow
-@pytest.mark.pods
+@pytest.mark.long
 def test_four_processes_compute_what_one_does(tmp_path):
   with socket.socket() as free:
     free.bind(('localhost', 0))

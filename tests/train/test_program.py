@@ -34,7 +34,7 @@ def _advance(made, stops):
   """The carry after dispatches up to each of `stops`."""
   carry, teacher, key = support.start(made)
   for stop in stops:
-    carry = made.advance(carry, teacher, made.train_data, key, np.int32(stop))
+    carry = support.advance(made, carry, teacher, key, stop)
   return carry
 
 
@@ -81,7 +81,7 @@ def test_a_teacher_that_is_split_over_devices_teaches_the_same():
   carry, _, key = support.start(made)
   whole = support.teacher_variables(made.parts)
   teacher = made.devices.shard(whole)
-  carry = made.advance(carry, teacher, made.train_data, key, np.int32(STEPS))
+  carry = support.advance(made, carry, teacher, key, STEPS)
   support.close(carry, _epoch('kd', 1), 1e-5)
   held = sum(
     leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(teacher)

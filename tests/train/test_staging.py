@@ -37,8 +37,7 @@ def _states(program, *stops):
   carry, teacher, key = support.start(program)
   found = [support.numbers(carry)]
   for stop in stops:
-    data = program.train_data
-    carry = program.advance(carry, teacher, data, key, np.int32(stop))
+    carry = support.advance(program, carry, teacher, key, stop)
     found.append(support.numbers(carry))
   return found
 

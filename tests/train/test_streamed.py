@@ -59,7 +59,7 @@ def _teacher(made):
 def _advance(made, stops):
   carry, teacher, key = _start(made)
   for stop in stops:
-    carry = made.advance(carry, teacher, made.train_data, key, np.int32(stop))
+    carry = support.advance(made, carry, teacher, key, stop)
   made.close()
   return support.numbers(carry)
 

@@ -79,9 +79,7 @@ def test_training_with_it_is_training_with_the_teacher(name):
   for more in ({}, {'table': _table(name)}):
     carry, teacher, key = support.start(made)
     for stop in (3, 6):
-      carry = made.advance(
-        carry, {**teacher, **more}, made.train_data, key, np.int32(stop)
-      )
+      carry = support.advance(made, carry, {**teacher, **more}, key, stop)
     ends.append(support.numbers(carry))
   support.close(*ends, 1e-5)
 
@@ -147,8 +145,8 @@ def test_on_the_host_it_is_the_same_and_gives_what_steps_see():
   (state, _), _, data_key = support.start(made)
   assert host.longest == made.steps_per_epoch == 3
   for first, stop in ((0, 3), (1, 2), (4, 6)):
-    found = host.ahead(state.key, data_key, first, stop)
-    order = data.batch_order(data_key, first // 3, support.TRAIN)
+    order = made.order(data_key, first // 3)
+    found = host.ahead(state.key, order, first, stop)
     for step in range(first, stop):
       rows = order[step % 3 * support.BATCH :][: support.BATCH]
       key, _ = step_keys(state.key, step)

@@ -74,6 +74,12 @@ class Config(StudyConfig):
     """Top-1, and top-5 beside it."""
     return SingleLabel(top=5)
 
+  @property
+  def loading(self) -> str:
+    """What is said before the set is loaded, or made."""
+    synthetic = self.data == 'synthetic'
+    return 'Images are made on the device' if synthetic else super().loading
+
   def load(self, limit: int | None) -> StreamedDataset:
     """The set; its images stay on disk."""
     if self.data == 'synthetic':

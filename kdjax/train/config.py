@@ -121,6 +121,11 @@ class StudyConfig:
     """What both networks are made with besides their names."""
     return {}
 
+  @property
+  def loading(self) -> str:
+    """What is said before the set is loaded."""
+    return f'Loading {self.dataset}'
+
   def load(self, limit: int | None) -> data.Dataset | data.StreamedDataset:
     """The set, with at most `limit` training images per class."""
     return data.load(self.dataset, data_dir=self.data_dir, limit=limit)

@@ -69,7 +69,7 @@ class Comparison:
     self.devices = devices or mesh.all_devices()
     for network in (config.student, config.teacher):
       models.check_name(network)  # before a set is downloaded
-    progress.say(f'Loading {config.dataset}')
+    progress.say(config.loading)
     self.dataset = self.load(config.limit)
     # The students' too, before their teacher has cost an hour.
     check_batch_size(config.recipe.batch_size, self.dataset.train)

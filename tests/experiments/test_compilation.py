@@ -45,6 +45,7 @@ def test_it_can_be_turned_off():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_second_start_compiles_nothing_that_took_time(tmp_path):
   def loops():
     return {

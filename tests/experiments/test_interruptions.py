@@ -132,6 +132,7 @@ def test_a_torn_checkpoint_and_a_torn_line_are_passed_over(
   commands.same_result(whole, tmp_path / 'w')
 
 
+@pytest.mark.long
 def test_two_commands_at_once_train_the_same_teacher(place, whole, tmp_path):
   pair = [
     _start(place, tmp_path, f'--workdir={tmp_path}/w{i}') for i in range(2)
@@ -159,6 +160,7 @@ cp -r disk/w w
 """
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(
   place, whole, tmp_path
 ):

@@ -3,11 +3,10 @@
   python -m benchmarks.dispatch
 
 A dispatch of n steps takes a + n b seconds: a to start it and to hand the state
-back, b for each step. The shortest of many
-dispatches of one step and of eight give both, over 50,000 resident images.
-Commands give a dispatch as many steps as take half a second at the least
-(`kdjax/train/loop.py`): of that a is the share that is said. Writes
-`benchmarks/results/dispatch.json`.
+back, b for each step. The shortest of many dispatches of one step and of eight
+give both, over 50,000 resident images. Commands give a dispatch as many steps
+as take half a second at the least (`kdjax/train/loop.py`): of that a is the
+share that is said. Writes `benchmarks/results/dispatch.json`.
 """
 
 import functools

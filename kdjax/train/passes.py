@@ -1,5 +1,6 @@
 """Passes over sets that live on the devices, and that train nothing."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from kdjax.data import to_float
 from kdjax.features import Features
+from kdjax.train.batches import over_batches
 from kdjax.train.forward import evaluation_pass, predict
 from kdjax.train.mesh import Devices
 from kdjax.train.parts import Batch, Parts
@@ -160,35 +162,9 @@ class Passes:
     return min(len(data['label']), per_device * self.devices.count)
 
   def _evaluate_batches(self, variables, data, batches):
-    """The outputs of the first batches, in arrays for the whole set.
-
-    The last of all begins earlier, so that it is whole; what is in it twice is
-    written twice.
-    """
-    size, count = self._size(data), len(data['label'])
-
-    def judged(number):
-      start = jnp.minimum(number * size, count - size)
-      rows = jax.tree.map(
-        lambda array: jax.lax.dynamic_slice_in_dim(array, start, size), data
-      )
-      return start, self.judge(variables, rows)
-
-    def step(number, kept):
-      start, found = judged(number)
-      return jax.tree.map(
-        lambda whole, rows: jax.lax.dynamic_update_slice_in_dim(
-          whole, rows, start, 0
-        ),
-        kept,
-        found,
-      )
-
-    _, like = jax.eval_shape(judged, 0)
-    kept = jax.tree.map(
-      lambda rows: jnp.zeros((count, *rows.shape[1:]), rows.dtype), like
-    )
-    return jax.lax.fori_loop(0, batches, step, kept)
+    """The outputs of the first batches, in arrays for the whole set."""
+    judge = functools.partial(self.judge, variables)
+    return over_batches(judge, data, self._size(data), batches)
 
   def _look_at(self, variables, data, count):
     """What the method sees in the first images of a set."""

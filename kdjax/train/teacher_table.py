@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from kdjax.data import Augmentation
 from kdjax.features import Features
 from kdjax.methods import Method
+from kdjax.train.batches import over_batches
 from kdjax.train.memory import host_bytes
 
 if TYPE_CHECKING:
@@ -151,30 +152,17 @@ def outputs_by_view(
   augment, teacher = program.parts.augment, program.parts.teacher
   assert isinstance(augment, Augmentation)
   assert teacher is not None
-  count = len(program.train_data['label'])
-  shapes = table_shapes(program)
+  images = program.train_data['image']
 
   @jax.jit
   def outputs(variables, images, view):
-    def step(number, filled):
-      # The last batch begins earlier, so that it is whole.
-      start = jnp.minimum(number * size, count - size)
-      rows = jax.lax.dynamic_slice_in_dim(images, start, size)
+    def of_batch(rows):
       rows = devices.split(augment.view(rows, jnp.full(size, view)))
       features, _ = teacher.apply(variables, rows, train=False)
-      found = devices.gather(_outputs(features))
-      return {
-        name: jax.lax.dynamic_update_slice_in_dim(whole, found[name], start, 0)
-        for name, whole in filled.items()
-      }
+      return devices.gather(_outputs(features))
 
-    empty = {
-      name: jnp.zeros((count, one.shape[-1]), one.dtype)
-      for name, one in shapes.items()
-    }
-    return jax.lax.fori_loop(0, -(-count // size), step, empty)
+    return over_batches(of_batch, images, size, -(-len(images) // size))
 
-  images = program.train_data['image']
   for view in range(augment.views):
     yield devices.awaited(outputs(teacher_variables, images, jnp.int32(view)))
 

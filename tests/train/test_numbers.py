@@ -14,6 +14,7 @@ from tests.train import support
 SWEPT = {
   'kd': (Kd(), {'weight': 2.0, 'temperature': 3.0, 'task_weight': 0.7}),
   'kd2m': (Kd2m(metric='w2', weight=1e-2), {'weight': 0.1}),
+  'lshfm': (Lshfm(hashes=16), {'weight': 3.0}),
   'kd+icd': (
     combine({'kd': Kd(), 'icd': Icd()}),
     {'kd.weight': 0.3, 'icd.weight': 2.0, 'icd.invariance_weight': 0.1},

@@ -60,9 +60,7 @@ def load_imagenet(
   elif name == 'imagenet2012':
     from kdjax.data import tfds_files  # TFDS takes a second to import
 
-    root = prepared.default_data_dir()
-    if data_dir is not None:
-      root = pathlib.Path(data_dir).expanduser()
+    root = prepared.data_folder(data_dir)
     found = tfds_files.open_splits(name, root)
     parts = [(part.files, part.labels) for part in found]
     classes = found[0].class_names

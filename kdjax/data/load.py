@@ -124,9 +124,7 @@ def load(
     read = read_folder if kind == 'folder' else read_npz
     dataset = _resized(read(name, source), size)
   elif name in RECIPES:
-    root = prepared.default_data_dir()
-    if data_dir is not None:
-      root = pathlib.Path(data_dir).expanduser()
+    root = prepared.data_folder(data_dir)
     dataset = _from_tfds(name, root, size)
   else:
     raise ValueError(_unknown(name))

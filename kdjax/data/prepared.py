@@ -11,10 +11,17 @@ from kdjax.data.resize import Size
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
-def default_data_dir() -> pathlib.Path:
-  """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or in the home folder."""
-  chosen = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  return pathlib.Path(chosen).expanduser()
+def data_folder(
+  data_dir: str | os.PathLike[str] | None = None,
+) -> pathlib.Path:
+  """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or in the home folder.
+
+  Args:
+    data_dir: Another place for them, if one is given.
+  """
+  if data_dir is None:
+    data_dir = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  return pathlib.Path(data_dir).expanduser()
 
 
 def find(data_dir: pathlib.Path, path: str) -> pathlib.Path | None:

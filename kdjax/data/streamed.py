@@ -132,9 +132,7 @@ def _open(
     raise ValueError(unknown('multi-label set', name, known))
   from kdjax.data import tfds_files  # TFDS takes a second to import
 
-  root = prepared.default_data_dir()
-  if data_dir is not None:
-    root = pathlib.Path(data_dir).expanduser()
+  root = prepared.data_folder(data_dir)
   return tfds_files.open_splits(name, root)
 
 

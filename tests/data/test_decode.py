@@ -73,7 +73,7 @@ def test_newest_version_is_taken(tmp_path):
 
 def test_default_folder_is_tfdss(monkeypatch, tmp_path):
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-  assert prepared.default_data_dir() == tmp_path
+  assert prepared.data_folder() == tmp_path
   monkeypatch.delenv('TFDS_DATA_DIR')
   monkeypatch.setenv('HOME', str(tmp_path))
-  assert prepared.default_data_dir() == tmp_path / 'tensorflow_datasets'
+  assert prepared.data_folder() == tmp_path / 'tensorflow_datasets'

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from kdjax.train import Devices
+from kdjax.runtime.mesh import Devices
 
 # Width of the matrices, rows of so many numbers that are copied, and how often
 # in a row: large enough to fill each device, and for a dispatch to cost nothing

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kdjax.train import writers
+from kdjax.runtime import files
 
 _PAUSE = 0.1  # seconds
 FOLDER = pathlib.Path(__file__).resolve().parent / 'results'
@@ -26,7 +26,7 @@ def record(name: str, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
 
 def write(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
   """Writes the rows with the machine and the versions."""
-  writers.write_json(
+  files.write_json(
     path,
     {
       'machine': {
@@ -34,7 +34,7 @@ def write(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> pathlib.Path:
         'cores': os.cpu_count(),
         'date': time.strftime('%Y-%m-%d'),
       },
-      'versions': {**writers.versions(), **_opponents()},
+      'versions': {**files.versions(), **_opponents()},
       'rows': list(rows),
     },
   )

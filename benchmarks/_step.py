@@ -12,8 +12,9 @@ from kdjax import methods, models
 from kdjax.data import Augmentation, Split
 from kdjax.methods import Fcfd, Method
 from kdjax.methods.fcfd_paths import candidates
+from kdjax.runtime.mesh import all_devices
 from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Program, Recipe, all_devices, init_state
+from kdjax.train import Parts, Program, Recipe, init_state
 from kdjax.train.step import train_step
 
 IMAGE_SHAPE = (32, 32, 3)

@@ -22,8 +22,9 @@ import numpy as np
 from benchmarks import _record
 from kdjax import methods, models
 from kdjax.data import Augmentation, Split
+from kdjax.runtime.mesh import first_devices
 from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Program, Recipe, first_devices, init_state
+from kdjax.train import Parts, Program, Recipe, init_state
 
 PyTree = Any
 

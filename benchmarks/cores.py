@@ -16,7 +16,8 @@ import jax
 
 from benchmarks import _record
 from kdjax.layers.convolution import conv2d
-from kdjax.train import Devices, all_devices, first_devices, share_cores
+from kdjax.runtime.cpu_devices import share_cores
+from kdjax.runtime.mesh import Devices, all_devices, first_devices
 
 BATCH, STEPS = 64, 4
 # Channels and height of the 3 × 3 convolutions of CIFAR networks.

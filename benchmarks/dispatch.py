@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import _record
 from benchmarks._step import Jax
-from kdjax.train import share_cores
+from kdjax.runtime.cpu_devices import share_cores
 
 BATCH, IMAGES = 64, 50_000
 FEW, MANY, REPEATS = 1, 8, 25

@@ -31,7 +31,7 @@ from kdjax.data import (
   View,
   Whole,
 )
-from kdjax.data.image_files import ImageFiles
+from kdjax.data.stream.image_files import ImageFiles
 
 FOLDER = (
   pathlib.Path(__file__).resolve().parents[2] / 'shared/data/detection_small'

@@ -16,7 +16,7 @@ import jax
 
 from benchmarks import _record
 from benchmarks._step import Jax
-from kdjax.train import share_cores
+from kdjax.runtime.cpu_devices import share_cores
 
 ROWS = (
   ('resnet32x4', 'resnet8x4', ('fcfd', 'icd', 'lshfm', 'ssim')),

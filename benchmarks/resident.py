@@ -27,15 +27,10 @@ from benchmarks import _record
 from benchmarks.start import CLASSES, IMAGE_SHAPE, TRAIN, write_set
 from kdjax import data, methods, models
 from kdjax.data import Augmentation
+from kdjax.runtime.cpu_devices import use_cores
+from kdjax.runtime.mesh import all_devices
 from kdjax.tasks import SingleLabel
-from kdjax.train import (
-  Parts,
-  Program,
-  Recipe,
-  all_devices,
-  init_state,
-  use_cores,
-)
+from kdjax.train import Parts, Program, Recipe, init_state
 
 BATCH, STEPS = 64, 3
 # Teacher, student and method.

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 
 from benchmarks import _record
 from benchmarks._step import IMAGE_SHAPE, Jax
-from kdjax.train import share_cores
+from kdjax.runtime.cpu_devices import share_cores
+from kdjax.studies.schedule import one_by_one
 from kdjax.train.host_table import HostTable
 from kdjax.train.loop import Dispatch
 from kdjax.train.teacher_table import compute_table, outputs_by_view
-from kdjax.train.together import one_by_one
 
 PyTree = Any
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import _record
 from benchmarks._step import Jax
-from kdjax.train import share_cores
+from kdjax.runtime.cpu_devices import share_cores
+from kdjax.studies.schedule import Advance, batched, one_by_one, side_by_side
 from kdjax.train.loop import Dispatch
-from kdjax.train.together import Advance, batched, one_by_one, side_by_side
 
 STEPS = 4
 

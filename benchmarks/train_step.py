@@ -29,7 +29,7 @@ import jax
 from benchmarks import _record, _step_report
 from benchmarks._step_rows import Settings, measure
 from kdjax import methods, models
-from kdjax.train import share_cores
+from kdjax.runtime.cpu_devices import share_cores
 
 PRECISIONS = ('float32', 'bfloat16')
 

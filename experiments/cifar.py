@@ -13,10 +13,11 @@ KD 73.33 (RepDistiller); ours: `results/`.
 import dataclasses
 import sys
 
-from experiments import command, published
+from experiments import published
 from kdjax import methods
+from kdjax.cli import command
 from kdjax.methods import Kd2m, Method
-from kdjax.train import Study, StudyConfig
+from kdjax.studies import Study, StudyConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

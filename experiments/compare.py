@@ -23,10 +23,11 @@ from typing import Any
 
 import tyro
 
-from experiments import command, published
+from experiments import published
 from kdjax import methods
+from kdjax.cli import command
 from kdjax.methods import Fcfd, Method, Supervised
-from kdjax.train import Study, StudyConfig
+from kdjax.studies import Study, StudyConfig
 from kdjax.train.numbers import LEARNING_RATE, skeleton
 
 _VARIANTS: dict[str, Method] = {'fcfd_appearance': Fcfd(directions='nomix')}

@@ -10,10 +10,11 @@ measured: README.
 import dataclasses
 import sys
 
-from experiments import command
 from kdjax import methods
+from kdjax.cli import command
 from kdjax.methods import Kd2m, Method
-from kdjax.train import Recipe, RunSettings, Study, StudyConfig
+from kdjax.studies import Study, StudyConfig
+from kdjax.train import Recipe, RunSettings
 
 # Per class: with few images the plain distance pairs images of different
 # classes while the student is young. The weight counts in teacher's variances.

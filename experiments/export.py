@@ -20,8 +20,8 @@ import tyro
 
 from kdjax import convert, methods, models
 from kdjax.methods import Method
-from kdjax.models import Network
-from kdjax.train.checkpoints import save_variables
+from kdjax.network import Network
+from kdjax.runtime.checkpoints import save_variables
 
 PyTree = Any
 Naming = Literal['flax', 'torch', 'torchvision', 'timm']

@@ -23,11 +23,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments import command, published
+from experiments import published
+from kdjax.cli import command
 from kdjax.data import Reading, StreamedDataset, load_imagenet, unread_imagenet
 from kdjax.methods import Kd, Method
+from kdjax.studies import Comparison, Study, StudyConfig, Timing
 from kdjax.tasks import SingleLabel
-from kdjax.train import Comparison, Recipe, Study, StudyConfig, Timing
+from kdjax.train import Recipe
 
 _NAME = 'experiments.imagenet'
 

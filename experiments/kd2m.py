@@ -25,11 +25,12 @@ Ours at a CPU's budget: `results/cifar100_kd2m/`.
 import dataclasses
 import sys
 
-from experiments import command
 from kdjax import methods
+from kdjax.cli import command
 from kdjax.methods import Kd2m, Method
 from kdjax.methods.kd2m_metrics import UNITLESS
-from kdjax.train import Recipe, Study, StudyConfig
+from kdjax.studies import Study, StudyConfig
+from kdjax.train import Recipe
 
 TABLE = ('w2', 'cw2', 'jw2', 'w2_gauss', 'cw2_gauss', 'kl_gauss')
 PAPER = Recipe(

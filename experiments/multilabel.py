@@ -21,11 +21,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments import command
 from kdjax import data, methods
+from kdjax.cli import command
 from kdjax.methods import Kd, Lshfm, Method
+from kdjax.studies import Study, StudyConfig
 from kdjax.tasks import MultiLabel
-from kdjax.train import RunSettings, StagedRecipe, Study, StudyConfig
+from kdjax.train import RunSettings, StagedRecipe
 
 COCO = StagedRecipe(
   epochs=60,

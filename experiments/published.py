@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from kdjax import models
 from kdjax.methods import Combination, Fcfd, Kd, Lshfm, Method
-from kdjax.train import StudyConfig
-from kdjax.train.config import name_of
+from kdjax.studies import StudyConfig
+from kdjax.studies.config import name_of
 
 ConfigT = TypeVar('ConfigT', bound=StudyConfig)
 

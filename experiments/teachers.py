@@ -24,8 +24,8 @@ import tyro
 
 from kdjax import convert, data, models
 from kdjax.data.dataset import fingerprint
-from kdjax.models import Network
-from kdjax.train import writers
+from kdjax.network import Network
+from kdjax.runtime import files
 
 PyTree = Any
 
@@ -89,7 +89,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     'images_per_second': round(len(test) / seconds, 1),
     'batch_size': config.batch_size,
     'date': datetime.date.today().isoformat(),
-    'versions': writers.versions(),
+    'versions': files.versions(),
   }
   if config.json is not None:
     _keep(config.json, result)
@@ -169,7 +169,7 @@ def _keep(path: pathlib.Path, result: dict[str, Any]) -> None:
   same = ('network', 'checkpoint', 'test_set', 'precision')
   rows = [row for row in rows if any(row[k] != result[k] for k in same)]
   kept = {k: v for k, v in result.items() if k != 'images_per_second'}
-  writers.write_json(path, {'rows': [*rows, kept]})
+  files.write_json(path, {'rows': [*rows, kept]})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,8 +23,8 @@ What the two `--bn` do, and what they say: docs/transfer.md.
 import sys
 from collections.abc import Sequence
 
-from experiments import command
-from kdjax.train import Study, Transfer, TransferConfig
+from kdjax.cli import command
+from kdjax.studies import Study, Transfer, TransferConfig
 
 _NAME = 'experiments.transfer'
 

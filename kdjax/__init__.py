@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     methods,
     models,
     report,
+    runtime,
+    studies,
     tasks,
     train,
   )
@@ -31,6 +33,8 @@ __all__ = [
   'methods',
   'models',
   'report',
+  'runtime',
+  'studies',
   'tasks',
   'train',
 ]

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import jax
 from flax import struct
 
+from kdjax.typing import PyTree
+
 Boundary = Literal['post_relu', 'pre_relu', 'pre_norm']
-PyTree = Any
 MaybeArray = Any  # an array, or `None` for a stage that did not run
 
 

@@ -7,11 +7,7 @@ them. `save_safetensors` and `save_stablehlo` write.
 
 from kdjax.convert.files import read
 from kdjax.convert.load import load
-from kdjax.convert.normalization import (
-  Normalization,
-  described,
-  normalization,
-)
+from kdjax.convert.normalization import Normalization, described, normalization
 from kdjax.convert.save import save_safetensors, save_stablehlo
 
 __all__ = [

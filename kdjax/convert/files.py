@@ -13,9 +13,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from kdjax.convert import pickles, safetensors_files, torch_files
+from kdjax.convert import safetensors_files
 from kdjax.convert.messages import shown
-from kdjax.convert.orbax_folders import check_readable
+from kdjax.convert.torch import files as torch_files
+from kdjax.convert.torch import pickles
+from kdjax.runtime.orbax_folders import check_readable
 
 # An archive may unpack to more than `_SMALL` bytes if that is not more than so
 # many times its size: weights are hardly compressible.

@@ -3,13 +3,11 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from kdjax.convert import files, matching
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 def load(

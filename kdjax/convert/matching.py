@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.convert import names, torch_layout
 from kdjax.convert.messages import shown
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
+from kdjax.typing import PyTree
 
-PyTree = Any
 Arrays = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 T = TypeVar('T')

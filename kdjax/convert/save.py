@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from kdjax.convert import matching, safetensors_files
-from kdjax.convert.names import rules_of
-from kdjax.models.network import Network
-
-PyTree = Any
+from kdjax.convert.torch.names import rules_of
+from kdjax.network import Network
+from kdjax.typing import PyTree
 
 
 def save_safetensors(

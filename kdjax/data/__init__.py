@@ -10,13 +10,13 @@ from kdjax.data.augment import Augmentation, to_float
 from kdjax.data.color import ColorJitter
 from kdjax.data.dataset import Dataset, Split, limit_per_class
 from kdjax.data.errors import DataUnavailableError
-from kdjax.data.imagenet import load_imagenet, unread_imagenet
 from kdjax.data.load import load
-from kdjax.data.resident import batch_order
-from kdjax.data.share import Reading
-from kdjax.data.stream import Stream, StreamedSplit
-from kdjax.data.streamed import StreamedDataset, load_multi_label
-from kdjax.data.views import CenterCrop, RandomResizedCrop, View, Whole
+from kdjax.data.order import batch_order
+from kdjax.data.stream.imagenet import load_imagenet, unread_imagenet
+from kdjax.data.stream.multi_label import StreamedDataset, load_multi_label
+from kdjax.data.stream.share import Reading
+from kdjax.data.stream.split import Stream, StreamedSplit
+from kdjax.data.stream.views import CenterCrop, RandomResizedCrop, View, Whole
 
 __all__ = [
   'Augmentation',

@@ -5,12 +5,12 @@ import difflib
 import os
 import pathlib
 
-from kdjax.data import prepared
 from kdjax.data.arrays import from_arrays, read_npz
 from kdjax.data.augment import Augmentation
 from kdjax.data.dataset import Dataset, Split, limit_per_class
 from kdjax.data.folder import read_folder
 from kdjax.data.resize import Size, resize_all
+from kdjax.data.tfds import prepared
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

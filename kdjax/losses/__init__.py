@@ -1,8 +1,5 @@
 """Losses: arrays in, one value per example or one per pair of batches out."""
 
-from kdjax.losses._arrays import full_precision, matmul
-from kdjax.losses._assignment import Assignment, exact_assignment
-from kdjax.losses._auction import auction_assignment
 from kdjax.losses._bures import (
   gaussian_wasserstein2_full,
   gaussian_wasserstein2_full_per_class,
@@ -10,7 +7,6 @@ from kdjax.losses._bures import (
   polar_svd,
 )
 from kdjax.losses._classes import AGGREGATIONS, class_conditional
-from kdjax.losses._cost import paired_distance
 from kdjax.losses._features import (
   direction_squared_error,
   mean_absolute_error,
@@ -31,7 +27,6 @@ from kdjax.losses._gaussian_full import (
   gaussian_kl_full_per_class,
 )
 from kdjax.losses._icd import icd, icd_logits
-from kdjax.losses._joint import LABEL_COSTS, joint_wasserstein2
 from kdjax.losses._locations import (
   judged_locations,
   mean_over_locations,
@@ -58,11 +53,6 @@ from kdjax.losses._moments import total_variance
 from kdjax.losses._multilabel import sigmoid_cross_entropy
 from kdjax.losses._rescale import EXTENTS, min_max_rescale
 from kdjax.losses._samples import over_samples, spatial_gaussian_wasserstein2
-from kdjax.losses._sinkhorn import (
-  sinkhorn_cost,
-  sinkhorn_divergence,
-  sinkhorn_regularized,
-)
 from kdjax.losses._ssim import (
   SsimComponents,
   SsimSettings,
@@ -70,17 +60,27 @@ from kdjax.losses._ssim import (
   ssim_components,
   ssim_map,
 )
-from kdjax.losses._transport import (
-  wasserstein2,
-  wasserstein2_gap,
-  wasserstein2_per_class,
-)
-from kdjax.losses._transportation import transport_plan
 from kdjax.losses._windows import (
   gaussian_window,
   window_means,
   window_means_by_products,
   window_means_by_shifts,
+)
+from kdjax.losses.numerics import full_precision, matmul
+from kdjax.losses.transport.assignment import Assignment, exact_assignment
+from kdjax.losses.transport.auction import auction_assignment
+from kdjax.losses.transport.cost import paired_distance
+from kdjax.losses.transport.joint import LABEL_COSTS, joint_wasserstein2
+from kdjax.losses.transport.sinkhorn import (
+  sinkhorn_cost,
+  sinkhorn_divergence,
+  sinkhorn_regularized,
+)
+from kdjax.losses.transport.transportation import transport_plan
+from kdjax.losses.transport.wasserstein import (
+  wasserstein2,
+  wasserstein2_gap,
+  wasserstein2_per_class,
 )
 
 __all__ = [

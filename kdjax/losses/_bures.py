@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import clouds, matmul, whole
 from kdjax.losses._classes import class_means, labelled
-from kdjax.losses._cost import row_distances
+from kdjax.losses.numerics import clouds, matmul, whole
+from kdjax.losses.transport.cost import row_distances
 
 Polar = Callable[[jax.Array], jax.Array]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import clouds, matmul
+from kdjax.losses.numerics import clouds, matmul
 
 PerClass = Callable[[jax.Array, jax.Array, jax.Array, int], jax.Array]
 

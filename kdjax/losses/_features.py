@@ -3,12 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import (
-  check_same,
-  full_precision,
-  magnitude,
-  unit,
-)
+from kdjax.losses.numerics import check_same, full_precision, magnitude, unit
 
 
 def mean_squared_error(student: jax.Array, teacher: jax.Array) -> jax.Array:

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import clouds
 from kdjax.losses._classes import labelled
 from kdjax.losses._moments import class_moments, deviation, moments
+from kdjax.losses.numerics import clouds
 
 
 def gaussian_wasserstein2(student: jax.Array, teacher: jax.Array) -> jax.Array:

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import clouds, matmul
 from kdjax.losses._classes import labelled
+from kdjax.losses.numerics import clouds, matmul
 
 
 def gaussian_kl_full(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision, matmul, unit
+from kdjax.losses.numerics import full_precision, matmul, unit
 
 
 def icd(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision
+from kdjax.losses.numerics import full_precision
 
 
 def soft_target_kl(

@@ -3,12 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import (
-  check_same,
-  full_precision,
-  magnitude,
-  matmul,
-)
+from kdjax.losses.numerics import check_same, full_precision, magnitude, matmul
 
 
 def draw_hashes(

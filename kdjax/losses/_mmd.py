@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import clouds, matmul
 from kdjax.losses._classes import class_means, labelled
-from kdjax.losses._cost import (
+from kdjax.losses.numerics import clouds, matmul
+from kdjax.losses.transport.cost import (
   row_distances,
   self_distances,
   squared_distances,

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision, matmul
 from kdjax.losses._classes import class_means
+from kdjax.losses.numerics import full_precision, matmul
 
 
 def total_variance(samples: jax.Array) -> jax.Array:

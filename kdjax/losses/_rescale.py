@@ -5,7 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision
+from kdjax.losses.numerics import full_precision
 
 Extent = Literal['channel', 'sample', 'batch', 'none']
 

@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision
+from kdjax.losses.numerics import full_precision
 
 Samples = Literal['batch', 'spatial', 'channels']
 Distance = Callable[[jax.Array, jax.Array], jax.Array]

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._arrays import full_precision
 from kdjax.losses._windows import (
   Border,
   WindowMeans,
   gaussian_window,
   window_means,
 )
+from kdjax.losses.numerics import full_precision
 
 _UNDER_ROOT = 1e-12  # keeps the root's gradient finite at variance 0
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.losses._arrays import HIGHEST
+from kdjax.losses.numerics import HIGHEST
 
 Border = Literal['reflect', 'valid']
 # `(maps [B, H, W, C], weights [k], border) -> [B, H', W', C]`.

@@ -12,8 +12,8 @@ from flax import struct
 from kdjax.features import Boundary, Features, LinearClassifier, NetworkSpec
 from kdjax.methods.schedules import Weight, check_weight
 from kdjax.names import unknown
+from kdjax.typing import PyTree
 
-PyTree = Any
 Terms = dict[str, jax.Array]
 Observations = dict[str, dict[str, jax.Array]]
 TrainedPart = Literal['none', 'body', 'all']

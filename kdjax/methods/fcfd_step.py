@@ -9,8 +9,7 @@ from kdjax.features import Features
 from kdjax.methods.base import Pass
 from kdjax.methods.bridges import Side, make_bridge
 from kdjax.methods.sampled import if_chosen
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 class Step:

@@ -1,11 +1,10 @@
 """Parts of a batch: what a device would see of it, without an exchange."""
 
 import math
-from typing import Any
 
 import jax
 
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 def group_count(groups: int, images: int) -> int:

@@ -10,12 +10,7 @@ from kdjax import losses
 from kdjax.features import LinearClassifier, NetworkSpec
 from kdjax.methods import base
 from kdjax.methods.linear import apply_linear, init_linear, merge_linear
-from kdjax.methods.lshfm_bias import (
-  GIB,
-  Bias,
-  classifier_spread,
-  fit_bias,
-)
+from kdjax.methods.lshfm_bias import GIB, Bias, classifier_spread, fit_bias
 from kdjax.methods.schedules import Weight, check_weight, value_at
 
 _FEATURE_LOSSES = {

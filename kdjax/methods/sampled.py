@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-PyTree = Any
+from kdjax.typing import PyTree
+
 Branch = Callable[[PyTree], tuple[jax.Array, PyTree]]
 
 

@@ -24,8 +24,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Literal
 
 from kdjax.layers import BatchNorm, Conv, Dense
+from kdjax.typing import PyTree
 
-PyTree = Any
 Path = tuple[str, ...]
 
 

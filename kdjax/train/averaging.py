@@ -1,14 +1,14 @@
 """The mean of the weights at the ends of a run's last epochs."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from kdjax.train.state import TrainState
+from kdjax.typing import PyTree
 
-PyTree = Any
 Form = Literal['mean', 'as_published']
 
 

@@ -1,12 +1,11 @@
 """A set that lives on the devices, batch by batch in one loop."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 def over_batches(

@@ -7,12 +7,11 @@ import jax
 from kdjax.data import Augmentation
 from kdjax.features import Features
 from kdjax.methods import Pass
-from kdjax.models.network import Network
+from kdjax.network import Network
 from kdjax.train.parts import Batch, Parts
 from kdjax.train.state import TrainState
 from kdjax.train.teacher_table import as_features, look_up
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 def predict(

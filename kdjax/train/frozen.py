@@ -1,14 +1,14 @@
 """How the frozen teacher takes part in the steps of some runs."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 
 from kdjax.methods import Method
-from kdjax.models.network import Network
+from kdjax.network import Network
 from kdjax.train.host_table import HostTable
-from kdjax.train.program import Program
+from kdjax.train.resident import Program
 from kdjax.train.teacher_table import (
   Table,
   TableUse,
@@ -16,8 +16,8 @@ from kdjax.train.teacher_table import (
   decide,
   table_bytes,
 )
+from kdjax.typing import PyTree
 
-PyTree = Any
 FoldUse = Literal['auto', 'always', 'never']
 
 

@@ -10,17 +10,17 @@ over is bounded, and a dispatch is as long as that holds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from kdjax.train.teacher_table import outputs_by_view, table_shapes
+from kdjax.typing import PyTree
 
 if TYPE_CHECKING:
-  from kdjax.train.program import Program
+  from kdjax.train.resident import Program
 
-PyTree = Any
 
 _HANDED_OVER = 32 * 2**20  # bytes
 

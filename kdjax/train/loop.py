@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from kdjax.runtime.progress import Show
+from kdjax.runtime.run_folder import Record
+from kdjax.runtime.signals import StopRequest
 from kdjax.train.averaging import snapshot_factors
-from kdjax.train.interrupts import StopRequest
-from kdjax.train.passes import Evaluation
-from kdjax.train.progress import Show
-from kdjax.train.record import Record
+from kdjax.train.evaluate import Evaluation
 from kdjax.train.speed import sentence
 from kdjax.train.state import TrainState
+from kdjax.typing import PyTree
 
 if TYPE_CHECKING:
   from kdjax.train.run import Run
@@ -24,7 +25,6 @@ FEATURE_IMAGES = 500  # of the evaluation set: those that methods observe
 
 _DISPATCH_SECONDS = 1.0  # how long a dispatch may keep a signal waiting
 
-PyTree = Any
 T = TypeVar('T')
 
 

@@ -1,12 +1,10 @@
 """An optimiser that leaves alone what took no part in a step."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 def partial_updates(

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.methods import Method
-from kdjax.models.network import Network
+from kdjax.network import Network
 from kdjax.tasks import Task
 from kdjax.train.averaging import empty_sum
 from kdjax.train.state import TrainState
+from kdjax.typing import PyTree
 
-PyTree = Any
 Batch = Mapping[str, Any]
 
 

@@ -13,21 +13,20 @@ import tyro
 from etils import epath
 
 from kdjax.data import Split, StreamedSplit
-from kdjax.train import writers
+from kdjax.runtime import files
+from kdjax.runtime.progress import Progress
+from kdjax.runtime.run_folder import Record, check_config
+from kdjax.runtime.signals import StopRequest
 from kdjax.train.averaging import averaged
+from kdjax.train.evaluate import Evaluation
 from kdjax.train.host_table import HostTable
-from kdjax.train.interrupts import StopRequest
 from kdjax.train.loop import FEATURE_IMAGES, Course, Loop
 from kdjax.train.parts import init_state
-from kdjax.train.passes import Evaluation
-from kdjax.train.program import Program
-from kdjax.train.progress import Progress
 from kdjax.train.recipe import Recipe
-from kdjax.train.record import Record, check_config
+from kdjax.train.resident import Program
 from kdjax.train.state import TrainState
 from kdjax.train.teacher_table import Table
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)  # as for `Recipe`
@@ -124,13 +123,13 @@ class Run:
   def ended(self) -> bool:
     """`finished`, by the folder that this process sees."""
     check_config(self.folder, self.about)
-    lines = writers.read_lines(self.folder / 'metrics.jsonl')
+    lines = files.read_lines(self.folder / 'metrics.jsonl')
     return any(line.get('kind') == 'end' for line in lines)
 
   def course(self, request: StopRequest, progress: Progress) -> Course[None]:
     """Trains from the last checkpoint, or from the start, to the end.
 
-    Whoever goes through it does the dispatches: `kdjax.train.together`.
+    Whoever goes through it does the dispatches: `kdjax.studies.schedule`.
 
     Raises:
       ValueError: If the folder holds a run of another configuration, or a
@@ -192,13 +191,13 @@ class Run:
     found = self.program.passes.evaluate(state, {}, self.test_data)
     if not self.program.devices.is_main:
       return
-    writers.write_json(self.folder / 'config.json', self.about)
-    writer = writers.MetricsWriter(self.folder / 'metrics.jsonl', -1)
+    files.write_json(self.folder / 'config.json', self.about)
+    writer = files.MetricsWriter(self.folder / 'metrics.jsonl', -1)
     scores = self.program.parts.task.summarize(found.outputs)
     place = {'epoch': 0, 'step': 0}
     writer.write(kind='eval', **place, split='test', **scores)
     path = self.folder / 'features.npz'
-    writers.write_arrays(path, features(found))
+    files.write_arrays(path, features(found))
     writer.write(kind='end', **place, **scores, **self._size(state))
 
   def _init(self) -> TrainState:

@@ -1,12 +1,10 @@
 """Everything a run must save to go on where it stopped."""
 
-from typing import Any
-
 import jax
 import optax
 from flax import struct
 
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 @struct.dataclass

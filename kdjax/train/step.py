@@ -16,10 +16,9 @@ from kdjax.train.forward import make_pass, teacher_pass
 from kdjax.train.numbers import with_numbers
 from kdjax.train.partial_updates import partial_updates
 from kdjax.train.parts import Batch, Parts
-from kdjax.train.staging import staged_terms, without_momentum
+from kdjax.train.stages import staged_terms, without_momentum
 from kdjax.train.state import TrainState
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 class _Found(NamedTuple):

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.data import Stream, StreamedSplit
-from kdjax.train.program import Program, is_finite, restart
+from kdjax.train.resident import Program, is_finite, restart
 from kdjax.train.speed import Speed
 from kdjax.train.state import TrainState
 from kdjax.train.streamed_passes import StreamedPasses, without_counts
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 _IN_FLIGHT = 2  # steps that the devices have before them
 _COUNTS = ('images_read', 'images_skipped')

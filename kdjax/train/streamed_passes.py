@@ -2,17 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kdjax.data import StreamedSplit
-from kdjax.train.passes import Evaluation, Passes, state_variables
+from kdjax.train.evaluate import Evaluation, Passes, state_variables
 from kdjax.train.state import TrainState
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 class StreamedPasses(Passes):

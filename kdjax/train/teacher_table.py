@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,11 @@ from kdjax.features import Features
 from kdjax.methods import Method
 from kdjax.train.batches import over_batches
 from kdjax.train.memory import host_bytes
+from kdjax.typing import PyTree
 
 if TYPE_CHECKING:
-  from kdjax.train.program import Program
+  from kdjax.train.resident import Program
 
-PyTree = Any
 Place = Literal['device', 'host']
 TableUse = Literal['auto', 'device', 'host', 'never']
 # `logits` [N, views, K] and `embedding` [N, views, D].

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdjax import convert
-from kdjax.convert import pickles
+from kdjax.convert.torch import pickles
 from tests.convert import torch_writer as writer
 
 BASE = np.arange(6, dtype=np.float32)

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from kdjax import convert
-from kdjax.train.checkpoints import save_variables
+from kdjax.runtime.checkpoints import save_variables
 
 ARRAYS = {'a': np.ones((2, 3), np.float32), 'b': np.zeros(4, np.float32)}
 

@@ -7,8 +7,9 @@ import pytest
 import safetensors.numpy
 
 from kdjax import convert
-from kdjax.convert import names, torch_layout
-from kdjax.train.checkpoints import save_variables
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
+from kdjax.runtime.checkpoints import save_variables
 from tests.golden import weights
 
 NAME, CLASSES, SHAPE = 'resnet8', 10, (8, 8, 3)

@@ -10,7 +10,8 @@ import pytest
 import safetensors
 
 from kdjax import convert, models
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 from tests.golden import weights
 
 pytestmark = pytest.mark.usefixtures('hasty_compiler')

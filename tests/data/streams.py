@@ -8,9 +8,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from kdjax.data.share import Reading
-from kdjax.data.stream import StreamedSplit
-from kdjax.data.views import Whole
+from kdjax.data.stream.share import Reading
+from kdjax.data.stream.split import StreamedSplit
+from kdjax.data.stream.views import Whole
 
 CLASSES = ('dot', 'bar', 'ring')
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from kdjax.data.ahead import Ahead
+from kdjax.data.stream.prefetch import Ahead
 
 
 def test_gives_the_items_in_their_order_and_ends():

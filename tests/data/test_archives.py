@@ -9,7 +9,7 @@ import pytest
 from tensorflow_datasets.core import utils
 from tensorflow_datasets.core.download import checksums
 
-from kdjax.data import archives
+from kdjax.data.tfds import archives
 
 CONTENT = bytes(range(256)) * 40
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kdjax import data
-from kdjax.data import cache, prepared
+from kdjax.data.tfds import cache, prepared
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from kdjax.data import Reading, load_imagenet, unread_imagenet
-from kdjax.data.views import CenterCrop
+from kdjax.data.stream.views import CenterCrop
 
 CLASSES = ('bee', 'cat', 'dog')
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdjax import data
-from kdjax.data import cache, decode, prepared
+from kdjax.data.tfds import cache, decode, prepared
 
 
 @pytest.fixture(scope='session')

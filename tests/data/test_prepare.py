@@ -18,7 +18,7 @@ from PIL import Image
 from tensorflow_datasets.core.download import checksums, resource
 
 from kdjax import data
-from kdjax.data import archives, builders, digits
+from kdjax.data.tfds import archives, builders, digits
 
 CIFAR10 = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
 CIFAR100 = 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz'

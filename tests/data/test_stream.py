@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kdjax.data.share import Reading
-from kdjax.data.stream import StreamedSplit
-from kdjax.data.views import Whole
+from kdjax.data.stream.share import Reading
+from kdjax.data.stream.split import StreamedSplit
+from kdjax.data.stream.views import Whole
 from tests.data import streams
 
 

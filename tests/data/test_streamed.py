@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from kdjax.data.streamed import load_multi_label
+from kdjax.data.stream.multi_label import load_multi_label
 from tests.data import streams
 from tests.shared import SHARED, needs_shared
 

@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.object_detection import voc
 
-from kdjax.data.streamed import load_multi_label
+from kdjax.data.stream.multi_label import load_multi_label
 
 # Classes by number, and whether the object is difficult.
 OBJECTS = {

@@ -13,7 +13,7 @@ from tensorflow_datasets.core import utils
 from tensorflow_datasets.core.download import checksums
 
 from kdjax import data
-from kdjax.data import prepared, tiny_imagenet
+from kdjax.data.tfds import prepared, tiny_imagenet
 
 WNIDS = ('n03', 'n01', 'n02')  # as the original's, not sorted
 ZIP = 'tiny-imagenet-200.zip'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdjax.data.views import CenterCrop, RandomResizedCrop, Whole
+from kdjax.data.stream.views import CenterCrop, RandomResizedCrop, Whole
 
 # Left to right in red, top to bottom in green: a pixel says where it was.
 WIDTH, HEIGHT = 250, 125

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kdjax import convert, methods, models
+from kdjax.runtime.checkpoints import save_variables
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, init_state, train_step
-from kdjax.train.checkpoints import save_variables
 
 PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'own-networks.md'
 SHAPE, CLASSES, BATCH = (8, 8, 3), 3, 4

@@ -9,8 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from PIL import Image
 
-from kdjax.train import writers
-from kdjax.train.checkpoints import load_variables
+from kdjax.runtime import files
+from kdjax.runtime.checkpoints import load_variables
 from tests.train import support
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -117,7 +117,7 @@ def lines(run: pathlib.Path) -> list[dict]:
   """What is logged of a run, but for times."""
   return [
     {name: value for name, value in line.items() if name not in TIMES}
-    for line in writers.read_lines(run / 'metrics.jsonl')
+    for line in files.read_lines(run / 'metrics.jsonl')
   ]
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from experiments import cifar, command, teachers
+from experiments import cifar, teachers
 from kdjax import models
-from kdjax.convert import names, torch_layout
+from kdjax.cli import command
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 from tests.convert import torch_writer as writer
 
 NAME, CLASSES, SHAPE = 'resnet8', 3, (8, 8, 1)

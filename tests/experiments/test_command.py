@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cifar, command, digits, flags, place
-from experiments.processes import Processes
+from experiments import cifar, digits
+from kdjax.cli import command, flags, work_folder
+from kdjax.cli.processes import Processes
 from kdjax.methods import Kd, Kd2m, Supervised
 from tests.experiments import commands
 from tests.train import support
@@ -220,7 +221,7 @@ def test_a_folder_without_permission_is_found_before_loading(fails, locked):
 
 
 def test_a_folder_that_another_command_is_at_work_in(fails, toy, tmp_path):
-  with place.hold(tmp_path / 'w', {}, resume=False):
+  with work_folder.hold(tmp_path / 'w', {}, resume=False):
     status, said = fails(toy, f'--workdir={tmp_path}/w')
   assert status == 2
   assert f'Another command is at work in {tmp_path}/w' in said
@@ -230,7 +231,7 @@ def test_commands_of_one_second_have_folders_of_their_own(
   tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
-  made = [place.new_folder('experiments.cifar', 'kd') for _ in range(4)]
+  made = [work_folder.new_folder('experiments.cifar', 'kd') for _ in range(4)]
   assert len(set(made)) == 4
   assert all(folder.is_dir() for folder in made)
 

@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from experiments import export
 from kdjax import convert, models
-from kdjax.train.checkpoints import save_variables
+from kdjax.runtime.checkpoints import save_variables
 
 ABOUT = {
   'network': 'resnet8',

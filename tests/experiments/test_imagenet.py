@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from experiments import imagenet
-from kdjax.train import writers
+from kdjax.runtime import files
 
 pytestmark = pytest.mark.usefixtures('compiled_once')
 
@@ -35,7 +35,7 @@ def _main(folder, workdir, *more, flags=FLAGS):
 
 
 def _lines(workdir, arm='kd'):
-  return writers.read_lines(workdir / f'runs/{arm}/seed0/metrics.jsonl')
+  return files.read_lines(workdir / f'runs/{arm}/seed0/metrics.jsonl')
 
 
 @pytest.mark.slow

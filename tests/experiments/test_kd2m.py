@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments import command, flags, kd2m
+from experiments import kd2m
+from kdjax.cli import command, flags
 from kdjax.methods import Kd, Kd2m
 from kdjax.methods.kd2m_metrics import WEIGHTS
 from tests.experiments import commands

@@ -4,7 +4,7 @@ import pytest
 from experiments import multilabel
 from kdjax import methods
 from kdjax.methods import Kd
-from kdjax.train import writers
+from kdjax.runtime import files
 from tests.data import streams
 
 
@@ -27,7 +27,7 @@ def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
   assert multilabel.main(flags.split()) == 0
   runs = tmp_path / 'other/runs'
   steps = {
-    arm: writers.read_lines(runs / arm / 'seed0/metrics.jsonl')[-1]['step']
+    arm: files.read_lines(runs / arm / 'seed0/metrics.jsonl')[-1]['step']
     for arm in ('teacher', 'student', 'lshfm')
   }
   # Without a part of its own nothing is aligned. 11 images, batches of 4.

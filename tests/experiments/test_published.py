@@ -5,8 +5,9 @@ import dataclasses
 import jax
 import pytest
 
-from experiments import cifar, compare, flags, imagenet, published
+from experiments import cifar, compare, imagenet, published
 from kdjax import methods, models
+from kdjax.cli import flags
 from kdjax.methods import Fcfd, Kd, Lshfm
 from tests.methods.test_bridges import PUBLISHED as BRIDGED
 

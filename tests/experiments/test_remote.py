@@ -12,8 +12,9 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from orbax.checkpoint._src.path import gcs_utils
 
-from experiments import cifar, command
-from kdjax.convert import orbax_folders
+from experiments import cifar
+from kdjax.cli import command
+from kdjax.runtime import orbax_folders
 from tests.experiments import commands
 
 pytestmark = pytest.mark.slow

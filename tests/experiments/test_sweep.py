@@ -4,7 +4,7 @@ import pytest
 
 from experiments import compare, kd2m
 from kdjax.methods import Kd
-from kdjax.train import writers
+from kdjax.runtime import files
 from tests.experiments import commands
 from tests.train import support
 
@@ -86,5 +86,5 @@ def test_a_sweep_trains_what_a_separate_comparison_trains(tmp_path):
     other = alone / 'runs' / 'kd' / seed
     support.close(commands.student(one), commands.student(other), 1e-4)
   logs = [run / 'metrics.jsonl' for run in swept.glob('runs/kd_*/seed*')]
-  ends = [writers.read_lines(log)[-1] for log in logs]
+  ends = [files.read_lines(log)[-1] for log in logs]
   assert [end['compilations'] for end in ends] == [1] * 4

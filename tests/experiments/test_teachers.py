@@ -9,20 +9,17 @@ import numpy as np
 import pytest
 
 from experiments import cifar as cifar_command
-from experiments import command, export, teachers
+from experiments import export, teachers
 from kdjax import convert, methods, models
-from kdjax.convert import names, torch_layout
-from kdjax.train import (
-  Comparison,
-  Progress,
-  Recipe,
-  Run,
-  RunSettings,
-  StopRequest,
-  StudyConfig,
-)
-from kdjax.train.checkpoints import save_variables
-from kdjax.train.teachers import obtain
+from kdjax.cli import command
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
+from kdjax.runtime.checkpoints import save_variables
+from kdjax.runtime.progress import Progress
+from kdjax.runtime.signals import StopRequest
+from kdjax.studies import Comparison, StudyConfig
+from kdjax.studies.teacher import obtain
+from kdjax.train import Recipe, Run, RunSettings
 from tests import cifar
 from tests.convert import torch_writer
 from tests.shared import SHARED, needs_shared

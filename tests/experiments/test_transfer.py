@@ -7,10 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import flags, transfer
+from experiments import transfer
 from kdjax import convert, models
-from kdjax.train import Interrupted, Progress, StopRequest, Transfer, writers
-from kdjax.train.checkpoints import save_variables
+from kdjax.cli import flags
+from kdjax.runtime import files
+from kdjax.runtime.checkpoints import save_variables
+from kdjax.runtime.progress import Progress
+from kdjax.runtime.signals import Interrupted, StopRequest
+from kdjax.studies import Transfer
 from tests.experiments import commands
 from tests.train import support
 
@@ -197,7 +201,7 @@ def test_a_file_of_weights_with_several_seeds(tmp_path, work, dataset):
   small = ('--image_size=4', '--seeds=3,4', '--names=ours')
   assert transfer.main([*flags, *small, f'--workdir={tmp_path}/w']) == 0
   runs = [
-    writers.read_lines(tmp_path / f'w/runs/ours/seed{k}/metrics.jsonl')
+    files.read_lines(tmp_path / f'w/runs/ours/seed{k}/metrics.jsonl')
     for k in (3, 4)
   ]
   assert runs[0][0]['loss'] != runs[1][0]['loss']

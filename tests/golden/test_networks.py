@@ -9,7 +9,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 from tests.golden import weights
 from tests.golden.kinds import networks
 from tests.shared import SHARED, needs_shared

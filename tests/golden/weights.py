@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from kdjax import models
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 
 PyTree = Any
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import flags
 from kdjax import losses, methods
+from kdjax.cli import flags
 from kdjax.features import Features, NetworkSpec
 from kdjax.methods import Ssim
 from kdjax.methods.linear import apply_linear

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kdjax import models
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 from kdjax.models.resnet import ResNet
 from tests import cifar
 from tests.shared import SHARED, needs_shared

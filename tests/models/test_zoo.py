@@ -6,7 +6,8 @@ import pytest
 from absl.testing import parameterized
 
 from kdjax import models
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 
 _RESNET = (16, 16, 32, 64)
 _WIDE = (64, 256, 512, 1024, 2048)

@@ -9,13 +9,10 @@ import jax
 import numpy as np
 
 from kdjax.data import ColorJitter
+from kdjax.runtime.mesh import Devices, all_devices
+from kdjax.runtime.processes import start_processes
 from kdjax.tasks import MultiLabel
-from kdjax.train import (
-  Devices,
-  StreamedProgram,
-  all_devices,
-  start_processes,
-)
+from kdjax.train import StreamedProgram
 from tests.data import streams
 from tests.train import support
 

@@ -15,21 +15,20 @@ from kdjax import data, layers, methods
 from kdjax.features import Features
 from kdjax.methods import Method
 from kdjax.models import Network, linen_network
+from kdjax.runtime.mesh import Devices, first_devices
+from kdjax.runtime.progress import Progress
+from kdjax.runtime.signals import StopRequest
+from kdjax.studies.schedule import train_one
 from kdjax.tasks import SingleLabel
 from kdjax.train import (
-  Devices,
   Parts,
   Program,
-  Progress,
   Recipe,
   Run,
   RunSettings,
-  StopRequest,
   TrainState,
-  first_devices,
   init_state,
 )
-from kdjax.train.together import train_one
 
 PyTree = Any
 CLASSES = 3

@@ -6,8 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from kdjax.train import Interrupted, Recipe, writers
-from kdjax.train import checkpoints as checkpoints_lib
+from kdjax.runtime import checkpoints as checkpoints_lib
+from kdjax.runtime import files
+from kdjax.runtime.signals import Interrupted
+from kdjax.train import Recipe
 from kdjax.train.averaging import snapshot_factors
 from tests.train import support
 from tests.train.test_run import StopAfter
@@ -70,7 +72,7 @@ def test_the_mean_of_weights_and_statistics_is_left_beside_the_last(
 def test_the_mean_is_what_the_end_line_scores(program, whole):
   folder, _ = whole
   average = _stored(program, folder, 'student_average')
-  end = writers.read_lines(folder / 'metrics.jsonl')[-1]
+  end = files.read_lines(folder / 'metrics.jsonl')[-1]
   features, _ = program.parts.student.apply(
     average, support.dataset().test.images / np.float32(255), train=False
   )

@@ -14,7 +14,8 @@ import pytest
 from kdjax import data
 from kdjax.models import linen_network
 from kdjax.models.resnet import ResNet
-from kdjax.train import Program, first_devices, init_state
+from kdjax.runtime.mesh import first_devices
+from kdjax.train import Program, init_state
 from tests.train import support
 
 # Maps of 8 at the least: one smaller than its kernel is turned round by XLA.

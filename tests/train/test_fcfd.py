@@ -15,8 +15,9 @@ from kdjax.methods import Fcfd, create, fcfd_observe
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.models.resnet import ResNet
 from kdjax.models.vit import VisionTransformer
+from kdjax.runtime.mesh import first_devices
 from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Recipe, first_devices, init_state, train_step
+from kdjax.train import Parts, Recipe, init_state, train_step
 from kdjax.train.forward import evaluation_pass
 from tests.train import support
 

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from kdjax.methods import Lshfm
-from kdjax.train import Interrupted, Recipe, first_devices, writers
-from kdjax.train import checkpoints as checkpoints_lib
+from kdjax.runtime import checkpoints as checkpoints_lib
+from kdjax.runtime import files
+from kdjax.runtime.mesh import first_devices
+from kdjax.runtime.signals import Interrupted
+from kdjax.train import Recipe
 from tests.train import support
 from tests.train.test_run import StopAfter
 
@@ -56,7 +59,7 @@ def test_the_plain_student_is_right_where_the_run_says_so(
     variables, test.images / np.float32(255), train=False
   )
   right = np.argmax(features.logits, -1) == test.labels
-  assert writers.read_lines(whole / 'metrics.jsonl')[-1][score] == right.sum()
+  assert files.read_lines(whole / 'metrics.jsonl')[-1][score] == right.sum()
 
 
 def test_its_classifier_is_the_two_layers_and_not_its_own(program, whole):

@@ -9,7 +9,8 @@ import pytest
 from kdjax import methods
 from kdjax.data import Split
 from kdjax.methods import Kd2m
-from kdjax.train import Program, Recipe, first_devices
+from kdjax.runtime.mesh import first_devices
+from kdjax.train import Program, Recipe
 from tests.train import support
 
 # The weight of `kd2m` is one at which training is stable: at 1.0 three steps

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from kdjax.methods import Method, Updates
-from kdjax.train import DivergedError, Interrupted, Recipe, StopRequest, writers
-from kdjax.train import checkpoints as checkpoints_lib
+from kdjax.runtime import checkpoints as checkpoints_lib
+from kdjax.runtime import files
+from kdjax.runtime.signals import Interrupted, StopRequest
+from kdjax.train import DivergedError, Recipe
 from tests.train import support
 
 TIMES = ('seconds', 'images_per_second', 'compilations')  # of one process
@@ -64,7 +66,7 @@ def test_xla_compiles_the_step_once_for_a_whole_run(trained):
 def _lines(folder):
   return [
     {name: value for name, value in line.items() if name not in TIMES}
-    for line in writers.read_lines(folder / 'metrics.jsonl')
+    for line in files.read_lines(folder / 'metrics.jsonl')
   ]
 
 
@@ -83,7 +85,7 @@ def _assert_same_end(program, one, other):
 def test_leaves_what_the_report_needs(whole):
   kinds = [line['kind'] for line in _lines(whole)]
   assert kinds == ['train', 'eval'] * 3 + ['end']
-  end = writers.read_lines(whole / 'metrics.jsonl')[-1]
+  end = files.read_lines(whole / 'metrics.jsonl')[-1]
   assert end['compilations'] == 1
   assert end['step'] == 9
   assert end['correct'] == round(end['accuracy'] * support.TEST)

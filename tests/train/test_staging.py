@@ -8,7 +8,7 @@ import pytest
 
 from kdjax.methods import Icd
 from kdjax.train import StagedRecipe
-from kdjax.train.staging import slower_body
+from kdjax.train.stages import slower_body
 from tests.train import support
 
 STEPS = 3  # of an epoch

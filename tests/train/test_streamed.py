@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 
 from kdjax.data import ColorJitter
+from kdjax.runtime import checkpoints as checkpoints_lib
+from kdjax.runtime import files
+from kdjax.runtime.mesh import first_devices
+from kdjax.runtime.signals import Interrupted
 from kdjax.tasks import MultiLabel
-from kdjax.train import (
-  DivergedError,
-  Interrupted,
-  Recipe,
-  StreamedProgram,
-  first_devices,
-  train_step,
-  writers,
-)
-from kdjax.train import checkpoints as checkpoints_lib
+from kdjax.train import DivergedError, Recipe, StreamedProgram, train_step
 from tests.data import streams
 from tests.train import support
 from tests.train.test_run import StopAfter
@@ -118,7 +113,7 @@ def _left(folder):
     features = dict(stored)
   lines = [
     {k: v for k, v in line.items() if not k.endswith(('seconds', 'second'))}
-    for line in writers.read_lines(folder / 'metrics.jsonl')
+    for line in files.read_lines(folder / 'metrics.jsonl')
     if line['kind'] != 'speed'  # of this machine, and of one process
   ]
   weights = checkpoints_lib.load_variables(folder / 'student', like)

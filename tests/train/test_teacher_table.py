@@ -13,14 +13,9 @@ from kdjax import data, methods
 from kdjax.methods import Kd, combine
 from kdjax.models import linen_network
 from kdjax.models.resnet import ResNet
-from kdjax.train import (
-  Program,
-  first_devices,
-  host_table,
-  memory,
-  teacher_table,
-  writers,
-)
+from kdjax.runtime import files
+from kdjax.runtime.mesh import first_devices
+from kdjax.train import Program, host_table, memory, teacher_table
 from kdjax.train.host_table import HostTable
 from kdjax.train.step import step_keys
 from kdjax.train.teacher_table import (
@@ -179,7 +174,7 @@ def test_a_run_asks_for_it_and_ends_the_same(tmp_path):
   for name, table in tables.items():
     run = support.run(tmp_path / name, made, teacher_table=table)
     support.train(run)
-    lines = writers.read_lines(run.folder / 'metrics.jsonl')
+    lines = files.read_lines(run.folder / 'metrics.jsonl')
     losses.append([x['loss'] for x in lines if x['kind'] in ('train', 'eval')])
   assert len(losses[0]) == 6
   assert losses[0] == pytest.approx(losses[1], rel=1e-5)

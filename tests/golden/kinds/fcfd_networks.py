@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 from kdjax.models import Network, linen_network
 from kdjax.models.mobilenet_v2 import CIFAR_SETTINGS, MobileNetV2
 from kdjax.models.resnet import Bottleneck, ResNet

@@ -12,7 +12,7 @@ from kdjax import losses, methods, tasks
 from kdjax.features import Features, LinearClassifier
 from kdjax.methods.linear import apply_linear
 from kdjax.methods.lshfm import mean_over
-from kdjax.models import Network
+from kdjax.network import Network
 from kdjax.train import Parts, Recipe, init_state, train_step
 from tests.golden.comparison import Comparison, Stored, compare, left_over
 

@@ -9,7 +9,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from kdjax import losses, models
-from kdjax.convert import names, torch_layout
+from kdjax.convert.torch import layout as torch_layout
+from kdjax.convert.torch import names
 from kdjax.features import Features
 from tests.golden import weights
 from tests.golden.comparison import Comparison, Stored, compare, left_over

@@ -1,0 +1,1 @@
+"""Plumbing of commands: flags, work folders, processes, compiled programs."""

@@ -1,0 +1,1 @@
+"""PyTorch files: formats, parameter names and array layouts."""

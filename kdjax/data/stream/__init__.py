@@ -1,0 +1,1 @@
+"""Data sets that are read and decoded while training, by grain."""

@@ -1,0 +1,1 @@
+"""Data sets by name, prepared and read through TensorFlow Datasets."""

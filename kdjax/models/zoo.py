@@ -1,0 +1,155 @@
+"""The networks by name."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from kdjax import names
+from kdjax.models.convnet import ConvNet
+from kdjax.models.linen import linen_network
+from kdjax.models.mobilenet_v1 import MobileNetV1
+from kdjax.models.mobilenet_v2 import IMAGENET_SETTINGS, MobileNetV2
+from kdjax.models.resnet import BasicBlock, Bottleneck, ImageNetResNet, ResNet
+from kdjax.models.shufflenet import ShuffleNetV1, ShuffleNetV2
+from kdjax.models.stack import POOLINGS
+from kdjax.models.vgg import Vgg
+from kdjax.models.vit import VisionTransformer
+from kdjax.models.wrn import WideResNet
+from kdjax.network import Network
+
+_X4 = {'widths': (64, 128, 256), 'stem_width': 32}
+_BOTTLENECKS = {'block': Bottleneck, 'widths': (256, 512, 1024, 2048)}
+_O = {'boundary': 'pre_relu'}  # FCFD's "o" networks, cut before the ReLU
+_PADDED = {'block': functools.partial(BasicBlock, padded=True)}
+_NARROW = {'stem_width': 64, 'relu_between': False, 'pool': 4}
+
+# Each is called as `NETWORKS[name](num_classes=…, dtype=…)` and gives a Linen
+# module or a `Network`. Users add their own: docs/own-networks.md.
+NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
+  name: functools.partial(constructor, **settings)
+  for name, (constructor, settings) in {
+    'convnet_4_8': (ConvNet, {'widths': ((4,), (8,), (8,))}),
+    'convnet_8_16': (ConvNet, {'widths': ((8,), (16,), (16,))}),
+    'convnet_32_64': (ConvNet, {'widths': ((32, 32), (64,), (64,))}),
+    'convnet_32_64_16': (ConvNet, {'widths': ((32, 32), (64,), (16,))}),
+    # CIFAR, as RepDistiller and mdistiller have them.
+    'resnet8': (ResNet, {'blocks': (1, 1, 1)}),
+    'resnet8o': (ResNet, {'blocks': (1, 1, 1), **_O}),
+    'resnet14': (ResNet, {'blocks': (2, 2, 2)}),
+    'resnet20': (ResNet, {'blocks': (3, 3, 3)}),
+    'resnet32': (ResNet, {'blocks': (5, 5, 5)}),
+    'resnet44': (ResNet, {'blocks': (7, 7, 7)}),
+    'resnet56': (ResNet, {'blocks': (9, 9, 9)}),
+    'resnet110': (ResNet, {'blocks': (18, 18, 18)}),
+    'resnet8x4': (ResNet, {'blocks': (1, 1, 1), **_X4}),
+    'resnet32x4': (ResNet, {'blocks': (5, 5, 5), **_X4}),
+    'resnet32x4o': (ResNet, {'blocks': (5, 5, 5), **_X4, **_O}),
+    'ResNet50': (
+      ResNet,
+      {'blocks': (3, 4, 6, 3), 'stem_width': 64, **_BOTTLENECKS},
+    ),
+    'ResNet50o': (
+      ResNet,
+      {'blocks': (3, 4, 6, 3), 'stem_width': 64, **_BOTTLENECKS, **_O},
+    ),
+    'wrn_16_1': (WideResNet, {'depth': 16, 'widen': 1}),
+    'wrn_16_2': (WideResNet, {'depth': 16, 'widen': 2}),
+    'wrn_40_1': (WideResNet, {'depth': 40, 'widen': 1}),
+    'wrn_40_2': (WideResNet, {'depth': 40, 'widen': 2}),
+    'vgg8': (Vgg, {'convs': (1, 1, 1, 1, 1)}),
+    'vgg11': (Vgg, {'convs': (1, 1, 2, 2, 2)}),
+    'vgg13': (Vgg, {'convs': (2, 2, 2, 2, 2)}),
+    'vgg16': (Vgg, {'convs': (2, 2, 3, 3, 3)}),
+    'vgg19': (Vgg, {'convs': (2, 2, 4, 4, 4)}),
+    'MobileNetV2': (MobileNetV2, {}),
+    'ShuffleV1': (ShuffleNetV1, {}),
+    'ShuffleV2': (ShuffleNetV2, {}),
+    # CIFAR-10 teachers whose shortcuts have no weights.
+    'cifar10_resnet20': (ResNet, {'blocks': (3, 3, 3), **_PADDED}),
+    'cifar10_resnet32': (ResNet, {'blocks': (5, 5, 5), **_PADDED}),
+    'cifar10_resnet56': (ResNet, {'blocks': (9, 9, 9), **_PADDED}),
+    # CIFAR-100 teachers with a wide stem and no ReLU between blocks.
+    'cifar100_resnet8': (ResNet, {'blocks': (1, 1, 1), **_NARROW}),
+    'cifar100_resnet20': (ResNet, {'blocks': (3, 3, 3), **_NARROW}),
+    'cifar100_resnet32': (ResNet, {'blocks': (5, 5, 5), **_NARROW}),
+    'imagenet_resnet18': (ImageNetResNet, {'blocks': (2, 2, 2, 2)}),
+    'imagenet_resnet34': (ImageNetResNet, {'blocks': (3, 4, 6, 3)}),
+    'imagenet_resnet50': (
+      ImageNetResNet,
+      {'blocks': (3, 4, 6, 3), **_BOTTLENECKS},
+    ),
+    'imagenet_resnet101': (
+      ImageNetResNet,
+      {'blocks': (3, 4, 23, 3), **_BOTTLENECKS},
+    ),
+    'imagenet_mobilenet_v1': (MobileNetV1, {}),
+    'imagenet_mobilenet_v2': (
+      MobileNetV2,
+      {
+        'settings': IMAGENET_SETTINGS,
+        'stem_width': 32,
+        'expand_always': False,
+        'activation': nn.relu6,
+      },
+    ),
+    'vit_tiny_patch16': (VisionTransformer, {'width': 192, 'heads': 3}),
+    'vit_small_patch16': (VisionTransformer, {'width': 384, 'heads': 6}),
+    'vit_base_patch16': (VisionTransformer, {'width': 768, 'heads': 12}),
+  }.items()
+}
+
+
+def check_name(name: str) -> None:
+  """Raises a `ValueError` with the nearest names, if there is none such."""
+  if name not in NETWORKS:
+    raise ValueError(names.unknown('network', name, NETWORKS))
+
+
+def is_mobile(name: str) -> bool:
+  """Whether it is one of the small networks of depthwise convolutions.
+
+  They learn at a fifth of the rate of others in the field's recipes.
+  """
+  return any(family in name.lower() for family in ('mobilenet', 'shuffle'))
+
+
+def create(
+  name: str,
+  *,
+  num_classes: int,
+  dtype: DTypeLike = jnp.float32,
+  mean: tuple[float, ...] = (0.0,),
+  std: tuple[float, ...] = (1.0,),
+  pooling: str | None = None,
+) -> Network:
+  """A network of this zoo.
+
+  Args:
+    name: A key of `NETWORKS`.
+    num_classes: Logits.
+    dtype: What it computes in; parameters and statistics are float32.
+    mean: Per-channel mean of the images in [0, 1] it is trained on.
+    std: Per-channel standard deviation of those.
+    pooling: Of the last maps: `gap`, `gmp` or `gwp`, see `Stack`; the
+      network's own without.
+
+  Raises:
+    ValueError: If there is no such network; names the nearest ones. Or if it
+      does not pool so.
+  """
+  check_name(name)
+  options = {}
+  if pooling is not None:
+    if pooling not in POOLINGS:
+      raise ValueError(names.unknown('pooling', pooling, POOLINGS))
+    if name.startswith('vit'):
+      raise ValueError(f'{name} has a class token and pools nothing.')
+    options = {'pooling': pooling}
+  made = NETWORKS[name](num_classes=num_classes, dtype=dtype, **options)
+  if isinstance(made, Network):
+    return dataclasses.replace(made, name=name, mean=mean, std=std)
+  return linen_network(made, name=name, mean=mean, std=std)

@@ -1,0 +1,1 @@
+"""Devices, processes, signals, files and checkpoints; knows no network."""

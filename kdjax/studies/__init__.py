@@ -1,0 +1,19 @@
+"""What a command does: several runs in one work folder.
+
+`Comparison` trains a teacher, the student alone and its distilled versions;
+`Transfer` fits linear probes; `Timing` times training steps.
+"""
+
+from kdjax.studies.comparison import Comparison, Study
+from kdjax.studies.config import StudyConfig
+from kdjax.studies.timing import Timing
+from kdjax.studies.transfer import Transfer, TransferConfig
+
+__all__ = [
+  'Comparison',
+  'Study',
+  'StudyConfig',
+  'Timing',
+  'Transfer',
+  'TransferConfig',
+]

@@ -1,1 +1,1 @@
-"""Each module writes one JSON under `benchmarks/results/`."""
+"""Benchmarks; each module writes one JSON file to `benchmarks/results/`."""

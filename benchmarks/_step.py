@@ -1,50 +1,59 @@
-"""A pair that trains on random images: its step alone, and in the loop."""
+"""Training of one pair on random images: single steps, and the loop."""
 
 import dataclasses
-import functools
-import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from kdjax import methods, models
-from kdjax.data import Augmentation, Split
+from benchmarks import timing
+from benchmarks._program import (
+  check_step,
+  copy,
+  initialize,
+  make_program,
+  random_split,
+)
 from kdjax.methods import Fcfd, Method
 from kdjax.methods.fcfd_paths import candidates
 from kdjax.runtime.mesh import all_devices
-from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Program, Recipe, init_state
-from kdjax.train.step import train_step
-
-IMAGE_SHAPE = (32, 32, 3)
-CLASSES = 100
+from kdjax.train import Frozen, ResidentEpochs
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-  """What XLA says of a program, and how long it took over it.
+  """Statistics of a compiled program, as XLA reports them.
 
-  Of a loop it counts one step; of a branch, the one that does most; of several
-  devices, one.
+  A loop counts as one step, a branch as its most expensive alternative, and
+  several devices as one.
+
+  Attributes:
+    seconds: Compile time.
+    bytes_accessed: Bytes read and written.
+    peak_bytes: Arguments, results and temporaries, each counted once.
   """
 
   seconds: float
   bytes_accessed: float
-  peak_bytes: int  # arguments, results and temporaries, each counted once
+  peak_bytes: int
 
 
-class Jax:
-  """One pair and method, as a step by itself and as a loop.
+class Pair:
+  """One pair and method on all devices, as single steps and as a loop.
 
   Args:
-    teacher: A name of the zoo; None for the student alone.
-    student: Another.
-    method: As flags name it.
-    batch_size: Images of a step.
-    precision: What both networks compute in.
-    steps_per_epoch: Batches of the set, all whole.
-    crop_padding: Of the augmentation, which flips as well.
+    teacher: Name of the teacher network; `None` trains the student alone.
+    student: Name of the student network.
+    method: Name of the method, as for `--method`.
+    batch_size: Images per step.
+    precision: Dtype that both networks compute in.
+    steps_per_epoch: Number of batches of the random dataset, all full.
+    crop_padding: Padding of the random crops; images are flipped as well.
+
+  Attributes:
+    epochs: The compiled epochs.
+    state: State before the first step.
+    frozen: Frozen arguments of the step.
+    batch: The first images, as a batch on the devices.
   """
 
   def __init__(
@@ -57,80 +66,61 @@ class Jax:
     steps_per_epoch: int = 4,
     crop_padding: int = 4,
   ):
-    self.steps_per_epoch = steps_per_epoch
-    split = _noise(batch_size * steps_per_epoch)
-    create = functools.partial(
-      models.create, num_classes=CLASSES, dtype=jnp.dtype(precision)
+    devices = all_devices()
+    self.program = make_program(
+      teacher,
+      student,
+      method,
+      train=random_split(batch_size * steps_per_epoch),
+      batch_size=batch_size,
+      devices=devices,
+      precision=precision,
+      crop_padding=crop_padding,
     )
-    self.parts = Parts(
-      student=create(student),
-      teacher=None if teacher is None else create(teacher),
-      method=methods.create(method),
-      task=SingleLabel(),
-      augment=Augmentation(crop_padding=crop_padding, flip=True),
-      optimizer=Recipe(batch_size=batch_size).optimizer(steps_per_epoch),
-      steps_per_epoch=steps_per_epoch,
+    self.epochs = ResidentEpochs(self.program)
+    state, variables = initialize(self.program)
+    self.state = devices.replicate(state)
+    self.frozen = Frozen(teacher=devices.replicate(variables))
+    rows = jax.tree.map(
+      lambda array: np.asarray(array[:batch_size]), self.epochs.train_data
     )
-    self.program = Program(self.parts, all_devices(), split, batch_size)
-    key = jax.random.key(0)
-    place = self.program.devices.replicate
-    self.teacher = {}
-    if self.parts.teacher is not None:
-      self.teacher = place(self.parts.teacher.initialize(key, IMAGE_SHAPE))
-    state = place(
-      init_state(self.parts, key, IMAGE_SHAPE, batch_size, self.teacher)
-    )
-    self.key = place(jax.random.key(1))
-    self.order, self._epoch = self.program.order(self.key, 0), 0
-    # Of the step by itself, which gives its buffers away as the loop does.
-    self.state = jax.tree.map(lambda array: array.copy(), state)
-    self.carry = self.program.first_carry(state, self.teacher)
+    self.batch = devices.shard_batch(rows, batch_size)
+    # Both donate their carry.
+    self._carry = self.epochs.first_carry(copy(self.state), self.frozen)
+    self._single = copy(self._carry)
+    self._step = devices.jit(self.program.advance_one, donate_argnums=0)
+    self._key = devices.replicate(jax.random.key(1))
+    self._order, self._epoch = self.epochs.begin_epoch(self._key, 0), 0
     self._done = 0
-    self.step = jax.jit(
-      functools.partial(train_step, parts=self.parts), donate_argnums=0
-    )
-    self.batch = self.program.devices.spread(
-      jax.tree.map(
-        lambda array: np.asarray(array[:batch_size]), self.program.train_data
-      ),
-      batch_size,
-    )
 
   def alone(self, steps: int) -> None:
-    """Dispatches step by step, as for data that are streamed."""
+    """Dispatches each step separately, as for streamed data."""
     for _ in range(steps):
-      self.state, _ = self.step(self.state, self.teacher, self.batch)
-    jax.block_until_ready(self.state.params)
+      self._single = self._step(self._single, self.frozen, self.batch)
+    jax.block_until_ready(self._single)
 
   def loop(self, steps: int) -> None:
-    """As few dispatches as there are epochs in the steps."""
-    end = self._done + steps
+    """Trains with one dispatch per epoch."""
+    end, per_epoch = self._done + steps, self.epochs.steps_per_epoch
     while self._done < end:
-      epoch = self._done // self.steps_per_epoch
-      self._done = min(end, (epoch + 1) * self.steps_per_epoch)
+      epoch = self._done // per_epoch
+      self._done = min(end, (epoch + 1) * per_epoch)
       if epoch != self._epoch:
-        self.order, self._epoch = self.program.order(self.key, epoch), epoch
-      self.carry = self.program.advance(
-        self.carry,
-        self.teacher,
-        self.program.train_data,
-        self.order,
-        np.int32(self._done),
+        self._order = self.epochs.begin_epoch(self._key, epoch)
+        self._epoch = epoch
+      self._carry = self.epochs.advance(
+        self._carry, self.frozen, self._order, self._done
       )
-    if int(self.carry[0].step) != self._done:
-      raise ValueError(
-        f'The loop ended at step {int(self.carry[0].step)} of {self._done}: '
-        'the loss is not finite there, and no time is worth anything.'
-      )
+    check_step(self._carry, self._done)
 
   def compile(self) -> Compiled:
-    """The program that trains; calls of `loop` find it compiled."""
-    lowered = self.program.advance.lower(
-      self.carry, self.teacher, self.program.train_data, self.order, np.int32(1)
-    )
-    began = time.perf_counter()
-    program = lowered.compile()
-    seconds = time.perf_counter() - began
+    """Compiles the loop, so that calls of `loop` do not.
+
+    Returns:
+      Statistics of the compiled program.
+    """
+    lowered = self.epochs.lower(self._carry, self.frozen, self._order)
+    program, seconds = timing.timed(lowered.compile)
     memory = program.memory_analysis()
     return Compiled(
       seconds,
@@ -142,33 +132,27 @@ class Jax:
     )
 
   def operations(self) -> float:
-    """Floating-point operations of a step, the mean over what it may draw.
+    """Counts the floating-point operations of a step.
 
-    Counted on what the compiler is given: of what it makes of that, a library's
-    kernels are not counted everywhere.
+    For FCFD it is the mean over the paths that a step may draw. The program is
+    counted before compilation, because on some platforms the kernels of
+    libraries are not counted afterwards.
     """
-    method = self.parts.method
+    method, teacher = self.program.parts.method, self.program.parts.teacher
     if not isinstance(method, Fcfd):
       return self._operations(method)
-    stages = len(self.parts.teacher.describe(IMAGE_SHAPE).features.boundaries)
-    without = dataclasses.replace(method, directions='nomix')
-    forced = [
+    assert teacher is not None
+    features = teacher.describe(self.program.image_shape).features
+    without_paths = dataclasses.replace(method, directions='nomix')
+    by_path = [
       self._operations(dataclasses.replace(method, paths=(path.name,)))
-      for path in candidates(stages, method.directions)
+      for path in candidates(len(features.boundaries), method.directions)
     ]
-    base = self._operations(without)
-    return base + 2 * (sum(forced) / len(forced) - base)
+    base = self._operations(without_paths)
+    return base + 2 * (sum(by_path) / len(by_path) - base)
 
   def _operations(self, method: Method) -> float:
-    parts = dataclasses.replace(self.parts, method=method)
-    step = jax.jit(functools.partial(train_step, parts=parts))
-    lowered = step.lower(self.state, self.teacher, self.batch)
+    parts = dataclasses.replace(self.program.parts, method=method)
+    program = dataclasses.replace(self.program, parts=parts)
+    lowered = jax.jit(program.step).lower(self.state, self.frozen, self.batch)
     return lowered.cost_analysis()['flops']
-
-
-def _noise(count: int) -> Split:
-  random = np.random.default_rng(0)
-  return Split(
-    random.integers(0, 256, (count, *IMAGE_SHAPE), dtype=np.uint8),
-    random.integers(0, CLASSES, count, dtype=np.int32),
-  )

@@ -1,4 +1,4 @@
-"""The rows of `benchmarks.train_step` as a table, a picture and ratios."""
+"""Table, plot and ratios of the rows of `benchmarks.train_step`."""
 
 import pathlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from kdjax.report import canvas
 
-# What is drawn: its name, colour and mark.
+# What is drawn: label, color and marker.
 _MARKS = {
   'scanned': ('in the loop', '#0072b2', 'o'),
   'single': ('step by step', '#0072b2', 'x'),
@@ -18,17 +18,17 @@ _MARKS = {
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-  """One line per row, columns of equal width."""
+  """Returns the rows as text with a header, in aligned columns."""
   lines = [_cells(row) for row in rows]
   columns = list(lines[0])
   widths = {
     name: max(len(name), *(len(line[name]) for line in lines))
     for name in columns
   }
-  listed = [dict(zip(columns, columns)), *lines]
+  header = dict(zip(columns, columns))
   return '\n'.join(
     '  '.join(line[name].rjust(widths[name]) for name in columns)
-    for line in listed
+    for line in (header, *lines)
   )
 
 
@@ -54,7 +54,10 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> list[str]:
-  """Each compared row in images per second, ours over PyTorch's."""
+  """Returns a line for each row that is compared with PyTorch.
+
+  It has the images per second of both and their ratio.
+  """
   lines = []
   for row in rows:
     if 'compared_with' not in row:
@@ -69,17 +72,17 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def draw(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
-  """Images per second of every row, each way, as a picture."""
+  """Plots the images per second of every row."""
   figure = canvas.figure(8.0, 1.6 + 0.3 * len(rows))
   axes = figure.add_subplot()
   canvas.plain_axes(axes)
   for name, (label, color, marker) in _MARKS.items():
-    places = [i for i, row in enumerate(rows) if _has(row, name)]
-    values = [rows[i]['images_per_second'][name] for i in places]
-    if places:
-      axes.plot(values, places, marker, color=color, label=label)
-  axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
-  axes.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
+    indices = [i for i, row in enumerate(rows) if _has(row, name)]
+    values = [rows[i]['images_per_second'][name] for i in indices]
+    if indices:
+      axes.plot(values, indices, marker, color=color, label=label)
+  axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
+  axes.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
   axes.set_xscale('log')
   axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
   axes.xaxis.set_major_formatter('{x:g}')
@@ -89,7 +92,7 @@ def draw(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
   figure.savefig(path)
 
 
-def _name(row: dict[str, Any]) -> str:
+def _label(row: dict[str, Any]) -> str:
   return ', '.join(
     str(row[key]) for key in ('pair', 'method', 'batch_size', 'precision')
   )

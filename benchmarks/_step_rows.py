@@ -1,19 +1,31 @@
-"""What `benchmarks.train_step` measures of a pair, method and batch size."""
+"""Measurements of `benchmarks.train_step` for a pair, method and batch."""
 
 import dataclasses
 import functools
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import _ceilings, _record
-from benchmarks._step import Compiled, Jax
+from benchmarks import _ceilings, timing
+from benchmarks._step import Compiled, Pair
+from benchmarks.timing import digits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """One pair, method and batch size, in some precisions."""
+  """One pair, method and batch size, in several precisions.
+
+  Attributes:
+    teacher: Name of the teacher network.
+    student: Name of the student network.
+    method: Name of the method.
+    batch_size: Images per step.
+    precisions: Dtypes that the networks compute in.
+    against_torch: Whether to measure PyTorch as well.
+    images: Images of the dataset on the device, rounded down to full batches.
+    seconds: Approximate duration of a measured call.
+    repeats: Number of measured rounds.
+  """
 
   teacher: str
   student: str
@@ -21,15 +33,15 @@ class Settings:
   batch_size: int
   precisions: tuple[str, ...]
   against_torch: bool
-  images: int  # of the set on the device; what fills no batch is left out
-  seconds: float  # of a call, about
+  images: int
+  seconds: float
   repeats: int
 
 
 def measure(settings: Settings) -> list[dict[str, Any]]:
-  """A row for each precision; all calls take turns."""
-  made = {
-    precision: Jax(
+  """Returns a row for each precision; all calls take turns."""
+  pairs = {
+    precision: Pair(
       settings.teacher,
       settings.student,
       settings.method,
@@ -39,31 +51,28 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
     )
     for precision in settings.precisions
   }
-  compiled = {precision: one.compile() for precision, one in made.items()}
-  operations = {precision: one.operations() for precision, one in made.items()}
-  steps = _steps(settings, next(iter(made.values())).loop)
-  devices = next(iter(made.values())).program.devices
-  ceilings = {name: _ceilings.matmul(name, devices) for name in made}
+  compiled = {name: pair.compile() for name, pair in pairs.items()}
+  operations = {name: pair.operations() for name, pair in pairs.items()}
+  first = next(iter(pairs.values()))
+  steps = _steps(settings, first.loop)
+  devices = first.program.devices
+  ceilings = {name: _ceilings.matmul(name, devices) for name in pairs}
   ceilings['copy'] = _ceilings.copy(devices)
   calls = {name: ceiling.call for name, ceiling in ceilings.items()}
-  for name, one in made.items():
-    calls[f'{name} single'] = functools.partial(one.alone, steps)
-    calls[f'{name} scanned'] = functools.partial(one.loop, steps)
+  for name, pair in pairs.items():
+    calls[f'{name} single'] = functools.partial(pair.alone, steps)
+    calls[f'{name} scanned'] = functools.partial(pair.loop, steps)
   if settings.against_torch:
     calls |= _torch(settings, steps)
-  seconds = _record.side_by_side(calls, repeats=settings.repeats)
-  best = {
+  seconds = timing.take_turns(calls, repeats=settings.repeats)
+  peak_rates = {
     name: ceiling.amount / seconds[name]['median']
     for name, ceiling in ceilings.items()
   }
-  per_step = {
-    name: {key: value / steps for key, value in found.items()}
-    for name, found in seconds.items()
-    if name not in ceilings
-  }
+  per_step = timing.per_step(seconds, steps)
   return [
     {
-      **_about(settings, name, steps),
+      **_describe(settings, name, steps),
       'devices': devices.count,
       **_times(settings, name, per_step),
       **_shares(
@@ -71,20 +80,18 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
         operations[name],
         compiled[name].bytes_accessed * devices.count,
         compiled[name],
-        best[name],
-        best['copy'],
+        peak_rates[name],
+        peak_rates['copy'],
       ),
     }
-    for name in made
+    for name in pairs
   ]
 
 
 def _steps(settings: Settings, loop: Callable[[int], None]) -> int:
-  """How many steps take about as long as a call shall, within an epoch."""
+  """Returns the number of steps of a call, at most one epoch."""
   loop(1)
-  began = time.perf_counter()
-  loop(1)
-  seconds = time.perf_counter() - began
+  _, seconds = timing.timed(lambda: loop(1))
   steps = math.ceil(settings.seconds / seconds)
   return min(steps, settings.images // settings.batch_size)
 
@@ -103,7 +110,7 @@ def _torch(settings: Settings, steps: int) -> dict[str, Callable[[], None]]:
   }
 
 
-def _about(settings: Settings, precision: str, steps: int) -> dict[str, Any]:
+def _describe(settings: Settings, precision: str, steps: int) -> dict[str, Any]:
   return {
     'pair': f'{settings.teacher}:{settings.student}',
     'method': settings.method,
@@ -119,29 +126,24 @@ def _times(
   precision: str,
   per_step: dict[str, dict[str, float]],
 ) -> dict[str, Any]:
-  """Seconds of a step each way, images per second, and their ratios."""
+  """Returns seconds per step, images per second, and their ratios."""
   own = {
     'single': per_step[f'{precision} single'],
     'scanned': per_step[f'{precision} scanned'],
     **{k: v for k, v in per_step.items() if k.startswith('torch')},
   }
   images = {
-    name: settings.batch_size / found['median'] for name, found in own.items()
+    name: settings.batch_size / times['median'] for name, times in own.items()
   }
   row = {
-    'images_per_second': {k: digits(v) for k, v in images.items()},
-    'seconds_per_step': {
-      name: {key: digits(value) for key, value in found.items()}
-      for name, found in own.items()
-    },
-    'scanned_over_single': digits(
-      own['scanned']['median'] / own['single']['median'], 3
-    ),
+    'images_per_second': {k: digits(v, 4) for k, v in images.items()},
+    'seconds_per_step': own,
+    'scanned_over_single': timing.ratio(own, 'scanned', 'single'),
   }
   if settings.against_torch:
     row['compared_with'] = 'torch' if precision == 'float32' else 'torch_fast'
     row['over_torch'] = {
-      name: digits(images['scanned'] / images[name], 3)
+      name: digits(images['scanned'] / images[name])
       for name in ('torch', 'torch_fast')
     }
   return row
@@ -150,24 +152,19 @@ def _times(
 def _shares(
   seconds: float,
   operations: float,
-  moved: float,
+  bytes_accessed: float,
   compiled: Compiled,
   matmul: float,
   copy: float,
 ) -> dict[str, Any]:
-  """What the compiler took and counts, beside what the devices can do."""
+  """Returns compile time, memory, and fractions of the peak rates."""
   return {
-    'compile_seconds': digits(compiled.seconds),
-    'peak_megabytes_of_a_device': digits(compiled.peak_bytes / 1e6),
-    'gigaflop_per_step': digits(operations / 1e9),
-    'megabytes_per_step': digits(moved / 1e6),
-    'matmul_gigaflop_per_second': digits(matmul / 1e9),
-    'copy_gigabytes_per_second': digits(copy / 1e9),
-    'share_of_matmul': digits(operations / seconds / matmul, 3),
-    'share_of_copy': digits(moved / seconds / copy, 3),
+    'compile_seconds': digits(compiled.seconds, 4),
+    'peak_megabytes_of_a_device': digits(compiled.peak_bytes / 1e6, 4),
+    'gigaflop_per_step': digits(operations / 1e9, 4),
+    'megabytes_per_step': digits(bytes_accessed / 1e6, 4),
+    'matmul_gigaflop_per_second': digits(matmul / 1e9, 4),
+    'copy_gigabytes_per_second': digits(copy / 1e9, 4),
+    'share_of_matmul': digits(operations / seconds / matmul),
+    'share_of_copy': digits(bytes_accessed / seconds / copy),
   }
-
-
-def digits(value: float, count: int = 4) -> float:
-  """The number to so many digits."""
-  return float(f'{value:.{count}g}')

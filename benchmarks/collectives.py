@@ -1,61 +1,76 @@
-"""What a step sends between chips, read from its program, and how it scales.
+"""Collectives of a compiled step, and a model of how it scales.
 
   python -m benchmarks.collectives
 
-Compiles the sharded step for eight virtual CPU devices, reads the collectives
-and their bytes from the optimised HLO, and works out for 8, 64 and 256 chips
-which share of its time a chip computes, if nothing overlaps. Writes
-`benchmarks/results/collectives.json`; docs/pods.md has the assumptions.
+Compiles the sharded step for virtual CPU devices, reads the collectives and
+their bytes from the optimized HLO, and computes for 8, 64 and 256 chips the
+fraction of the time that a chip computes, if nothing overlaps. Collectives
+inside while loops are counted separately: each runs in every iteration, so the
+model, which counts them once, is an upper bound if there are any. Writes
+`benchmarks/results/collectives.json`; the assumptions are in docs/pods.md.
 """
 
-import argparse
 import dataclasses
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import _record
-from kdjax import methods, models
-from kdjax.data import Augmentation, Split
+from benchmarks import flag_types, timing
+from benchmarks._hlo import Collective, collectives
+from benchmarks._program import make_program
+from kdjax.data import Split
 from kdjax.runtime.mesh import first_devices
-from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Program, Recipe, init_state
+from kdjax.train import Carry, Frozen
+from kdjax.train.run import count_parameters
+from kdjax.typing import PyTree
 
-PyTree = Any
-
-DEVICES = 8
 CHIPS = (8, 64, 256)
-UTILIZATIONS = (1.0, 0.2)  # of the peak, by what is computed
-# Teacher, student, method, classes, image, a chip's images.
-ROWS = (
-  ('resnet32x4', 'resnet8x4', 'kd', 100, (32, 32, 3), 64),
-  ('resnet32x4', 'resnet8x4', 'kd2m', 100, (32, 32, 3), 64),
-  ('resnet32x4', 'resnet8x4', 'icd', 100, (32, 32, 3), 64),
-  ('imagenet_resnet34', 'imagenet_resnet18', 'kd', 1000, (224, 224, 3), 128),
+UTILIZATIONS = (1.0, 0.2)  # fractions of the peak that a chip computes at
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A step to compile.
+
+  Attributes:
+    teacher: Name of the teacher network.
+    student: Name of the student network.
+    method: Name of the method.
+    classes: Number of classes.
+    size: Height and width of the images.
+    images: Images per chip.
+  """
+
+  teacher: str
+  student: str
+  method: str
+  classes: int = 100
+  size: int = 32
+  images: int = 64
+
+
+CASES = (
+  Case('resnet32x4', 'resnet8x4', 'kd'),
+  Case('resnet32x4', 'resnet8x4', 'kd2m'),
+  Case('resnet32x4', 'resnet8x4', 'icd'),
+  Case('imagenet_resnet34', 'imagenet_resnet18', 'kd', 1000, 224, 128),
 )
-_COLLECTIVE = re.compile(
-  r'= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all'
-  r'|collective-permute)(?:-start)?\('
-)
-_ARRAY = re.compile(r'(pred|[a-z]+(\d+))\[([\d,]*)\]')
 
 
 @dataclasses.dataclass(frozen=True)
 class Chips:
-  """What joins chips; published numbers, see docs/pods.md.
+  """A kind of chip and its interconnect; published numbers, see docs/pods.md.
 
   Attributes:
-    flops: A chip's peak in bfloat16, per second.
+    flops: Peak operations per second of a chip in bfloat16.
     near: Bytes per second that a chip sends in a ring, one way.
-    far: The same where the ring leaves the box.
-    box: Chips in a box.
+    far: The same if the ring connects several machines.
+    box: Chips per machine.
     hop: Seconds of latency from one chip to the next.
-    torus: Axes of the torus that messages travel along; a tree without.
+    torus: Number of axes of the torus of chips; `None` for a tree.
   """
 
   flops: float
@@ -66,7 +81,7 @@ class Chips:
   torus: int | None = None
 
   def hops(self, count: int) -> float:
-    """From the farthest chip to the one where all meet, or back."""
+    """Returns the hops from the farthest chip to the root of a reduction."""
     if self.torus is None:
       return math.log2(count)
     return self.torus * (count ** (1 / self.torus) - 1)
@@ -78,58 +93,46 @@ KINDS = {
 }
 
 
-def collectives(hlo: str) -> list[tuple[str, int]]:
-  """Kind and bytes of the result of each collective of an HLO program."""
-  return [
-    (kind, sum(_bytes(*array) for array in _ARRAY.findall(shapes)))
-    for shapes, kind in _COLLECTIVE.findall(hlo)
-  ]
+def seconds(sent: Iterable[Collective], count: int, chips: Chips) -> float:
+  """Computes the time of collectives in rings, one after the other.
 
+  A ring sends `(n - 1) / n` of the bytes of an all-gather through each chip,
+  and twice that for an all-reduce; each also costs the latency of the hops.
 
-def seconds(sent: Sequence[tuple[str, int]], count: int, chips: Chips) -> float:
-  """Time of collectives in rings over so many chips, one after the other.
-
-  A ring passes `(n - 1) / n` of the bytes of a gathering through each chip, and
-  of a reduction twice; what is small costs the latency of the hops.
+  Args:
+    sent: The collectives, each of which runs once.
+    count: Number of chips.
+    chips: Kind of chips.
   """
   speed = chips.near if count <= chips.box else chips.far
   latency = chips.hops(count) * chips.hop
   total = 0.0
-  for kind, size in sent:
-    times = 2 if kind == 'all-reduce' else 1
-    total += times * ((count - 1) / count * size / speed + latency)
+  for one in sent:
+    passes = 2 if one.kind == 'all-reduce' else 1
+    total += passes * ((count - 1) / count * one.bytes / speed + latency)
   return total
 
 
-def measure(
-  teacher: str,
-  student: str,
-  method: str,
-  classes: int,
-  shape: tuple[int, ...],
-  images: int,
-) -> dict[str, Any]:
-  """The collectives of one pair's step, and its time on more chips."""
-  lowered, parameters = lower(
-    (teacher, student), method, classes, shape, images * DEVICES
-  )
+def measure(case: Case, devices: int) -> dict[str, Any]:
+  """Returns the collectives of a step and its scaling, as a row.
+
+  Args:
+    case: The step.
+    devices: Number of CPU devices that it is compiled for.
+  """
+  lowered, parameters = lower(case, devices)
   sent = collectives(lowered.compile().as_text())
-  # Of all devices together, as the compiler is given it.
-  flops = lowered.cost_analysis()['flops'] / DEVICES
-  kinds = sorted({kind for kind, _ in sent})
+  # Before compilation the count is that of all devices.
+  flops = lowered.cost_analysis()['flops'] / devices
   return {
-    'pair': f'{teacher}:{student}',
-    'method': method,
-    'images_per_chip': images,
+    'pair': f'{case.teacher}:{case.student}',
+    'method': case.method,
+    'devices': devices,
+    'images_per_chip': case.images,
     'student_megabytes': round(4e-6 * parameters, 3),
-    'gigaflops_per_image': round(flops / images / 1e9, 3),
-    'collectives': {
-      kind: {
-        'count': sum(k == kind for k, _ in sent),
-        'megabytes': round(1e-6 * sum(s for k, s in sent if k == kind), 4),
-      }
-      for kind in kinds
-    },
+    'gigaflops_per_image': round(flops / case.images / 1e9, 3),
+    'collectives': _by_kind([one for one in sent if not one.in_loop]),
+    'collectives_in_loops': _by_kind([one for one in sent if one.in_loop]),
     'share_of_time_computing': {
       f'{name}, {share:g} of its peak': {
         count: round(
@@ -143,63 +146,62 @@ def measure(
   }
 
 
-def lower(
-  pair: tuple[str, str],
-  method: str,
-  classes: int,
-  shape: tuple[int, ...],
-  batch_size: int,
-) -> tuple[Any, int]:
-  """The sharded step before it is compiled, and the student's parameters."""
-  networks = [
-    models.create(name, num_classes=classes, dtype=jnp.bfloat16)
-    for name in pair
-  ]
-  parts = Parts(
-    student=networks[1],
-    teacher=networks[0],
-    method=methods.create(method),
-    task=SingleLabel(),
-    augment=Augmentation(flip=True),
-    optimizer=Recipe(batch_size=batch_size).optimizer(1),
-    steps_per_epoch=1,
+def lower(case: Case, devices: int) -> tuple[Any, int]:
+  """Lowers the sharded step; also returns the student's parameter count."""
+  size, shape = case.images * devices, (case.size, case.size, 3)
+  program = make_program(
+    case.teacher,
+    case.student,
+    case.method,
+    train=Split(np.zeros((size, *shape), np.uint8), np.zeros(size, np.int32)),
+    batch_size=size,
+    devices=first_devices(devices),
+    num_classes=case.classes,
+    precision='bfloat16',
+    crop_padding=0,
   )
-  labels = np.zeros(batch_size, np.int32)
-  split = Split(np.zeros((batch_size, *shape), np.uint8), labels)
-  program = Program(parts, first_devices(DEVICES), split, batch_size)
-  variables = networks[0].describe(shape).variables
-  state = init_state(parts, jax.random.key(0), shape, batch_size, variables)
-  carry = (state, program.init_sums(state, variables))
-  step = jax.jit(program.one_step, donate_argnums=0)
+  assert program.parts.teacher is not None
+  frozen = Frozen(teacher=program.parts.teacher.describe(shape).variables)
+  state = program.init_state(jax.random.key(0), frozen.teacher)
+  carry = Carry(state=state, sums=program.empty_sums(state, frozen))
 
-  def place(tree):
+  def replicated(tree: PyTree) -> PyTree:
     return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=program.devices.everywhere
+        leaf.shape, leaf.dtype, sharding=program.devices.replicated
       ),
       tree,
     )
 
-  lowered = step.lower(place(carry), place(variables), program.batch_shapes())
-  student = jax.tree.leaves(state.params['student'])
-  return lowered, sum(math.prod(leaf.shape) for leaf in student)
+  step = program.devices.jit(program.advance_one, donate_argnums=0)
+  lowered = step.lower(
+    replicated(carry), replicated(frozen), program.batch_shapes()
+  )
+  return lowered, count_parameters(state.params['student'])
 
 
-def _bytes(kind: str, bits: str, sizes: str) -> int:
-  width = 1 if kind == 'pred' else int(bits) // 8
-  return width * math.prod(int(size) for size in sizes.split(',') if size)
+def _by_kind(sent: Sequence[Collective]) -> dict[str, dict[str, float]]:
+  """Returns number and megabytes of the collectives of each kind."""
+  table: dict[str, dict[str, float]] = {}
+  for kind in sorted({one.kind for one in sent}):
+    sizes = [one.bytes for one in sent if one.kind == kind]
+    megabytes = round(1e-6 * sum(sizes), 4)
+    table[kind] = {'count': len(sizes), 'megabytes': megabytes}
+  return table
 
 
 def main() -> None:
-  jax.config.update('jax_num_cpu_devices', DEVICES)
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--rows', type=int, default=len(ROWS))
+  """Compiles every case and writes."""
+  parser = flag_types.make_parser(__doc__, repeats=None)
+  parser.add_argument('--cases', type=int, default=len(CASES))
+  parser.add_argument('--devices', type=int, default=8)
   flags = parser.parse_args()
+  jax.config.update('jax_num_cpu_devices', flags.devices)
   rows = []
-  for row in ROWS[: flags.rows]:
-    print(f'compiling {row[0]}:{row[1]} {row[2]}', flush=True)
-    rows.append(measure(*row))
-  _record.record('collectives', rows)
+  for case in CASES[: flags.cases]:
+    print(f'compiling {case}', flush=True)
+    rows.append(measure(case, flags.devices))
+  timing.record(flags.output / 'collectives.json', rows)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
-"""A convolution's value and gradients: alone, in the body of a scan, and XLA's.
+"""Value and gradients of a convolution: separately, in a scan, and XLA's.
 
   python -m benchmarks.convolution
 
-On the CPU the gradients that XLA makes are 20 to 90 times slower in a loop than
-outside. Ours must not be slower there than 1.3 times the step alone. `xla` is
-XLA's own outside of any loop: what ours may not fall behind.
+On the CPU the gradients that XLA derives are 20 to 90 times slower in a loop
+than outside. In a loop ours must take at most 1.3 times the time of the same
+step outside. `xla` is XLA's own gradient outside of a loop; ours must not be
+slower. Writes `benchmarks/results/convolution.json`.
 """
 
-import argparse
 import functools
 from typing import Any
 
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import _record
+from benchmarks import flag_types, timing
 from kdjax.layers.convolution import conv2d
 
 _STEPS = 4
@@ -31,7 +31,7 @@ _CASES = (
 )
 
 
-def native(x, kernel, *, strides, padding, groups):
+def xla_conv2d(x, kernel, *, strides, padding, groups):
   return jax.lax.conv_general_dilated(
     x,
     kernel,
@@ -43,7 +43,7 @@ def native(x, kernel, *, strides, padding, groups):
 
 
 def step(conv, settings, carry):
-  """Moves image and kernel by their gradients, so that none can be left out."""
+  """Changes image and kernel by their gradients, so that both are computed."""
 
   def loss(x, kernel):
     return jnp.square(conv(x, kernel, **settings)).mean()
@@ -53,6 +53,7 @@ def step(conv, settings, carry):
 
 
 def measure(case: tuple[int, ...], repeats: int) -> dict[str, Any]:
+  """Returns the row of a convolution; for `case` see `_CASES`."""
   batch, size, channels, outputs, kernel_size, strides, groups = case
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(batch, size, size, channels)), jnp.float32)
@@ -66,44 +67,37 @@ def measure(case: tuple[int, ...], repeats: int) -> dict[str, Any]:
     'padding': kernel_size // 2,
     'groups': groups,
   }
-  alone = jax.jit(functools.partial(step, conv2d, settings))
-  xla = jax.jit(functools.partial(step, native, settings))
-  body = functools.partial(step, conv2d, settings)
+  ours = functools.partial(step, conv2d, settings)
+  xla = functools.partial(step, xla_conv2d, settings)
 
-  @jax.jit
   def scan(carry):
-    return jax.lax.scan(lambda c, _: (body(c), None), carry, length=_STEPS)[0]
+    return jax.lax.scan(lambda c, _: (ours(c), None), carry, length=_STEPS)[0]
 
-  def separately(step):
-    carry = (x, kernel)
-    for _ in range(_STEPS):
-      carry = step(carry)
-    jax.block_until_ready(carry)
-
-  seconds = _record.side_by_side(
+  carry = (x, kernel)
+  seconds = timing.take_turns(
     {
-      'alone': lambda: separately(alone),
-      'in_scan': lambda: jax.block_until_ready(scan((x, kernel))),
-      'xla': lambda: separately(xla),
+      'alone': timing.chained(ours, carry, _STEPS),
+      'in_scan': timing.compiled(scan, carry),
+      'xla': timing.chained(xla, carry, _STEPS),
     },
     repeats=repeats,
   )
-  ratio = seconds['in_scan']['median'] / seconds['alone']['median']
   return {
     'case': f'{batch}x{size}x{size}, {channels}->{outputs}, '
     f'{kernel_size}x{kernel_size}, stride {strides}, groups {groups}',
     'seconds_for_steps': _STEPS,
-    'scan_to_alone': float(f'{ratio:.3g}'),
+    'scan_to_alone': timing.ratio(seconds, 'in_scan', 'alone'),
     **seconds,
   }
 
 
-def main():
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--repeats', type=int, default=7)
-  repeats = parser.parse_args().repeats
-  rows = [measure(case, repeats) for case in _CASES]
-  _record.record('convolution', rows)
+def main() -> None:
+  """Measures and writes."""
+  parser = flag_types.make_parser(__doc__, repeats=7)
+  parser.add_argument('--cases', type=int, default=len(_CASES))
+  flags = parser.parse_args()
+  rows = [measure(case, flags.repeats) for case in _CASES[: flags.cases]]
+  timing.record(flags.output / 'convolution.json', rows)
 
 
 if __name__ == '__main__':

@@ -1,20 +1,20 @@
-"""Convolutions on one device of a CPU and on one device for each core.
+"""Convolutions on one CPU device and on one device for each core.
 
   python -m benchmarks.cores
 
-XLA gives some convolutions all cores and some only one. Writes
-`benchmarks/results/cores.json`: operations per second either way, and how many
-cores are busy.
+XLA runs some convolutions on all cores and some on only one. Writes
+`benchmarks/results/cores.json`: operations per second in both cases, and the
+number of busy cores.
 """
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
-from benchmarks import _record
+from benchmarks import flag_types, timing
 from kdjax.layers.convolution import conv2d
 from kdjax.runtime.cpu_devices import share_cores
 from kdjax.runtime.mesh import Devices, all_devices, first_devices
@@ -26,27 +26,29 @@ SHAPES = ((16, 32), (32, 16), (64, 8), (64, 32), (128, 16), (256, 8))
 
 def main() -> None:
   """Measures and writes."""
+  parser = flag_types.make_parser(__doc__, repeats=9)
+  parser.add_argument('--shapes', type=int, default=len(SHAPES))
+  flags = parser.parse_args()
   share_cores(BATCH)
-  print(_record.record('cores', [_row(*shape) for shape in SHAPES]))
+  rows = [_row(*shape, flags.repeats) for shape in SHAPES[: flags.shapes]]
+  timing.record(flags.output / 'cores.json', rows)
 
 
-def _row(channels: int, height: int) -> dict[str, Any]:
-  sides = {'one': first_devices(1), 'cores': all_devices()}
-  calls = {k: _convolve(channels, height, d) for k, d in sides.items()}
-  seconds = _record.side_by_side(calls, repeats=9)
+def _row(channels: int, height: int, repeats: int) -> dict[str, Any]:
+  variants = {'one': first_devices(1), 'cores': all_devices()}
+  calls = {k: _convolve(channels, height, d) for k, d in variants.items()}
+  seconds = timing.take_turns(calls, repeats=repeats)
   operations = 2 * 9 * BATCH * STEPS * (channels * height) ** 2
   return {
     'channels': channels,
     'height': height,
-    'devices': sides['cores'].count,
-    'cores_over_one': round(
-      seconds['cores']['median'] / seconds['one']['median'], 3
-    ),
+    'devices': variants['cores'].count,
+    'cores_over_one': timing.ratio(seconds, 'cores', 'one'),
     'gigaflop_per_second': {
-      name: float(f'{operations / found["median"] / 1e9:.4g}')
-      for name, found in seconds.items()
+      name: timing.digits(operations / times['median'] / 1e9, 4)
+      for name, times in seconds.items()
     },
-    'busy_cores': {name: _busy(call) for name, call in calls.items()},
+    'busy_cores': {name: _busy_cores(call) for name, call in calls.items()},
     'seconds': seconds,
   }
 
@@ -54,27 +56,27 @@ def _row(channels: int, height: int) -> dict[str, Any]:
 def _convolve(
   channels: int, height: int, devices: Devices
 ) -> Callable[[], None]:
-  """Some convolutions in a loop, as in the loop over steps."""
+  """Returns a call of several convolutions in a compiled loop."""
   keys = jax.random.split(jax.random.key(0))
   shape = (BATCH, height, height, channels)
-  images = devices.spread(jax.random.normal(keys[0], shape), BATCH)
+  images = np.asarray(jax.random.normal(keys[0], shape))
+  images = devices.shard_batch(images, BATCH)
   kernel = jax.random.normal(keys[1], (3, 3, channels, channels))
   kernel = devices.replicate(kernel / (9 * channels) ** 0.5)
 
-  @jax.jit
   def repeated(x, kernel):
     step = functools.partial(conv2d, kernel=kernel, padding=1)
     return jax.lax.fori_loop(0, STEPS, lambda _, x: step(x), x)
 
-  return lambda: jax.block_until_ready(repeated(images, kernel))
+  return timing.compiled(repeated, images, kernel)
 
 
-def _busy(call: Callable[[], None], times: int = 5) -> float:
-  began, used = time.perf_counter(), time.process_time()
-  for _ in range(times):
-    call()
-  spent = time.process_time() - used
-  return round(spent / (time.perf_counter() - began), 2)
+def _busy_cores(call: Callable[[], None], repeats: int = 5) -> float:
+  """Returns the processor time of a call divided by its wall time."""
+  processor, seconds = timing.processor_seconds(), 0.0
+  for _ in range(repeats):
+    seconds += timing.timed(call)[1]
+  return round((timing.processor_seconds() - processor) / seconds, 2)
 
 
 if __name__ == '__main__':

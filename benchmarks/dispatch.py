@@ -1,24 +1,24 @@
-"""What a dispatch of the loop costs beside its steps.
+"""Overhead of a dispatch of the training loop.
 
   python -m benchmarks.dispatch
 
-A dispatch of n steps takes a + n b seconds: a to start it and to hand the state
-back, b for each step. The shortest of many dispatches of one step and of eight
-give both, over 50,000 resident images. Commands give a dispatch as many steps
-as take half a second at the least (`kdjax/train/loop.py`): of that a is the
-share that is said. Writes `benchmarks/results/dispatch.json`.
+A dispatch of n steps takes a + n b seconds: a to start it and to return the
+state, b for each step. Both follow from the shortest of many dispatches of one
+step and of eight, over 50,000 resident images. Commands use dispatches of at
+least half a second (`kdjax/train/dispatch.py`); a is reported relative to that.
+Writes `benchmarks/results/dispatch.json`.
 """
 
 import functools
 from typing import Any
 
-from benchmarks import _record
-from benchmarks._step import Jax
+from benchmarks import flag_types, timing
+from benchmarks._step import Pair
 from kdjax.runtime.cpu_devices import share_cores
 
 BATCH, IMAGES = 64, 50_000
-FEW, MANY, REPEATS = 1, 8, 25
-SHORTEST = 0.5  # seconds of a command's dispatch
+FEW, MANY = 1, 8
+SHORTEST = 0.5  # seconds of the shortest dispatch of a command
 # Teacher, student and method.
 CASES = (
   ('resnet20', 'resnet8', 'kd'),
@@ -28,19 +28,23 @@ CASES = (
 
 def main() -> None:
   """Measures and writes."""
+  flags = flag_types.make_parser(__doc__, repeats=25).parse_args()
   share_cores(BATCH)
-  print(_record.record('dispatch', [_row(*case) for case in CASES]))
+  rows = [_row(*case, flags.repeats) for case in CASES]
+  timing.record(flags.output / 'dispatch.json', rows)
 
 
-def _row(teacher: str | None, student: str, method: str) -> dict[str, Any]:
-  made = Jax(teacher, student, method, BATCH, steps_per_epoch=IMAGES // BATCH)
-  seconds = _record.side_by_side(
+def _row(
+  teacher: str | None, student: str, method: str, repeats: int
+) -> dict[str, Any]:
+  pair = Pair(teacher, student, method, BATCH, steps_per_epoch=IMAGES // BATCH)
+  seconds = timing.take_turns(
     {
-      'few': functools.partial(made.loop, FEW),
-      'many': functools.partial(made.loop, MANY),
-      'alone': functools.partial(made.alone, MANY),
+      'few': functools.partial(pair.loop, FEW),
+      'many': functools.partial(pair.loop, MANY),
+      'alone': functools.partial(pair.alone, MANY),
     },
-    repeats=REPEATS,
+    repeats=repeats,
   )
   few, many, alone = (seconds[name]['min'] for name in seconds)
   step = (many - few) / (MANY - FEW)
@@ -50,17 +54,13 @@ def _row(teacher: str | None, student: str, method: str) -> dict[str, Any]:
     'student': student,
     'method': method,
     'batch_size': BATCH,
-    'devices': made.program.devices.count,
-    'milliseconds_of_a_step': _rounded(1e3 * step),
-    'milliseconds_of_a_dispatch': _rounded(1e3 * dispatch),
-    'share_of_half_a_second': _rounded(dispatch / SHORTEST),
-    'step_in_the_loop_over_alone': _rounded(step / (alone / MANY)),
+    'devices': pair.program.devices.count,
+    'milliseconds_of_a_step': timing.digits(1e3 * step),
+    'milliseconds_of_a_dispatch': timing.digits(1e3 * dispatch),
+    'share_of_half_a_second': timing.digits(dispatch / SHORTEST),
+    'step_in_the_loop_over_alone': timing.digits(step / (alone / MANY)),
     'seconds': seconds,
   }
-
-
-def _rounded(number: float) -> float:
-  return float(f'{number:.3g}')
 
 
 if __name__ == '__main__':

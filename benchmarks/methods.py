@@ -1,21 +1,20 @@
-"""What a method's step costs over that of KD: time, operations, memory.
+"""Cost of a method's step relative to KD: time, operations, memory.
 
   python -m benchmarks.methods
 
 Writes `benchmarks/results/methods.json`. Steps are those of the loop over
-resident data, the methods of a pair taking turns with KD; compile time and peak
-memory are of the program of that loop. Operations are what XLA counts in the
-step it is given. FCFD draws its paths anew in each step: its operations are the
-mean over all it may draw, counted with each path forced.
+resident data, where the methods of a pair take turns with KD; compile time and
+peak memory are those of the compiled loop. Operations are counted by XLA in the
+step before compilation. FCFD draws its paths anew in each step: its operations
+are the mean over all paths, counted with each path forced.
 """
 
-import argparse
 import functools
 
 import jax
 
-from benchmarks import _record
-from benchmarks._step import Jax
+from benchmarks import flag_types, timing
+from benchmarks._step import Pair
 from kdjax.runtime.cpu_devices import share_cores
 
 ROWS = (
@@ -33,16 +32,17 @@ def measure(
   steps: int,
   repeats: int,
 ) -> list[dict]:
-  """A row for each method of a pair."""
-  made = {
-    name: Jax(teacher, student, name, batch_size) for name in ('kd', *names)
+  """Returns a row for each method of a pair."""
+  pairs = {
+    name: Pair(teacher, student, name, batch_size) for name in ('kd', *names)
   }
-  loops = {name: one.compile() for name, one in made.items()}
+  loops = {name: pair.compile() for name, pair in pairs.items()}
   calls = {
-    name: functools.partial(one.loop, steps) for name, one in made.items()
+    name: functools.partial(pair.loop, steps) for name, pair in pairs.items()
   }
-  seconds = _record.side_by_side(calls, repeats=repeats)
-  flops = {name: one.operations() for name, one in made.items()}
+  seconds = timing.take_turns(calls, repeats=repeats)
+  per_step = timing.per_step(seconds, steps)
+  flops = {name: pair.operations() for name, pair in pairs.items()}
   rows = []
   for name in names:
     ratios = {
@@ -58,10 +58,7 @@ def measure(
         'student': student,
         'method': name,
         'batch_size': batch_size,
-        'seconds_per_step': {
-          key: {k: float(f'{v / steps:.4g}') for k, v in seconds[key].items()}
-          for key in ('kd', name)
-        },
+        'seconds_per_step': {key: per_step[key] for key in ('kd', name)},
         'devices': jax.device_count(),
         'megabytes_of_a_device': {
           key: round(loops[key].peak_bytes / 1e6, 1) for key in ('kd', name)
@@ -78,19 +75,18 @@ def measure(
 
 def main() -> None:
   """Measures every pair."""
-  parser = argparse.ArgumentParser()
+  parser = flag_types.make_parser(__doc__, repeats=5)
   parser.add_argument('--batch_size', type=int, default=64)
   parser.add_argument('--steps', type=int, default=8)
-  parser.add_argument('--repeats', type=int, default=5)
   parser.add_argument('--pairs', type=int, default=len(ROWS))
   flags = parser.parse_args()
-  share_cores(flags.batch_size)  # as the commands do
+  share_cores(flags.batch_size)  # as commands do
   rows = []
   for teacher, student, names in ROWS[: flags.pairs]:
     rows += measure(
       teacher, student, names, flags.batch_size, flags.steps, flags.repeats
     )
-  _record.record('methods', rows)
+  timing.record(flags.output / 'methods.json', rows)
 
 
 if __name__ == '__main__':

@@ -1,17 +1,17 @@
-"""How much memory a run takes whose set lies on the devices.
+"""Memory of a run with resident data.
 
   python -m benchmarks.resident
 
-One process for each number of CPU devices: the loop is compiled, then the set
-is read from a file and steps are done. What the process has grown to at most
-since it was compiled is compared with the bytes of the set, three times the
-student's parameters (themselves, gradients, momentum) and the activations
-(XLA's temporaries of the loop), the latter two on each device. Writes
+One process for each number of CPU devices compiles the loop, then reads the
+dataset from a file and trains some steps. Its peak growth since compilation is
+compared with the bytes of the dataset, three times the student's parameters
+(parameters, gradients, momentum) and the activations (XLA's temporaries of the
+loop), the latter two for each device. Writes
 `benchmarks/results/resident.json`.
 """
 
+import argparse
 import ctypes
-import functools
 import gc
 import json
 import pathlib
@@ -23,14 +23,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import _record
-from benchmarks.start import CLASSES, IMAGE_SHAPE, TRAIN, write_set
-from kdjax import data, methods, models
-from kdjax.data import Augmentation
+from benchmarks import flag_types, timing
+from benchmarks._program import initialize, make_program
+from benchmarks.start import CLASSES, IMAGE_SHAPE, TRAIN, write_dataset
+from kdjax import data
 from kdjax.runtime.cpu_devices import use_cores
-from kdjax.runtime.mesh import all_devices
-from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, Program, Recipe, init_state
+from kdjax.runtime.mesh import Devices, all_devices
+from kdjax.train import Frozen, ResidentEpochs
 
 BATCH, STEPS = 64, 3
 # Teacher, student and method.
@@ -38,73 +37,86 @@ CASES = ((None, 'resnet8x4', 'none'), ('resnet20', 'resnet8', 'kd'))
 
 
 def main() -> None:
-  """Measures and writes."""
-  rows = []
+  """Measures and writes, or prints the row of one process."""
+  parser = flag_types.make_parser(__doc__, repeats=None)
+  parser.add_argument('--cases', type=int, default=len(CASES))
+  # One process measures one case, without what another has allocated.
+  for name, kind in (('path', pathlib.Path), ('case', int), ('devices', int)):
+    parser.add_argument(f'--{name}', type=kind, help=argparse.SUPPRESS)
+  flags = parser.parse_args()
+  if flags.path is not None:
+    print(json.dumps(_measure(flags.path, flags.case, flags.devices)))
+    return
   with tempfile.TemporaryDirectory() as folder:
-    path = pathlib.Path(folder) / 'set.npz'
-    write_set(path)
-    for number in range(len(CASES)):
-      for devices in (1, 2):
-        command = [sys.executable, '-m', 'benchmarks.resident', str(path)]
-        found = subprocess.run(
-          [*command, str(number), str(devices)],
-          stdout=subprocess.PIPE,
-          text=True,
-          check=True,
-        )
-        rows.append(json.loads(found.stdout))
-  print(_record.record('resident', rows))
+    path = pathlib.Path(folder) / 'dataset.npz'
+    write_dataset(path)
+    rows = [
+      _in_process(path, case, devices)
+      for case in range(flags.cases)
+      for devices in (1, 2)
+    ]
+  timing.record(flags.output / 'resident.json', rows)
 
 
-class _Later:
-  """What is known of a set before it is read."""
+def _in_process(path: pathlib.Path, case: int, devices: int) -> dict[str, Any]:
+  """Returns the row that a new process prints."""
+  command = [sys.executable, '-m', 'benchmarks.resident', f'--path={path}']
+  process = subprocess.run(
+    [*command, f'--case={case}', f'--devices={devices}'],
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+  )
+  return json.loads(process.stdout)
+
+
+class _SplitShape:
+  """Shapes of a split that has not been read."""
 
   image_shape = IMAGE_SHAPE
+  labels = jax.ShapeDtypeStruct((TRAIN,), np.int32)
 
   def __len__(self) -> int:
     return TRAIN
 
 
-class _Unplaced(Program):
-  """A program that is compiled before there is a set."""
-
-  def place(self, split: Any) -> Any:
-    """The shapes alone."""
-    shapes = {
-      'image': ((len(split), *split.image_shape), np.uint8),
-      'label': ((len(split),), np.int32),
-      'index': ((len(split),), np.int32),
-    }
-    return {
-      name: jax.ShapeDtypeStruct(*form, sharding=self.devices.everywhere)
-      for name, form in shapes.items()
-    }
+def _data_shapes(devices: Devices) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns shapes of the training data on the devices."""
+  shapes = {
+    'image': ((TRAIN, *IMAGE_SHAPE), np.uint8),
+    'label': ((TRAIN,), np.int32),
+    'index': ((TRAIN,), np.int32),
+  }
+  return {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=devices.replicated)
+    for name, (shape, dtype) in shapes.items()
+  }
 
 
-def _measure(path: pathlib.Path, number: int, count: int) -> dict[str, Any]:
+def _measure(path: pathlib.Path, case: int, count: int) -> dict[str, Any]:
+  """Returns the row of a case on a number of devices."""
   use_cores(count)
-  parts, devices = _parts(*CASES[number]), all_devices()
-  program = _Unplaced(parts, devices, _Later(), BATCH)
-  key = jax.random.key(0)
-  teacher = {}
-  if parts.teacher is not None:
-    teacher = parts.teacher.initialize(key, IMAGE_SHAPE)
-  state = init_state(parts, key, IMAGE_SHAPE, BATCH, teacher)
-
-  teacher_here = devices.replicate(teacher)
-  carry = program.first_carry(devices.replicate(state), teacher_here)
-  order = program.order(devices.replicate(jax.random.key(1)), 0)
-  compiled = program.advance.lower(
-    carry, teacher_here, program.train_data, order, np.int32(1)
-  ).compile()
-  held = count * _bytes((carry, teacher_here)) // 1024
-  before = _begin() - held
+  devices = all_devices()
+  program = make_program(
+    *CASES[case],
+    train=_SplitShape(),
+    batch_size=BATCH,
+    devices=devices,
+    num_classes=CLASSES,
+  )
+  epochs = ResidentEpochs(program, _data_shapes(devices))
+  state, variables = initialize(program)
+  frozen = Frozen(teacher=devices.replicate(variables))
+  carry = epochs.first_carry(devices.replicate(state), frozen)
+  order = epochs.begin_epoch(devices.replicate(jax.random.key(1)), 0)
+  compiled = epochs.lower(carry, frozen, order).compile()
+  state_kilobytes = count * _bytes((carry, frozen)) // 1024
+  before = _reset_peak() - state_kilobytes
   dataset = data.load(f'npz:{path}')
-  train = Program.place(program, dataset.train)
-  test = Program.place(program, dataset.test)
+  train, test = epochs.place(dataset.train), epochs.place(dataset.test)
   loaded = _kilobytes('VmHWM') - before
   for step in range(STEPS):
-    carry = compiled(carry, teacher_here, train, order, np.int32(step + 1))
+    carry = compiled(carry, frozen, train, order, np.int32(step + 1))
   jax.block_until_ready(carry)
   grown = _kilobytes('VmHWM') - before
   sizes = {
@@ -112,38 +124,27 @@ def _measure(path: pathlib.Path, number: int, count: int) -> dict[str, Any]:
     'parameters': 3 * count * _bytes(state.params['student']),
     'activations': count * compiled.memory_analysis().temp_size_in_bytes,
   }
-  teacher_name, student, method = CASES[number]
+  teacher, student, method = CASES[case]
   return {
-    'teacher': teacher_name,
+    'teacher': teacher,
     'student': student,
     'method': method,
     'batch_size': BATCH,
     'devices': count,
-    'grown_megabytes': _rounded(grown * 1024 / 1e6),
-    'grown_megabytes_by_loading': _rounded(loaded * 1024 / 1e6),
-    'megabytes': {name: _rounded(size / 1e6) for name, size in sizes.items()},
-    'grown_over_them': _rounded(grown * 1024 / sum(sizes.values())),
+    'grown_megabytes': timing.digits(grown * 1024 / 1e6, 4),
+    'grown_megabytes_by_loading': timing.digits(loaded * 1024 / 1e6, 4),
+    'megabytes': {
+      name: timing.digits(size / 1e6, 4) for name, size in sizes.items()
+    },
+    'grown_over_them': timing.digits(grown * 1024 / sum(sizes.values()), 4),
   }
 
 
-def _parts(teacher: str | None, student: str, method: str) -> Parts:
-  create = functools.partial(models.create, num_classes=CLASSES)
-  return Parts(
-    student=create(student),
-    teacher=None if teacher is None else create(teacher),
-    method=methods.create(method),
-    task=SingleLabel(),
-    augment=Augmentation(crop_padding=4, flip=True),
-    optimizer=Recipe(batch_size=BATCH).optimizer(-(-TRAIN // BATCH)),
-    steps_per_epoch=-(-TRAIN // BATCH),
-  )
-
-
-def _begin() -> int:
-  """What the process holds when it gives back what compiling left free."""
+def _reset_peak() -> int:
+  """Releases unused memory, resets the peak, and returns resident kilobytes."""
   gc.collect()
   ctypes.CDLL(None).malloc_trim(0)
-  pathlib.Path('/proc/self/clear_refs').write_text('5')  # VmHWM begins anew
+  pathlib.Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
   return _kilobytes('VmRSS')
 
 
@@ -157,14 +158,5 @@ def _bytes(tree: Any) -> int:
   return sum(array.nbytes for array in jax.tree.leaves(tree))
 
 
-def _rounded(number: float) -> float:
-  return float(f'{number:.4g}')
-
-
 if __name__ == '__main__':
-  if len(sys.argv) > 1:
-    print(
-      json.dumps(_measure(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])))
-    )
-  else:
-    main()
+  main()

@@ -1,29 +1,29 @@
-"""SSIM of a detector's feature maps against kornia's formula in PyTorch.
+"""SSIM of feature maps, compared with kornia's formula in PyTorch.
 
   python -m benchmarks.ssim
 
-Writes `benchmarks/results/ssim.json`: seconds of value and gradient in the
-student's map, in turns, float32, of 256 channels, one image, at the sizes that
-P3 to P7 have for an image of 800 x 1216 pixels (stages 8 x 8 and 16 x 16 of
-small images besides), by
+Value and gradient with respect to the student's map, float32, for one image of
+800 x 1216 pixels with the feature maps P3 to P7 of a detector, 256 channels
+each, and for batches of 8 x 8 and 16 x 16 maps. The variants take turns:
 
-  ours      `losses.ssim`, which chooses for each axis
+  ours      `losses.ssim`, which chooses a method for each axis
   products  both axes as products with banded matrices
   shifts    both axes as sums of shifted maps
-  torch     benchmarks/torch_ssim.py
+  torch     `benchmarks/torch_ssim.py`
 
-`--sizes 200x304` prints others and writes nothing.
+Writes `benchmarks/results/ssim.json`; `--sizes 200x304` measures other maps and
+only prints the rows.
 """
 
-import argparse
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import _record, torch_ssim
+from benchmarks import flag_types, timing, torch_ssim
 from kdjax import losses
 
 # Batch, height, width, channels.
@@ -36,7 +36,7 @@ LEVELS = {
   'stage 16x16': (64, 16, 16, 128),
   'stage 8x8': (64, 8, 8, 256),
 }
-WAYS = {
+VARIANTS = {
   'ours': losses.window_means,
   'products': losses.window_means_by_products,
   'shifts': losses.window_means_by_shifts,
@@ -44,32 +44,40 @@ WAYS = {
 
 
 def measure(name: str, shape: tuple[int, ...], repeats: int) -> dict[str, Any]:
-  """All contestants on one pair of maps."""
+  """Returns a row: all variants on one pair of maps."""
   rng = np.random.default_rng(0)
   pair = rng.uniform(size=(2, *shape)).astype(np.float32)
-  here = tuple(jnp.asarray(maps) for maps in pair)
-  there = tuple(torch_ssim.maps(maps) for maps in pair)
-  calls, values = {}, {}
-  for way, means in WAYS.items():
-    loss = functools.partial(_mean_loss, means)
-    step = jax.jit(jax.value_and_grad(loss))
-    values[way] = float(step(*here)[0])
-    calls[way] = functools.partial(_finish, step, here)
-  calls['torch'] = functools.partial(torch_ssim.value_and_gradient, *there)
-  wanted, _ = calls['torch']()
-  for way, value in values.items():
-    if not abs(value - wanted) <= 1e-5:
-      raise ValueError(f'{way} has {value}, PyTorch {wanted}.')
-  seconds = _record.side_by_side(calls, repeats=repeats)
-  medians = {way: times['median'] for way, times in seconds.items()}
+  arrays = [jnp.asarray(maps) for maps in pair]
+  tensors = [torch_ssim.to_tensor(maps) for maps in pair]
+  calls: dict[str, timing.Call] = {
+    variant: timing.compiled(
+      jax.value_and_grad(functools.partial(_mean_loss, means)), *arrays
+    )
+    for variant, means in VARIANTS.items()
+  }
+  calls['torch'] = functools.partial(torch_ssim.value_and_gradient, *tensors)
+  expected = calls['torch']()[0]
+  for variant in VARIANTS:
+    value = float(calls[variant]()[0])
+    if not abs(value - expected) <= 1e-5:
+      raise ValueError(
+        f'The value of {variant} is {value}, that of PyTorch {expected}.'
+      )
+  seconds = timing.take_turns(calls, repeats=repeats)
   return {
     'level': name,
     'shape': list(shape),
-    **{
-      f'{way}_over_torch': float(f'{medians[way] / medians["torch"]:.3g}')
-      for way in WAYS
-    },
+    **_over_torch(seconds),
     'seconds': seconds,
+  }
+
+
+def _over_torch(
+  seconds: Mapping[str, Mapping[str, float]],
+) -> dict[str, float]:
+  return {
+    f'{variant}_over_torch': timing.ratio(seconds, variant, 'torch')
+    for variant in VARIANTS
   }
 
 
@@ -77,14 +85,12 @@ def _mean_loss(means, student, teacher):
   return losses.ssim(student, teacher, means=means).mean()
 
 
-def _finish(step, pair):
-  return jax.block_until_ready(step(*pair))
-
-
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--repeats', type=int, default=15)
-  parser.add_argument('--sizes', nargs='+', help='HEIGHTxWIDTH, one image each')
+  """Measures and writes."""
+  parser = flag_types.make_parser(__doc__, repeats=15)
+  parser.add_argument(
+    '--sizes', nargs='+', help='HEIGHTxWIDTH of maps of one image'
+  )
   flags = parser.parse_args()
   levels = LEVELS
   if flags.sizes:
@@ -101,19 +107,11 @@ def main() -> None:
   if flags.sizes:
     return
   total = {
-    way: sum(row['seconds'][way]['median'] for row in pyramid)
-    for way in (*WAYS, 'torch')
+    variant: {'median': sum(r['seconds'][variant]['median'] for r in pyramid)}
+    for variant in (*VARIANTS, 'torch')
   }
-  rows.append(
-    {
-      'level': 'P3 to P7',
-      **{
-        f'{way}_over_torch': float(f'{total[way] / total["torch"]:.3g}')
-        for way in WAYS
-      },
-    }
-  )
-  _record.record('ssim', rows)
+  rows.append({'level': 'P3 to P7', **_over_torch(total)})
+  timing.record(flags.output / 'ssim.json', rows)
 
 
 if __name__ == '__main__':

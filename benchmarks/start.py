@@ -1,12 +1,12 @@
-"""How long a command takes to its first step, from nothing and again.
+"""Time of a command to its first step, with an empty and a filled cache.
 
   python -m benchmarks.start
 
-`experiments.cifar` on a set of CIFAR's size, with a teacher from a file: once
-with an empty cache, where it compiles and judges its teacher, and then as the
-same command again, in another work folder. Writes
+`experiments.cifar` on a dataset of CIFAR's size, with a teacher from a file:
+once with an empty cache, where it compiles and evaluates its teacher, and then
+the same command several times in other work folders. Writes
 `benchmarks/results/start.json`: seconds from the start of the process to its
-first step and to what it says on the way.
+first step and to the messages that it prints before.
 """
 
 import os
@@ -19,41 +19,45 @@ import time
 import jax
 import numpy as np
 
-from benchmarks import _record
+from benchmarks import flag_types, timing
 from kdjax import convert, models
 
 TEACHER, STUDENT = 'resnet32x4', 'resnet8x4'
 TRAIN, TEST, CLASSES, IMAGE_SHAPE = 50_000, 10_000, 100, (32, 32, 3)
-# What the command says, in this order.
-PLACES = {
+# Text of the command's messages, in their order.
+MESSAGES = {
   'imported': ' writes to ',
   'starts': ': starts',
   'first_step': ': step ',
 }
 
 
-def main(again: int = 5) -> None:
+def main() -> None:
   """Measures and writes."""
+  flags = flag_types.make_parser(__doc__, repeats=5).parse_args()
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    write_set(folder / 'set.npz')
+    write_dataset(folder / 'set.npz')
     _write_teacher(folder / 'teacher.safetensors')
-    first, *later = [_start(folder, str(turn)) for turn in range(1 + again)]
+    turns = [_start(folder, str(turn)) for turn in range(1 + flags.repeats)]
+    first, *later = turns
   row = {
     'student': STUDENT,
     'teacher': TEACHER,
     'images': TRAIN + TEST,
-    'seconds_first': {place: _record.spread([first[place]]) for place in first},
+    'seconds_first': {
+      name: timing.median_and_range([first[name]]) for name in first
+    },
     'seconds_again': {
-      place: _record.spread([found[place] for found in later])
-      for place in first
+      name: timing.median_and_range([times[name] for times in later])
+      for name in first
     },
   }
-  print(_record.record('start', [row]))
+  timing.record(flags.output / 'start.json', [row])
 
 
-def write_set(path: pathlib.Path) -> None:
-  """A set of CIFAR-100's size, of noise."""
+def write_dataset(path: pathlib.Path) -> None:
+  """Writes random images of CIFAR-100's size and number as an .npz file."""
   random = np.random.default_rng(0)
   arrays = {}
   for split, count in (('train', TRAIN), ('test', TEST)):
@@ -71,7 +75,7 @@ def _write_teacher(path: pathlib.Path) -> None:
 
 
 def _start(folder: pathlib.Path, name: str) -> dict[str, float]:
-  """Seconds to each of the places; the command is ended at the last one."""
+  """Returns seconds to each message; ends the command at the last one."""
   command = [
     *(sys.executable, '-m', 'experiments.cifar', '--method=kd'),
     f'--teacher={TEACHER}',
@@ -80,7 +84,7 @@ def _start(folder: pathlib.Path, name: str) -> dict[str, float]:
     f'--teacher_checkpoint={folder / "teacher.safetensors"}',
     f'--workdir={folder / name}',
   ]
-  found, said = {}, []
+  seconds, lines = {}, []
   began = time.perf_counter()
   with subprocess.Popen(
     command,
@@ -91,16 +95,16 @@ def _start(folder: pathlib.Path, name: str) -> dict[str, float]:
   ) as process:
     assert process.stderr is not None
     for line in process.stderr:
-      said.append(line)
-      for place, text in PLACES.items():
+      lines.append(line)
+      for name, text in MESSAGES.items():
         if text in line:
-          found.setdefault(place, time.perf_counter() - began)
-      if len(found) == len(PLACES):
+          seconds.setdefault(name, time.perf_counter() - began)
+      if len(seconds) == len(MESSAGES):
         break
     process.kill()
-  if len(found) < len(PLACES):
-    raise RuntimeError(f'The command ended too early:\n{"".join(said)}')
-  return found
+  if len(seconds) < len(MESSAGES):
+    raise RuntimeError(f'The command ended too early:\n{"".join(lines)}')
+  return seconds
 
 
 if __name__ == '__main__':

@@ -1,96 +1,104 @@
-"""Several runs at once against one after the other.
+"""Several runs at the same time, compared with one after the other.
 
   python -m benchmarks.together --pairs=resnet20:resnet8 --runs=2
 
-On whatever devices there are; cores of a CPU are devices. In turns, float32,
-kd: so many runs a dispatch each, the batch split over all devices (`separate`);
-each run on a device of its own (`devices`); all as one batched computation
-(`vmap`). Writes `benchmarks/results/together.json`: seconds of a step of all
-runs, with everything that goes between dispatches.
+Method kd in float32 on all devices, where each core of a CPU is one. The
+variants take turns: the runs one after the other, each batch split over all
+devices (`separate`); each run on its own device, in a thread per device
+(`devices`). Writes `benchmarks/results/together.json`: seconds of a step of all
+runs, including the work between dispatches.
 """
 
 import argparse
-import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import numpy as np
 
-from benchmarks import _record
-from benchmarks._step import Jax
+from benchmarks import flag_types, timing
+from benchmarks._program import first_epoch
+from benchmarks._step import Pair
 from kdjax.runtime.cpu_devices import share_cores
-from kdjax.studies.schedule import Advance, batched, one_by_one, side_by_side
-from kdjax.train.loop import Dispatch
+from kdjax.runtime.mesh import Devices, each_device
 
 STEPS = 4
 
 
 def main() -> None:
   """Measures and writes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--pairs', default='resnet20:resnet8,wrn_40_2:wrn_16_2')
+  parser = flag_types.make_parser(__doc__, repeats=7)
+  parser.add_argument(
+    '--pairs',
+    type=flag_types.pairs,
+    default='resnet20:resnet8,wrn_40_2:wrn_16_2',
+  )
   parser.add_argument('--method', default='kd')
   parser.add_argument('--batch_size', type=int, default=64)
-  parser.add_argument('--runs', type=int, default=0, help='one per device')
-  parser.add_argument('--repeats', type=int, default=7)
+  parser.add_argument(
+    '--runs',
+    type=int,
+    default=0,
+    help='number of runs (default: one per device, at least 2)',
+  )
   flags = parser.parse_args()
   share_cores(flags.batch_size)
-  runs = flags.runs or max(2, jax.local_device_count())
-  rows = [
-    _row(*pair.split(':'), flags.method, flags.batch_size, runs, flags.repeats)
-    for pair in flags.pairs.split(',')
-  ]
-  _record.record('together', rows)
+  flags.runs = flags.runs or max(2, jax.local_device_count())
+  rows = [_row(teacher, student, flags) for teacher, student in flags.pairs]
+  timing.record(flags.output / 'together.json', rows)
 
 
 def _row(
-  teacher: str, student: str, method: str, batch: int, runs: int, repeats: int
+  teacher: str, student: str, flags: argparse.Namespace
 ) -> dict[str, Any]:
   print(f'{teacher}:{student}', flush=True)
-  made = Jax(teacher, student, method, batch, steps_per_epoch=STEPS)
-  program = made.program
-  ways = {
-    'separate': one_by_one(program),
-    'devices': side_by_side(program),
-    'vmap': batched(program, runs),
-  }
-  calls = {
-    name: functools.partial(_epoch, made, way, runs)
-    for name, way in ways.items()
-  }
-  seconds = _record.side_by_side(calls, repeats=repeats)
-  per_step = {
-    name: {key: value / STEPS for key, value in found.items()}
-    for name, found in seconds.items()
-  }
+  pair = Pair(
+    teacher, student, flags.method, flags.batch_size, steps_per_epoch=STEPS
+  )
+  on_all = first_epoch(pair.epochs, pair.state, pair.frozen)
+  on_each = [_epoch_on(pair, one) for one in each_device()[: flags.runs]]
+  seconds = timing.take_turns(
+    {
+      'separate': lambda: _one_after_the_other(on_all, flags.runs),
+      'devices': lambda: _at_the_same_time(on_each, flags.runs),
+    },
+    repeats=flags.repeats,
+  )
   return {
     'pair': f'{teacher}:{student}',
-    'method': method,
-    'batch_size': batch,
-    'runs': runs,
-    'devices': program.devices.count,
-    'over_separate': {
-      name: round(per_step[name]['median'] / per_step['separate']['median'], 3)
-      for name in ('devices', 'vmap')
-    },
-    'seconds_per_step_of_all': per_step,
+    'method': flags.method,
+    'batch_size': flags.batch_size,
+    'runs': flags.runs,
+    'devices': pair.program.devices.count,
+    'devices_over_separate': timing.ratio(seconds, 'devices', 'separate'),
+    'seconds_per_step_of_all': timing.per_step(seconds, STEPS),
   }
 
 
-def _epoch(made: Jax, advance: Advance, runs: int) -> None:
-  """The first steps of all runs."""
+def _epoch_on(pair: Pair, devices: Devices) -> Callable[[], None]:
+  """Returns the first epoch of a run on other devices."""
+  return first_epoch(
+    pair.epochs.on(devices),
+    devices.replicate(pair.state),
+    devices.replicate(pair.frozen),
+  )
 
-  def copied():
-    return jax.tree.map(lambda array: array.copy(), made.carry)
 
-  asked = {
-    run: Dispatch(copied(), made.teacher, made.order, STEPS)
-    for run in range(runs)
-  }
-  found = advance(asked)
-  done = [int(carry[0].step) for carry in found.values()]
-  if not np.array_equal(done, [STEPS] * runs):
-    raise ValueError(f'The runs ended at steps {done}, not {STEPS}.')
+def _one_after_the_other(epoch: Callable[[], None], runs: int) -> None:
+  for _ in range(runs):
+    epoch()
+
+
+def _at_the_same_time(epochs: list[Callable[[], None]], runs: int) -> None:
+  """Trains each run in the thread of a device, as studies do."""
+
+  def work(index: int) -> None:
+    with jax.default_device(jax.local_devices()[index]):
+      for _ in range(index, runs, len(epochs)):
+        epochs[index]()
+
+  with ThreadPoolExecutor(len(epochs)) as pool:
+    list(pool.map(work, range(len(epochs))))  # raises the errors of threads
 
 
 if __name__ == '__main__':

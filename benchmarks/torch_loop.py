@@ -1,4 +1,4 @@
-"""The loop that PyTorch users write, for comparison: eager, no compilation."""
+"""Eager PyTorch training loop, for comparison."""
 
 import torch
 from torch.nn import functional
@@ -9,14 +9,14 @@ from kdjax.train import Recipe
 
 
 class Loop:
-  """A KD step after another on random batches that are already there.
+  """KD steps on one random batch that is already on the device.
 
   Args:
     teacher: A key of `torch_networks.NETWORKS`.
-    student: Another.
-    batch_size: Images of a step.
-    fast: Channels last, and convolutions and products in bfloat16 by autocast;
-      otherwise float32 in PyTorch's own order, as the field's codes are.
+    student: A key of `torch_networks.NETWORKS`.
+    batch_size: Images per step.
+    fast: Channels last, with convolutions and matrix products in bfloat16 by
+      autocast; otherwise float32 with channels first, as in the field's code.
   """
 
   def __init__(
@@ -24,15 +24,15 @@ class Loop:
   ):
     self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     self.fast = fast
-    torch.backends.cudnn.benchmark = True  # as the field's codes set it
+    torch.backends.cudnn.benchmark = True  # as in the field's code
     torch.manual_seed(0)
-    order = torch.channels_last if fast else torch.contiguous_format
+    memory_format = torch.channels_last if fast else torch.contiguous_format
 
-    def placed(made):
-      return made.to(self.device, memory_format=order)
+    def to_device(value):
+      return value.to(self.device, memory_format=memory_format)
 
-    self.teacher = placed(torch_networks.NETWORKS[teacher]()).eval()
-    self.student = placed(torch_networks.NETWORKS[student]()).train()
+    self.teacher = to_device(torch_networks.NETWORKS[teacher]()).eval()
+    self.student = to_device(torch_networks.NETWORKS[student]()).train()
     recipe, self.kd = Recipe(), Kd()
     self.optimizer = torch.optim.SGD(
       self.student.parameters(),
@@ -40,11 +40,11 @@ class Loop:
       momentum=recipe.momentum,
       weight_decay=recipe.weight_decay,
     )
-    self.images = placed(torch.randn(batch_size, 3, 32, 32))
+    self.images = to_device(torch.randn(batch_size, 3, 32, 32))
     self.labels = torch.randint(0, 100, (batch_size,), device=self.device)
 
   def run(self, steps: int) -> None:
-    """Does the steps and waits until they are done."""
+    """Trains a number of steps and waits for them."""
     for _ in range(steps):
       loss = self._loss()
       self.optimizer.zero_grad()
@@ -57,12 +57,12 @@ class Loop:
     kd = self.kd
     with torch.autocast(self.device, torch.bfloat16, enabled=self.fast):
       with torch.no_grad():
-        wanted = self.teacher(self.images)
+        targets = self.teacher(self.images)
       logits = self.student(self.images)
-    logits, wanted = logits.float(), wanted.float()
+    logits, targets = logits.float(), targets.float()
     soft = functional.kl_div(
       functional.log_softmax(logits / kd.temperature, dim=1),
-      functional.softmax(wanted / kd.temperature, dim=1),
+      functional.softmax(targets / kd.temperature, dim=1),
       reduction='batchmean',
     )
     task = functional.cross_entropy(logits, self.labels)

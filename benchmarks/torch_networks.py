@@ -1,4 +1,4 @@
-"""Networks in eager PyTorch, from their papers; each gives logits."""
+"""Networks in eager PyTorch, after their papers; each returns logits."""
 
 import functools
 
@@ -18,7 +18,7 @@ def _conv_norm(inputs, outputs, size=3, stride=1, groups=1, relu=True):
 
 
 class Block(nn.Module):
-  """A basic residual block of the CIFAR ResNets."""
+  """Basic residual block of the CIFAR ResNets."""
 
   def __init__(self, inputs: int, width: int, stride: int):
     super().__init__()
@@ -38,7 +38,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """CIFAR ResNet, with a convolution where a shortcut changes shape."""
+  """CIFAR ResNet with convolutions in shortcuts that change the shape."""
 
   def __init__(self, blocks: int, stem: int, widths: tuple[int, ...]):
     super().__init__()
@@ -46,9 +46,9 @@ class ResNet(nn.Module):
       nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
     )
     layers, inputs = [], stem
-    for place, width in enumerate(widths):
+    for index, width in enumerate(widths):
       for number in range(blocks):
-        stride = 2 if place and not number else 1
+        stride = 2 if index and not number else 1
         layers.append(Block(inputs, width, stride))
         inputs = width
     self.layers = nn.Sequential(*layers)
@@ -59,7 +59,7 @@ class ResNet(nn.Module):
 
 
 class WideBlock(nn.Module):
-  """A block that normalises before it convolves."""
+  """Pre-activation block: batch norm precedes each convolution."""
 
   def __init__(self, inputs: int, width: int, stride: int):
     super().__init__()
@@ -77,14 +77,14 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-  """wrn_D_k."""
+  """Wide ResNet, `wrn_<depth>_<widen>`."""
 
   def __init__(self, depth: int, widen: int):
     super().__init__()
     layers, inputs = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)], 16
-    for place, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
+    for index, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
       for number in range((depth - 4) // 6):
-        stride = 2 if place and not number else 1
+        stride = 2 if index and not number else 1
         layers.append(WideBlock(inputs, width, stride))
         inputs = width
     self.layers = nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU())
@@ -100,8 +100,8 @@ class Vgg(nn.Module):
   def __init__(self, convolutions: tuple[int, ...]):
     super().__init__()
     layers, inputs = [], 3
-    for place, count in enumerate(convolutions):
-      width = (64, 128, 256, 512, 512)[place]
+    for index, count in enumerate(convolutions):
+      width = (64, 128, 256, 512, 512)[index]
       for _ in range(count):
         layers += [
           nn.Conv2d(inputs, width, 3, 1, 1),
@@ -109,7 +109,7 @@ class Vgg(nn.Module):
           nn.ReLU(),
         ]
         inputs = width
-      if place < 3:
+      if index < 3:
         layers.append(nn.MaxPool2d(2))
     self.layers = nn.Sequential(*layers)
     self.head = nn.Linear(512, 100)
@@ -119,7 +119,7 @@ class Vgg(nn.Module):
 
 
 class ShuffleUnit(nn.Module):
-  """ShuffleNetV2's unit; with stride 2 both halves see all channels."""
+  """ShuffleNetV2 unit; with stride 2 both branches take all channels."""
 
   def __init__(self, inputs: int, width: int, stride: int):
     super().__init__()
@@ -139,10 +139,10 @@ class ShuffleUnit(nn.Module):
 
   def forward(self, x):
     if self.left is None:
-      kept, taken = x.chunk(2, dim=1)
+      left, right = x.chunk(2, dim=1)
     else:
-      kept, taken = self.left(x), x
-    joined = torch.cat([kept, self.right(taken)], dim=1)
+      left, right = self.left(x), x
+    joined = torch.cat([left, self.right(right)], dim=1)
     batch, channels, height, width = joined.shape
     pairs = joined.view(batch, 2, channels // 2, height, width)
     return pairs.transpose(1, 2).reshape(batch, channels, height, width)

@@ -1,7 +1,6 @@
-"""SSIM as kornia writes it, in PyTorch alone: kornia is no dependency.
+"""kornia's formula of SSIM in PyTorch; kornia itself is not a dependency.
 
-`python -m benchmarks.torch_ssim` compares it with kornia, where that is
-installed.
+`python -m benchmarks.torch_ssim` compares it with kornia if that is installed.
 """
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch.nn.functional as F
 
 
 def loss(x: torch.Tensor, y: torch.Tensor, window: int = 11) -> torch.Tensor:
-  """Mean of (1 - SSIM) / 2 of maps `[B, C, H, W]` in [0, 1]."""
-  places = torch.arange(window, dtype=x.dtype) - window // 2
-  weights = torch.exp(-(places**2) / (2 * 1.5**2))
+  """Computes the mean of (1 - SSIM) / 2 of maps `[B, C, H, W]` in [0, 1]."""
+  offsets = torch.arange(window, dtype=x.dtype) - window // 2
+  weights = torch.exp(-(offsets**2) / (2 * 1.5**2))
   weights = weights / weights.sum()
   mean_x, mean_y = _blur(x, weights), _blur(y, weights)
   square_x, square_y, product = mean_x**2, mean_y**2, mean_x * mean_y
@@ -20,20 +19,21 @@ def loss(x: torch.Tensor, y: torch.Tensor, window: int = 11) -> torch.Tensor:
   variance_y = _blur(y**2, weights) - square_y
   covariance = _blur(x * y, weights) - product
   c1, c2 = 0.01**2, 0.03**2
-  above = (2 * product + c1) * (2 * covariance + c2)
-  below = (square_x + square_y + c1) * (variance_x + variance_y + c2)
-  return torch.clamp((1 - above / (below + 1e-12)) / 2, 0, 1).mean()
+  numerator = (2 * product + c1) * (2 * covariance + c2)
+  denominator = (square_x + square_y + c1) * (variance_x + variance_y + c2)
+  ssim = numerator / (denominator + 1e-12)
+  return torch.clamp((1 - ssim) / 2, 0, 1).mean()
 
 
-def maps(array: np.ndarray) -> torch.Tensor:
-  """Of `[B, H, W, C]`, in PyTorch's own layout."""
+def to_tensor(array: np.ndarray) -> torch.Tensor:
+  """Returns maps `[B, H, W, C]` as a tensor `[B, C, H, W]`."""
   return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
 
 
 def value_and_gradient(
   x: torch.Tensor, y: torch.Tensor
 ) -> tuple[float, torch.Tensor]:
-  """The loss and its gradient in the first map."""
+  """Computes the loss and its gradient with respect to the first map."""
   x = x.detach().requires_grad_()
   value = loss(x, y)
   value.backward()
@@ -42,7 +42,7 @@ def value_and_gradient(
 
 
 def _blur(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-  """Reflected at the border, along the width and then the height."""
+  """Averages over windows with reflection padding, width first."""
   channels, half = x.shape[1], len(weights) // 2
   row = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
   x = F.pad(x, [half, half, 0, 0], mode='reflect')
@@ -52,14 +52,15 @@ def _blur(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def main() -> None:
+  """Compares with kornia."""
   from kornia.losses import ssim_loss
 
   rng = np.random.default_rng(0)
-  x, y = (maps(rng.uniform(size=(2, 20, 24, 5))) for _ in range(2))
+  x, y = (to_tensor(rng.uniform(size=(2, 20, 24, 5))) for _ in range(2))
   ours, theirs = loss(x, y).item(), ssim_loss(x, y, 11).item()
   if not abs(ours - theirs) <= 1e-12:
-    raise ValueError(f'kornia has {theirs}, we have {ours}.')
-  print(f'Both have {ours}.')
+    raise ValueError(f'The loss is {ours}, that of kornia {theirs}.')
+  print(f'Both losses are {ours}.')
 
 
 if __name__ == '__main__':

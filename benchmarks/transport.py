@@ -1,22 +1,20 @@
-"""Transport between two batches of features against what else computes it.
+"""Transport distances of two batches, compared with other implementations.
 
   python -m benchmarks.transport
 
-Writes `benchmarks/results/transport.json`: seconds of value and gradient, in
-turns, float32, width 512, of
+Value and gradient, float32, width 512; the variants of a row take turns:
 
-  exact     `exact_assignment` and `auction_assignment` against POT + PyTorch;
-            sizes above 512 are there for the choice between the two
-  sinkhorn  `losses.sinkhorn_...` against ott-jax alone
-  gaussian  the nuclear norm against eigendecompositions of d x d covariances
-  step      a KD²M step with exact transport against a KD step
+  exact     `exact_assignment` and `auction_assignment`, and POT with PyTorch;
+            sizes above 512 compare the first two
+  sinkhorn  `losses.sinkhorn_...`, and ott-jax alone
+  gaussian  the nuclear norm, and eigendecompositions of d x d covariances
+  step      a KD²M step with exact transport, and a KD step
 
-`bytes` are, for what JAX compiles, arguments + results + temporaries by XLA's
-own account; for POT by how much a fresh process grows at its peak. `--only`
-prints some of it and writes nothing.
+`bytes` are arguments, results and temporaries as XLA reports them; for POT the
+peak growth of a new process. Writes `benchmarks/results/transport.json`;
+`--only` measures some of the rows and only prints them.
 """
 
-import argparse
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +26,8 @@ from ott.geometry import pointcloud
 from ott.solvers import linear
 from ott.tools import sinkhorn_divergence
 
-from benchmarks import _record, torch_transport
-from benchmarks._step import Jax
+from benchmarks import flag_types, timing, torch_transport
+from benchmarks._step import Pair
 from kdjax import losses
 
 WIDTH = 512
@@ -42,24 +40,28 @@ Distance = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def clouds(kind: str, batch: int) -> Clouds:
-  """Student and teacher: normal, or ten classes around centres behind a ReLU.
+  """Returns embeddings of student and teacher.
 
-  The two share classes but no images: the plan that leaves each image with
-  itself, which a search would find at once, is not the best one.
+  They share classes but no images: the plan that assigns each image to itself,
+  with which a search starts, is not optimal.
+
+  Args:
+    kind: `gaussian`, or `clustered`: ten classes around centers, after a ReLU.
+    batch: Number of images.
   """
   rng = np.random.default_rng(batch)
   rows = rng.normal(size=(2, batch, WIDTH))
   if kind == 'clustered':
-    centres = 2 * rng.normal(size=(10, WIDTH))
+    centers = 2 * rng.normal(size=(10, WIDTH))
     shift = rng.normal(size=(2, 1, WIDTH))
-    rows += centres[rng.integers(0, 10, batch)] + shift
+    rows += centers[rng.integers(0, 10, batch)] + shift
     rows = np.maximum(rows, 0)
   student, teacher = rows.astype(np.float32)
   return student, teacher
 
 
 class Compiled:
-  """Value and gradient of a distance of two clouds, compiled."""
+  """Compiled value and gradient of the distance of two batches."""
 
   def __init__(self, distance: Distance, pair: Clouds):
     self.pair = tuple(map(jnp.asarray, pair))
@@ -71,18 +73,18 @@ class Compiled:
 
   @property
   def bytes(self) -> int:
-    """Arguments, results and temporaries, by XLA's account."""
-    found = self.function.lower(*self.pair).compile().memory_analysis()
-    assert found is not None
+    """Bytes of arguments, results and temporaries, as XLA reports them."""
+    memory = self.function.lower(*self.pair).compile().memory_analysis()
+    assert memory is not None
     return (
-      found.argument_size_in_bytes
-      + found.output_size_in_bytes
-      + found.temp_size_in_bytes
+      memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+      + memory.temp_size_in_bytes
     )
 
 
 def measure_exact(kind: str, batch: int, repeats: int) -> dict[str, Any]:
-  """Both of our solvers and POT."""
+  """Returns a row: both solvers and POT."""
   pair = clouds(kind, batch)
   solvers = {
     'exact': losses.exact_assignment,
@@ -93,18 +95,19 @@ def measure_exact(kind: str, batch: int, repeats: int) -> dict[str, Any]:
     for name, assign in solvers.items()
   }
   value, _ = torch_transport.exact(*pair)
-  _same(value, ours['exact'].value)
-  calls = {**ours, 'pot': lambda: torch_transport.exact(*pair)}
-  seconds = _record.side_by_side(calls, repeats=repeats)
+  _check_equal(value, ours['exact'].value)
+  pot = functools.partial(torch_transport.exact, *pair)
+  calls: dict[str, timing.Call] = {**ours, 'pot': pot}
+  seconds = timing.take_turns(calls, repeats=repeats)
   cost = jnp.asarray(_distances(*pair))
   solved = {name: assign(cost) for name, assign in solvers.items()}
   return {
     'what': 'exact',
     'cloud': kind,
     'batch': batch,
-    'exact_over_pot': _ratio(seconds, 'exact', 'pot'),
-    'auction_over_exact': _ratio(seconds, 'auction', 'exact'),
-    'auction_gap_over_cost': _digits(solved['auction'].gap / value),
+    'exact_over_pot': timing.ratio(seconds, 'exact', 'pot'),
+    'auction_over_exact': timing.ratio(seconds, 'auction', 'exact'),
+    'auction_gap_over_cost': timing.digits(solved['auction'].gap / value),
     'steps_in_a_row': {name: int(s.steps) for name, s in solved.items()},
     'seconds': seconds,
     'bytes': {
@@ -115,7 +118,7 @@ def measure_exact(kind: str, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_sinkhorn(kind: str, batch: int, repeats: int) -> dict[str, Any]:
-  """The regularised cost and the divergence, ours and ott's."""
+  """Returns a row: the regularized cost and the divergence, and ott-jax's."""
   pair = clouds(kind, batch)
   effort = {'threshold': 1e-4, 'max_iterations': 200}  # our defaults
   epsilon = 0.1 * float(_distances(*pair).mean())
@@ -139,14 +142,14 @@ def measure_sinkhorn(kind: str, batch: int, repeats: int) -> dict[str, Any]:
     )
   }
   for name in ('regularized', 'divergence'):
-    _same(calls[name].value, calls[name + '_ott'].value)
-  seconds = _record.side_by_side(calls, repeats=repeats)
+    _check_equal(calls[name].value, calls[name + '_ott'].value)
+  seconds = timing.take_turns(calls, repeats=repeats)
   return {
     'what': 'sinkhorn',
     'cloud': kind,
     'batch': batch,
     **{
-      f'{name}_over_ott': _ratio(seconds, name, name + '_ott')
+      f'{name}_over_ott': timing.ratio(seconds, name, name + '_ott')
       for name in ('regularized', 'divergence')
     },
     'seconds': seconds,
@@ -155,7 +158,7 @@ def measure_sinkhorn(kind: str, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def by_eigenvalues(x: jax.Array, y: jax.Array) -> jax.Array:
-  """The formula of Gaussian transport as it is written, with d x d roots."""
+  """Computes Gaussian transport by square roots of d x d covariances."""
   product = functools.partial(jnp.matmul, precision='highest')
   mean_x, mean_y = jnp.mean(x, axis=0), jnp.mean(y, axis=0)
   x, y = (x - mean_x) / len(x) ** 0.5, (y - mean_y) / len(y) ** 0.5
@@ -164,12 +167,12 @@ def by_eigenvalues(x: jax.Array, y: jax.Array) -> jax.Array:
   inner = product(root, product(product(y.T, y), root))
   values = jnp.linalg.eigh(inner)[0]
   cross = jnp.sum(jnp.sqrt(jnp.maximum(values, 0)))
-  spread = jnp.sum(x**2) + jnp.sum(y**2) - 2 * cross
-  return jnp.sum((mean_x - mean_y) ** 2) + spread
+  bures = jnp.sum(x**2) + jnp.sum(y**2) - 2 * cross
+  return jnp.sum((mean_x - mean_y) ** 2) + bures
 
 
 def measure_gaussian(kind: str, batch: int, repeats: int) -> dict[str, Any]:
-  """The nuclear norm by products and by SVD, and the eigenvalues."""
+  """Returns a row: the nuclear norm by products and SVD, and eigenvalues."""
   pair = clouds(kind, batch)
   full = losses.gaussian_wasserstein2_full
   calls = {
@@ -177,18 +180,18 @@ def measure_gaussian(kind: str, batch: int, repeats: int) -> dict[str, Any]:
     'svd': Compiled(functools.partial(full, polar=losses.polar_svd), pair),
     'eigenvalues': Compiled(by_eigenvalues, pair),
   }
-  wanted = _gaussian_in_float64(*pair)
-  seconds = _record.side_by_side(calls, repeats=repeats)
+  expected = _gaussian_in_float64(*pair)
+  seconds = timing.take_turns(calls, repeats=repeats)
   return {
     'what': 'gaussian',
     'cloud': kind,
     'batch': batch,
-    'eigenvalues_over_newton_schulz': _ratio(
+    'eigenvalues_over_newton_schulz': timing.ratio(
       seconds, 'eigenvalues', 'newton_schulz'
     ),
-    'eigenvalues_over_svd': _ratio(seconds, 'eigenvalues', 'svd'),
+    'eigenvalues_over_svd': timing.ratio(seconds, 'eigenvalues', 'svd'),
     'relative_error': {
-      name: _digits(abs(call.value - wanted) / wanted)
+      name: timing.digits(abs(call.value - expected) / expected)
       for name, call in calls.items()
     },
     'gradient_is_finite': {
@@ -201,27 +204,27 @@ def measure_gaussian(kind: str, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_step(repeats: int) -> dict[str, Any]:
-  """A training step with either method, by itself and in the loop."""
+  """Returns a row: steps of both methods, separately and in the loop."""
   pair, batch, steps = ('resnet32x4', 'resnet8x4'), 128, 4
-  methods = {name: Jax(*pair, name, batch) for name in ('kd', 'kd2m')}
+  methods = {name: Pair(*pair, name, batch) for name in ('kd', 'kd2m')}
   calls = {name: functools.partial(m.alone, 1) for name, m in methods.items()}
   for name, method in methods.items():
     calls[f'{name}_loop'] = functools.partial(method.loop, steps)
-  seconds = _record.side_by_side(calls, repeats=repeats)
+  seconds = timing.take_turns(calls, repeats=repeats)
   return {
     'what': 'step',
     'teacher': pair[0],
     'student': pair[1],
     'batch': batch,
-    'kd2m_over_kd': _ratio(seconds, 'kd2m', 'kd'),
-    'kd2m_over_kd_in_loop': _ratio(seconds, 'kd2m_loop', 'kd_loop'),
+    'kd2m_over_kd': timing.ratio(seconds, 'kd2m', 'kd'),
+    'kd2m_over_kd_in_loop': timing.ratio(seconds, 'kd2m_loop', 'kd_loop'),
     'steps_of_loop': steps,
     'seconds': seconds,
   }
 
 
 def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-  """All squared distances, float32 `[n, m]`."""
+  """Computes all squared distances in float64, float32 `[n, m]`."""
   x, y = x.astype(np.float64), y.astype(np.float64)
   squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
   return (squares - 2 * x @ y.T).astype(np.float32)
@@ -235,18 +238,10 @@ def _gaussian_in_float64(x: np.ndarray, y: np.ndarray) -> float:
   return means + ((x**2).sum() + (y**2).sum() - 2 * norm) / len(x)
 
 
-def _same(x: Any, y: Any) -> None:
-  """Raises unless two contestants computed the same number."""
+def _check_equal(x: Any, y: Any) -> None:
+  """Raises a `ValueError` unless two implementations return equal values."""
   if not abs(float(x) - float(y)) <= 1e-4 * abs(float(y)):
-    raise ValueError(f'The contestants do not agree: {x} and {y}.')
-
-
-def _ratio(seconds: dict[str, dict[str, float]], one: str, two: str) -> float:
-  return _digits(seconds[one]['median'] / seconds[two]['median'])
-
-
-def _digits(value: Any) -> float:
-  return float(f'{float(value):.3g}')
+    raise ValueError(f'Two implementations differ: {x} and {y}.')
 
 
 _PAIRWISE = {
@@ -257,8 +252,8 @@ _PAIRWISE = {
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--repeats', type=int, default=21)
+  """Measures and writes."""
+  parser = flag_types.make_parser(__doc__, repeats=21)
   parser.add_argument('--sizes', type=int, nargs='+', default=SIZES)
   parser.add_argument('--only', nargs='+', choices=(*_PAIRWISE, 'step'))
   flags = parser.parse_args()
@@ -266,7 +261,7 @@ def main() -> None:
   for name in flags.only or (*_PAIRWISE, 'step'):
     print(f'measuring {name}', flush=True)
     if name == 'step':
-      rows.append(measure_step(repeats=5))
+      rows.append(measure_step(repeats=min(5, flags.repeats)))
       continue
     sizes = [(size, flags.repeats) for size in flags.sizes]
     if name == 'exact' and not flags.only:
@@ -278,7 +273,7 @@ def main() -> None:
     for row in rows:
       print(row)
   else:
-    _record.record('transport', rows)
+    timing.record(flags.output / 'transport.json', rows)
 
 
 if __name__ == '__main__':

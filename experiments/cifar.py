@@ -1,28 +1,29 @@
-"""Distillation on CIFAR and on small images of one's own.
+"""Distillation on CIFAR and on your own small images.
 
   python -m experiments.cifar --method=kd2m
 
-The field's recipe (RepDistiller): 240 epochs, batch 64, SGD 0.05, divided
-by 10 after 150, 180 and 210. Where a paper gives other settings for a method on
-a pair, they are the defaults, and said (`experiments/published.py`). The
-teacher is trained once and kept, or given by `--teacher_checkpoint`. Published
-top-1 on CIFAR-100, resnet32x4 to resnet8x4: teacher 79.42, student alone 72.50,
-KD 73.33 (RepDistiller); ours: `results/`.
+The defaults are RepDistiller's recipe: 240 epochs, batch size 64, SGD with
+learning rate 0.05, divided by 10 after epochs 150, 180 and 210. Settings that a
+paper gives for a method on a pair of networks are the defaults of that pair
+(`experiments/published.py`) and are printed. The teacher is trained once and
+kept for later commands, or loaded from `--teacher_checkpoint`. Published top-1
+accuracy on CIFAR-100 in percent, resnet32x4 to resnet8x4: teacher 79.42,
+student alone 72.50, KD 73.33 (RepDistiller); measured with this library:
+`results/`.
 """
 
 import dataclasses
 import sys
 
-from experiments import published
-from kdjax import methods
-from kdjax.cli import command
+from experiments import pair_presets
+from kdjax.cli.command import Command
 from kdjax.methods import Kd2m, Method
-from kdjax.studies import Study, StudyConfig
+from kdjax.studies import StudyConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(StudyConfig):
-  """CIFAR-100, resnet32x4 to resnet8x4."""
+  """Settings of `experiments.cifar`."""
 
   dataset: str = 'cifar100'
   teacher: str = 'resnet32x4'
@@ -30,26 +31,14 @@ class Config(StudyConfig):
   method: Method = Kd2m()
 
 
-def make_config(
-  method: methods.Method,
-  teacher: str = Config.teacher,
-  student: str = Config.student,
-) -> Config:
-  """The defaults for a method on a pair."""
-  config = Config(method=method, teacher=teacher, student=student)
-  return published.with_defaults(config)
-
-
-def run(
-  config: Config | None = None, place: command.Place | None = None
-) -> Study:
-  """Runs the comparison; what notebooks call."""
-  return command.run(
-    config or Config(),
-    place or command.Place(),
-    name='experiments.cifar',
-  )
+COMMAND = Command(
+  name='experiments.cifar',
+  description=__doc__,
+  config=Config,
+  deciding=('method', 'teacher', 'student'),
+  presets=pair_presets.presets,
+)
 
 
 if __name__ == '__main__':
-  sys.exit(command.main(make_config, name='experiments.cifar', by_pair=True))
+  sys.exit(COMMAND.main())

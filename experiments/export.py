@@ -1,12 +1,12 @@
-"""A trained network as a file for other programs.
+"""Export of a trained network to a file for other programs.
 
   python -m experiments.export --run=RUN --format=safetensors
 
-RUN is the folder of one run, as `runs/digits-…/runs/kd2m/seed0`. Formats:
+RUN is the folder of one run, e.g. `runs/digits-…/runs/kd2m/seed0`. Formats:
 `safetensors` (Flax names), `safetensors_torch` (names and layouts of PyTorch
-code of the network's family; `…_torchvision` and `…_timm` for ImageNet's
-networks), `orbax` (a folder) and `stablehlo` (a program with its weights, for
-any batch). How each is read: docs/weights.md.
+code of the network's family; `…_torchvision` and `…_timm` for networks of
+ImageNet), `orbax` (a folder) and `stablehlo` (a program with its weights, for
+any batch size). How to read each: docs/weights.md.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import jax.numpy as jnp
-import tyro
-
-from kdjax import convert, methods, models
+from kdjax import convert, methods
+from kdjax.cli import flags
+from kdjax.cli.exit_status import fail
 from kdjax.methods import Method
 from kdjax.network import Network
 from kdjax.runtime.checkpoints import save_variables
+from kdjax.studies.trained import load_trained
+from kdjax.typing import PyTree
 
-PyTree = Any
 Naming = Literal['flax', 'torch', 'torchvision', 'timm']
 Format = Literal[
   'safetensors',
@@ -54,12 +54,12 @@ _NEEDED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  """What to export.
+  """Settings of `experiments.export`.
 
   Attributes:
-    run: The folder of one run.
-    format: Of the file.
-    output: The file or folder; one in `RUN/export/` without.
+    run: Folder of one run.
+    format: Format of the exported file or folder.
+    output: File or folder to write (default: in RUN/export/).
   """
 
   run: pathlib.Path
@@ -68,27 +68,19 @@ class Config:
 
 
 def export(config: Config) -> pathlib.Path:
-  """Writes the network of a run and gives the place.
+  """Writes the network of a run and returns the path of the file.
+
+  Args:
+    config: What to export.
 
   Raises:
-    ValueError: If the folder holds no finished run of a network of this
+    ValueError: If the folder is not that of a finished run of a network of this
       library, or its network has no PyTorch names.
   """
   about = _about(config.run)
-  network = models.create(
-    about['network'],
-    num_classes=about['num_classes'],
-    dtype=jnp.dtype(about['precision']),
-    mean=tuple(about['mean']),
-    std=tuple(about['std']),
-    pooling=about.get('pooling'),
-  )
-  shape = tuple(about['image_shape'])
-  variables = convert.load(
-    config.run, network.describe(shape).variables, network=network.name
-  )
+  trained = load_trained(config.run)
   output = config.output or config.run / 'export' / _ENDINGS[config.format]
-  _WRITERS[config.format](output, network, variables, about)
+  _WRITERS[config.format](output, trained.network, trained.variables, about)
   return output
 
 
@@ -112,7 +104,7 @@ def _write_safetensors(
 def _write_orbax(path, network, variables, about):
   del network, about
   if path.exists() and not (path / '_METADATA').exists():
-    raise ValueError(f'{path} is there and is no orbax folder.')
+    raise ValueError(f'{path} exists and is not an orbax folder.')
   path.parent.mkdir(parents=True, exist_ok=True)
   save_variables(path, variables)
 
@@ -133,7 +125,7 @@ _WRITERS = {
 
 
 def _about(run: pathlib.Path) -> Mapping[str, Any]:
-  """What the run says of itself, complete enough to build its network."""
+  """Returns the description of a run, complete enough for its network."""
   about = convert.described(run) if run.is_dir() else {}
   missing = [name for name in _NEEDED if name not in about]
   if missing:
@@ -154,7 +146,7 @@ def _about(run: pathlib.Path) -> Mapping[str, Any]:
 
 
 def _check_method(method: Any) -> None:
-  """Refuses a student that predicts through parts which its method keeps."""
+  """Refuses a student whose method holds parts that it predicts with."""
   if not isinstance(method, Mapping):
     return
   made = {type_.__name__: type_ for type_ in methods.METHODS.values()}
@@ -174,19 +166,17 @@ def _keeps_parts(method: type[Method]) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """The command: prints the place; 2 for a mistake in the flags or folders."""
-  config = tyro.cli(
+  """Prints the path of the exported file; returns 0, or 2 for a mistake."""
+  config = flags.parse_config(
     Config,
-    args=argv,
-    prog='python -m experiments.export',
+    sys.argv[1:] if argv is None else argv,
+    name='experiments.export',
     description=__doc__,
-    use_underscores=True,
   )
   try:
     print(export(config))
   except (ValueError, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return fail(error, 2)
   return 0
 
 

@@ -1,13 +1,14 @@
-"""KD²M's table: every distance of the paper on one pair, with its controls.
+"""KD²M's table: every metric of the paper on one pair, with controls.
 
   python -m experiments.kd2m --dataset=cifar100
 
-ResNet-34 teaches ResNet-18 on CIFAR-100, CIFAR-10 or SVHN by the recipe of
+ResNet-34 teaches ResNet-18 on CIFAR-100, CIFAR-10 or SVHN with the recipe of
 Fernandes Montesuma, KD²M, 2025, https://arxiv.org/abs/2504.01757. The paper's
-networks start from weights of ImageNet: give them by `--teacher_init` and
-`--student_init` (torchvision's files), or train from scratch without. All
-students of a seed start from the same weights and have the same schedule; in
-the released code the student alone has another. Accuracy in percent, paper:
+networks start from ImageNet weights: give torchvision's files as
+`--teacher_init` and `--student_init`, otherwise both are trained from scratch.
+All students of a seed start from the same weights and have the same schedule;
+in the released code the student alone has another schedule. Accuracy in
+percent in the paper:
 
                  SVHN   CIFAR-10  CIFAR-100
   student alone  93.10     85.11      56.66
@@ -19,17 +20,19 @@ the released code the student alone has another. Accuracy in percent, paper:
   cw2_gauss      93.95     86.25      61.43
   kl_gauss       94.05     86.44      60.66
 
-Ours at a CPU's budget: `results/cifar100_kd2m/`.
+Measured at a CPU's budget: `results/cifar100_kd2m/`.
 """
 
 import dataclasses
 import sys
 
 from kdjax import methods
-from kdjax.cli import command
+from kdjax.cli.command import Command
+from kdjax.cli.defaults import Default, resolve_method, weight_source
 from kdjax.methods import Kd2m, Method
 from kdjax.methods.kd2m_metrics import UNITLESS
-from kdjax.studies import Study, StudyConfig
+from kdjax.methods.schedules import scaled
+from kdjax.studies import StudyConfig
 from kdjax.train import Recipe
 
 TABLE = ('w2', 'cw2', 'jw2', 'w2_gauss', 'cw2_gauss', 'kl_gauss')
@@ -45,15 +48,15 @@ PAPER = Recipe(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(StudyConfig):
-  """ResNet-34 to ResNet-18 on CIFAR-100.
+  """Settings of `experiments.kd2m`.
 
   Attributes:
-    method: What the metrics have in common.
-    metrics: Of KD²M, each an arm; `paired` is the control that matches every
-      image to itself.
-    baselines: Other methods to compare with, by name.
-    weight_factors: What every metric's weight is multiplied by; of several,
-      each is an arm, as in the paper's ablation of λ.
+    method: Settings of KD²M that all metrics share.
+    metrics: Metrics of KD²M, each an arm. The control `paired` compares each
+      image with itself.
+    baselines: Names of other methods to compare with, each an arm.
+    weight_factors: Factors of the weight of each metric; each of several
+      factors is an arm, as in the paper's ablation of the weight λ.
   """
 
   dataset: str = 'cifar100'
@@ -78,12 +81,15 @@ class Config(StudyConfig):
         'weight_factors must be zero or more and at least one, got '
         f'{self.weight_factors}.'
       )
-    _ = self.arms  # their names and settings
+    _ = self.arms  # raises for unknown names
 
   @property
   def arms(self) -> dict[str, Method]:
-    """The baselines, then the metrics."""
-    arms = {name: methods.create(name) for name in self.baselines}
+    """Methods by arm: the baselines, then the metrics."""
+    arms: dict[str, Method] = {
+      name: resolve_method(methods.create(name), name)[0]
+      for name in self.baselines
+    }
     for metric in self.metrics:
       for factor in self.weight_factors:
         several = len(self.weight_factors) > 1
@@ -92,37 +98,49 @@ class Config(StudyConfig):
     return arms
 
   def numbers(self, arm: str) -> dict[str, float]:
-    """The weight, where a metric has several."""
-    method = self.arms.get(arm)  # the student alone is none of them
+    """Returns the weight of an arm, where it is swept."""
+    method = self.arms.get(arm)  # None for the student alone
     if len(self.weight_factors) == 1 or not isinstance(method, Kd2m):
       return {}
-    return {'weight': method.effective_weight}
+    weight = method.effective_weight
+    return {} if isinstance(weight, tuple) else {'weight': weight}
 
   def _weighted(self, metric: str, factor: float) -> Method:
-    """KD²M with a metric and so many times the weight that suits it."""
+    """Returns KD²M with a metric and a multiple of its weight."""
     assert isinstance(self.method, Kd2m)
     scale = 'none' if metric in UNITLESS else self.method.scale
     method = dataclasses.replace(self.method, metric=metric, scale=scale)
-    weight = factor * method.effective_weight
+    weight = scaled(method.effective_weight, factor)
     return dataclasses.replace(method, weight=weight)
 
 
-def make_config(method: methods.Method) -> Config:
-  """The defaults for a method."""
-  default = Config()
-  return default if method == Kd2m() else Config(method=method)
+def presets(config: Config) -> list[Default]:
+  """Returns the scale of KD²M, by which one weight suits all networks."""
+  if not isinstance(config.method, Kd2m):
+    return []
+  return [Default('method.scale', 'teacher_var', 'kd2m with many metrics')]
 
 
-def run(
-  config: Config | None = None, place: command.Place | None = None
-) -> Study:
-  """Runs the comparison; what notebooks call."""
-  return command.run(
-    config or Config(),
-    place or command.Place(),
-    name='experiments.kd2m',
-  )
+def resolve(config: Config) -> tuple[Config, list[Default]]:
+  """Returns the weights of the metrics; the configuration has one for all."""
+  if getattr(config.method, 'weight', None) is not None:
+    return config, []
+  return config, [
+    Default(f'{arm}.weight', method.weight, weight_source(method))
+    for arm, method in config.arms.items()
+    if isinstance(method, Kd2m)
+  ]
+
+
+COMMAND = Command(
+  name='experiments.kd2m',
+  description=__doc__,
+  config=Config,
+  deciding=('method',),
+  presets=presets,
+  resolve=resolve,
+)
 
 
 if __name__ == '__main__':
-  sys.exit(command.main(make_config, name='experiments.kd2m'))
+  sys.exit(COMMAND.main())

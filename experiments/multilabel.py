@@ -2,12 +2,12 @@
 
   python -m experiments.multilabel --dataset=coco:FOLDER --method=lshfm
 
-Wang, Ge and Wu, Distilling Knowledge by Mimicking Features, 2022: networks that
-start from weights of ImageNet (`--teacher_init`, `--student_init`), images of
-448 pixels, flips and colours; first the part that joins the two networks is
-trained alone (`--align_epochs`), then everything. Images are decoded while they
-are needed. `--dataset` is voc2007, coco2014 or coco:FOLDER with boxes in COCO's
-format; the defaults follow it. Published mAP in percent, ResNet-101 as teacher:
+Wang, Ge and Wu, Distilling Knowledge by Mimicking Features, 2022: networks with
+ImageNet weights (`--teacher_init`, `--student_init`), images of 448 pixels,
+flips and color jitter. First the layers that join the two networks are trained
+alone (`--align_epochs`), then everything. Images are decoded during training.
+The defaults of recipe and method depend on the dataset and are printed.
+Published mAP in percent, ResNet-101 as teacher:
 
              teacher  ResNet-50  MobileNetV2
   VOC 2007     93.27      93.17        90.14
@@ -16,51 +16,62 @@ format; the defaults follow it. Published mAP in percent, ResNet-101 as teacher:
 
 import dataclasses
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from kdjax import data, methods
-from kdjax.cli import command
+from kdjax import data
+from kdjax.cli.command import Command
+from kdjax.cli.defaults import Default
 from kdjax.methods import Kd, Lshfm, Method
-from kdjax.studies import Study, StudyConfig
+from kdjax.studies import StudyConfig
+from kdjax.studies.config import name_of
 from kdjax.tasks import MultiLabel
 from kdjax.train import RunSettings, StagedRecipe
 
-COCO = StagedRecipe(
-  epochs=60,
-  batch_size=32,
-  learning_rate=0.01,
-  weight_decay=1e-4,
-  schedule='cosine',
+RECIPE = StagedRecipe(
+  epochs=60, learning_rate=0.01, weight_decay=1e-5, schedule='cosine'
 )
-VOC = dataclasses.replace(COCO, batch_size=16, weight_decay=1e-5)
-# The soft targets are those of the published code: a softmax over classes.
-SOFT_TARGETS = Kd(task_weight=1.0, weight=0.001)
-# Which images are right is no question here, and the two layers are forced.
-MIMIC = Lshfm(weight=3.0, loss='lshl2', hashes=2048, head='2fc')
-MIMIC_VOC = dataclasses.replace(MIMIC, weight=0.5, hashes=8192)
+VOC = {'recipe.batch_size': 16, 'recipe.weight_decay': 1e-5}
+COCO = {'recipe.batch_size': 32, 'recipe.weight_decay': 1e-4}
+# The published code softens classes with a softmax.
+KD = {'method.task_weight': 1.0, 'method.weight': 0.001}
+# "Right" is not defined for several labels, hence no `_s`. In the alignment
+# epochs the loss has weight 1: align_factor = 1 / weight.
+LSHFM = {'method.loss': 'lshl2', 'method.head': '2fc'}
+LSHFM_VOC = LSHFM | {
+  'method.weight': 0.5,
+  'method.hashes': 8192,
+  'recipe.align_factor': 2.0,
+}
+LSHFM_COCO = LSHFM | {
+  'method.weight': 3.0,
+  'method.hashes': 2048,
+  'recipe.align_factor': 1 / 3,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(StudyConfig):
-  """ResNet-101 to ResNet-50 on VOC 2007.
+  """Settings of `experiments.multilabel`.
 
   Attributes:
-    image_size: Height and width that images are brought to, without a crop.
-    pooling: Of both networks' last maps, over the whole image: their mean,
-      maximum, or half of both. The networks' own without, which is the mean but
-      for class tokens and the windows of cifar100_resnet*.
-    keep_unlabelled: Whether images without any label stay in the set.
+    dataset: Dataset: voc2007, coco2014, or coco:FOLDER with boxes in COCO's
+      format. It decides defaults of the recipe and the method.
+    image_size: Height and width in pixels that images are resized to, without a
+      crop.
+    pooling: Pooling of the last feature maps of both networks over the whole
+      image: `gap` mean, `gmp` maximum, `gwp` mean of both (default: each
+      network's own).
+    keep_unlabelled: Keep images without any label.
     reading: How images are decoded.
   """
 
   dataset: str = 'voc2007'
   teacher: str = 'imagenet_resnet101'
   student: str = 'imagenet_resnet50'
-  method: Method = MIMIC_VOC
-  recipe: StagedRecipe = dataclasses.replace(VOC, align_factor=2.0)
+  method: Method = Lshfm()
+  recipe: StagedRecipe = RECIPE
   settings: RunSettings = RunSettings()
   image_size: int = 448
   pooling: Literal['gap', 'gmp', 'gwp'] | None = None
@@ -73,21 +84,21 @@ class Config(StudyConfig):
     if self.limit is not None or self.teacher_limit is not None:
       raise ValueError(
         'limit counts images per class, and these have several classes each; '
-        'give a smaller set by --dataset=coco:FOLDER.'
+        'give a smaller dataset by --dataset=coco:FOLDER.'
       )
 
   @property
   def task(self) -> MultiLabel:
-    """VOC judges by the envelope of precision, COCO does not."""
+    """Multi-label recognition; VOC uses the envelope of precision."""
     return MultiLabel(envelope=self.dataset == 'voc2007')
 
   @property
   def network_options(self) -> dict[str, Any]:
-    """How both networks pool."""
+    """Options of `models.create` for both networks."""
     return {} if self.pooling is None else {'pooling': self.pooling}
 
   def load(self, limit: int | None) -> data.StreamedDataset:
-    """The set; its images stay on disk."""
+    """Returns the dataset; its images stay on disk."""
     del limit  # checked above
     return data.load_multi_label(
       self.dataset,
@@ -98,42 +109,29 @@ class Config(StudyConfig):
     )
 
 
-def make_config(method: methods.Method, dataset: str = 'voc2007') -> Config:
-  """The defaults for a method and a set."""
-  of_voc = dataset == 'voc2007'
-  recipe = VOC if of_voc else COCO
-  if method == Kd():
-    method = SOFT_TARGETS
-  elif method == Lshfm():
-    method = MIMIC_VOC if of_voc else MIMIC
-    # The first stage has the weight 1.
-    recipe = dataclasses.replace(recipe, align_factor=2.0 if of_voc else 1 / 3)
-  return Config(dataset=dataset, method=method, recipe=recipe)
-
-
-def run(
-  config: Config | None = None, place: command.Place | None = None
-) -> Study:
-  """Runs the comparison; what notebooks call."""
-  return command.run(
-    config or Config(),
-    place or command.Place(),
-    name='experiments.multilabel',
+def presets(config: Config) -> list[Default]:
+  """Returns the settings of the paper for a dataset and a method."""
+  voc = config.dataset == 'voc2007'
+  settings = VOC if voc else COCO
+  if isinstance(config.method, Kd):
+    settings = settings | KD
+  elif isinstance(config.method, Lshfm):
+    settings = settings | (LSHFM_VOC if voc else LSHFM_COCO)
+  source = (
+    f'{name_of(config.method)} on {"VOC 2007" if voc else "COCO 2014"} (Wang, '
+    'Ge and Wu, 2022)'
   )
+  return [Default(name, value, source) for name, value in settings.items()]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """The command; its defaults depend on the set that is asked for."""
-  given = sys.argv[1:] if argv is None else argv
-  named = [a.removeprefix('--dataset=') for a in given if '--dataset=' in a]
-
-  def config_of(method: methods.Method) -> Config:
-    return make_config(method, *named[-1:])
-
-  return command.main(
-    config_of, name='experiments.multilabel', default_method='lshfm', argv=argv
-  )
+COMMAND = Command(
+  name='experiments.multilabel',
+  description=__doc__,
+  config=Config,
+  deciding=('method', 'dataset'),
+  presets=presets,
+)
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  sys.exit(COMMAND.main())

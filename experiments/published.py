@@ -1,30 +1,24 @@
-"""The settings that papers give for a pair of networks, as data.
+"""Settings that papers give for a pair of networks, as data.
 
-A command that knows a method's pair takes them as its defaults and says so;
-flags still change each of them. Where a paper gives none for a pair, the
-field's own recipe holds (`kdjax.train.Recipe`): 0.05 as learning rate, and 0.01
-for the small networks of depthwise convolutions.
+Commands with a pair take them as defaults and print them; flags override each.
+Where a paper gives none for a pair, the recipe of the command holds, with
+learning rate 0.01 for small networks of depthwise convolutions.
 """
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
-from kdjax import models
 from kdjax.methods import Combination, Fcfd, Kd, Lshfm, Method
-from kdjax.studies import StudyConfig
-from kdjax.studies.config import name_of
-
-ConfigT = TypeVar('ConfigT', bound=StudyConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:
-  """What a paper gives for one method on one pair.
+  """Settings of a paper for one method on one pair of networks.
 
   Attributes:
-    source: Where it is from.
+    source: The paper and the dataset.
     method: Settings of the method.
-    recipe: Those of `kdjax.train.Recipe` that are not its defaults.
+    recipe: Settings of `kdjax.train.Recipe` that are not its defaults.
   """
 
   source: str
@@ -66,7 +60,7 @@ def _fcfd_imagenet(features: float):
 
 
 def _kd_imagenet():
-  # There at twice the batch and twice the rate.
+  # mdistiller uses twice the batch size and twice the learning rate.
   return Published(
     source='KD in mdistiller, ImageNet',
     method={'task_weight': 0.5, 'weight': 0.5, 'temperature': 1.0},
@@ -74,7 +68,7 @@ def _kd_imagenet():
 
 
 def _lshfm(student: str):
-  # How the authors' code starts its linear layers in these families.
+  # Initialization of the linear layers of these families in the authors' code.
   normal = student in ('vgg8', 'MobileNetV2')
   return Published(
     source='LSHFM, CIFAR-100',
@@ -107,7 +101,7 @@ def _lshfm_imagenet(spread: float | None, source: str = 'LSHFM, ImageNet'):
   )
 
 
-# By method, teacher and student.
+# Settings by method, teacher and student.
 PAIRS: dict[tuple[type[Method], str, str], Published] = {
   (Fcfd, teacher, student): published
   for teacher, student, published in (
@@ -153,7 +147,8 @@ PAIRS |= {
     ('imagenet_resnet101', 'imagenet_mobilenet_v2', 0.03),
   )
 }
-# No table has it; the settings of the others, the spread by the teacher.
+# In no table: the settings of the other pairs, with the standard deviation of
+# the teacher's classifier for the hashes.
 PAIRS[Lshfm, 'imagenet_resnet50', 'imagenet_mobilenet_v1'] = _lshfm_imagenet(
   None, source="LSHFM, as ImageNet's other pairs"
 )
@@ -164,16 +159,16 @@ PAIRS |= {
     ('imagenet_resnet50', 'imagenet_mobilenet_v1'),
   )
 }
-# No table has it; the settings of the pair that is most like it.
+# In no table: the settings of the most similar pair.
 PAIRS[Fcfd, 'resnet110', 'resnet32'] = dataclasses.replace(
   PAIRS[Fcfd, 'resnet56', 'resnet20'], source='FCFD, as resnet56 to resnet20'
 )
 
 
 def find(method: Method, teacher: str, student: str) -> Published | None:
-  """What is published for a method, or for one of a combination.
+  """Returns the row of a method on a pair, or of a part of a combination.
 
-  Of several that of the first with a recipe of its own.
+  Of several rows it is the first with a recipe of its own.
   """
   parts = [method]
   if isinstance(method, Combination):
@@ -181,63 +176,3 @@ def find(method: Method, teacher: str, student: str) -> Published | None:
   rows = [PAIRS.get((type(part), teacher, student)) for part in parts]
   found = [row for row in rows if row is not None]
   return next((row for row in found if row.recipe), (found or [None])[0])
-
-
-def settled(method: Method, teacher: str, student: str) -> Method:
-  """The method with what is published for it on this pair.
-
-  Weights of the task and of soft targets that are published for a method alone
-  do not hold beside another.
-  """
-  if isinstance(method, Combination):
-    parts = {
-      name: settled(part, teacher, student).combined()
-      for name, part in method.parts().items()
-    }
-    return dataclasses.replace(method, **parts)
-  found = PAIRS.get((type(method), teacher, student))
-  return dataclasses.replace(method, **found.method) if found else method
-
-
-def with_defaults(config: ConfigT) -> ConfigT:
-  """The configuration of a pair before flags change it.
-
-  A teacher that is trained here keeps the field's learning rate where that is
-  lowered for the sake of its student.
-  """
-  teacher, student = config.teacher, config.student
-  found = find(config.method, teacher, student)
-  changes = {'learning_rate': 0.01} if _learns_slowly(student) else {}
-  changes |= found.recipe if found else {}
-  recipe = dataclasses.replace(config.recipe, **changes)
-  lowered = recipe.learning_rate < config.recipe.learning_rate
-  return dataclasses.replace(
-    config,
-    method=settled(config.method, teacher, student),
-    recipe=recipe,
-    teacher_learning_rate=(
-      config.recipe.learning_rate
-      if lowered and not _learns_slowly(teacher)
-      else config.teacher_learning_rate
-    ),
-  )
-
-
-def _learns_slowly(network: str) -> bool:
-  """Whether the recipes for small images give a network 0.01."""
-  return models.is_mobile(network) and not network.startswith('imagenet_')
-
-
-def note(config: Any) -> str:
-  """A line that says which published settings a configuration began from."""
-  pair = f'{config.teacher} to {config.student}'
-  name = name_of(config.method)
-  found = find(config.method, config.teacher, config.student)
-  if found is None:
-    return f'No settings are published for {name} on {pair}: the defaults.'
-  given = {**found.method, **found.recipe}
-  listed = ', '.join(f'{name} {value}' for name, value in given.items())
-  return (
-    f'Published settings of {name} for {pair} ({found.source}): {listed}. '
-    'Flags change them.'
-  )

@@ -1,11 +1,11 @@
-"""How good a network from a checkpoint is, before anything learns from it.
+"""Accuracy of a checkpoint, before a student is distilled from it.
 
   python -m experiments.teachers evaluate --checkpoint=FILE \\
     --network=resnet56 --dataset=cifar100
 
 FILE is safetensors, .npz, a PyTorch file, a run folder or an orbax folder.
-Prints the accuracy and the exact number of images that are right. Measured on
-the real CIFAR test sets: `results/teachers.json`.
+Prints the accuracy and the number of correct images. Measured on the CIFAR test
+splits: `results/teachers.json`.
 """
 
 import dataclasses
@@ -20,32 +20,36 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from kdjax import convert, data, models
+from kdjax.cli import flags
+from kdjax.cli.exit_status import fail
 from kdjax.data.dataset import fingerprint
 from kdjax.network import Network
 from kdjax.runtime import files
-
-PyTree = Any
+from kdjax.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate:
-  """Accuracy of a checkpoint on a test set.
+  """Evaluates a checkpoint on the test split of a dataset.
 
   Attributes:
-    checkpoint: Its weights.
-    network: Which network they are of; without, what the checkpoint says.
-    dataset: cifar100, cifar10, svhn_cropped, digits, folder:PATH or npz:PATH.
-    data_dir: Where TFDS keeps its prepared sets; its own default without.
-    precision: Of the network's arithmetic.
-    mean: Per channel, what is subtracted from images in [0, 1]; without, what
-      the checkpoint or published weights of that name were trained with, or
-      else the set's.
-    std: What they are divided by; given together with the mean.
-    batch_size: Images at a time.
-    json: A file in which the result is kept, beside those of other calls.
+    checkpoint: Weights: a safetensors, .npz or PyTorch file, a run folder or an
+      orbax folder.
+    network: Network of the weights, e.g. resnet56 (default: as the checkpoint
+      says); `kdjax.models.NETWORKS` lists all.
+    dataset: Dataset: cifar10, cifar100, svhn_cropped, stl10, tiny_imagenet,
+      digits, folder:PATH or npz:PATH.
+    data_dir: Folder of prepared TFDS datasets (default: TFDS's own).
+    precision: Arithmetic of the network, float32 or bfloat16.
+    mean: Mean of each channel, subtracted from images in [0, 1] (default: that
+      of the checkpoint or of published weights of the network's name, else that
+      of the dataset).
+    std: Standard deviation of each channel, which images are divided by; needed
+      with --mean (default: chosen as the mean).
+    batch_size: Images per evaluation step.
+    json: JSON file to which the result is added (default: it is only printed).
   """
 
   checkpoint: pathlib.Path
@@ -65,16 +69,23 @@ class Evaluate:
 
 
 def evaluate(config: Evaluate) -> dict[str, Any]:
-  """Runs the whole test set through the network.
+  """Evaluates a network on the whole test split.
+
+  Args:
+    config: What to evaluate.
+
+  Returns:
+    The number of correct images, the accuracy and a description, as in
+    `results/teachers.json`.
 
   Raises:
-    ValueError: If the checkpoint or the set cannot be read, or do not fit the
-      network.
+    ValueError: If the checkpoint or the dataset cannot be read, or does not fit
+      the network.
   """
   dataset = data.load(config.dataset, data_dir=config.data_dir)
   network, variables = _load(config, dataset)
   test = dataset.test
-  correct, seconds = _count(network, variables, test, config.batch_size)
+  correct, seconds = _count_correct(network, variables, test, config.batch_size)
   result = {
     'network': network.name,
     'checkpoint': config.checkpoint.name,
@@ -92,17 +103,16 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     'versions': files.versions(),
   }
   if config.json is not None:
-    _keep(config.json, result)
+    _add_result(config.json, result)
   return result
 
 
 def _load(config: Evaluate, dataset: data.Dataset) -> tuple[Network, PyTree]:
-  """The network with the constants it was trained with, and its weights."""
+  """Returns the network, with its normalization, and its weights."""
   name = config.network or convert.described(config.checkpoint).get('network')
   if not isinstance(name, str):
     raise ValueError(
-      f'{config.checkpoint} does not say of which network it is; give '
-      '--network=NAME.'
+      f'{config.checkpoint} does not name its network; give --network=NAME.'
     )
   mean, std = convert.normalization(
     config.checkpoint,
@@ -122,34 +132,37 @@ def _load(config: Evaluate, dataset: data.Dataset) -> tuple[Network, PyTree]:
   return network, convert.load(config.checkpoint, template, network=name)
 
 
-def _count(
+def _count_correct(
   network: Network, variables: PyTree, test: data.Split, batch_size: int
 ) -> tuple[int, float]:
-  """How many images are right, and the seconds it took, without compiling."""
+  """Returns the number of correct images and the seconds of the evaluation.
+
+  The time of the compilation is excluded.
+  """
 
   @jax.jit
-  def right(variables, images, labels):
+  def count_correct(variables, images, labels):
     images = images.astype(jnp.float32) / 255
     features, _ = network.apply(variables, images, train=False)
     return (jnp.argmax(features.logits, axis=-1) == labels).sum()
 
   size = min(batch_size, len(test))
   batches = [
-    # No label is -1: what fills up the last batch is never right.
+    # Rows that fill the last batch have label -1 and are never correct.
     (
-      _filled(test.images[start : start + size], size, 0),
-      _filled(test.labels[start : start + size], size, -1),
+      _pad(test.images[first : first + size], size, 0),
+      _pad(test.labels[first : first + size], size, -1),
     )
-    for start in range(0, len(test), size)
+    for first in range(0, len(test), size)
   ]
-  count = right.lower(variables, *batches[0]).compile()
-  began = time.perf_counter()
-  correct = sum(int(count(variables, *batch)) for batch in batches)
-  return correct, time.perf_counter() - began
+  compiled = count_correct.lower(variables, *batches[0]).compile()
+  start = time.perf_counter()
+  correct = sum(int(compiled(variables, *batch)) for batch in batches)
+  return correct, time.perf_counter() - start
 
 
-def _filled(array: np.ndarray, size: int, value: int) -> np.ndarray:
-  """`array` with `value` in further rows up to `size`."""
+def _pad(array: np.ndarray, size: int, value: int) -> np.ndarray:
+  """Returns an array filled with `value` up to `size` rows."""
   missing = size - len(array)
   padding = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
   return np.pad(array, padding, constant_values=value)
@@ -160,10 +173,10 @@ def _without_folder(dataset: str) -> str:
   return f'{kind}:{pathlib.Path(path).name}' if colon else dataset
 
 
-def _keep(path: pathlib.Path, result: dict[str, Any]) -> None:
-  """Puts a result beside those in a file, in place of the same one's.
+def _add_result(path: pathlib.Path, result: dict[str, Any]) -> None:
+  """Adds a result to a file, replacing that of the same evaluation.
 
-  Without the speed: that is the machine's, and of one moment.
+  The speed is left out: it depends on the machine.
   """
   rows = json.loads(path.read_text())['rows'] if path.exists() else []
   same = ('network', 'checkpoint', 'test_set', 'precision')
@@ -173,22 +186,20 @@ def _keep(path: pathlib.Path, result: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """The command: prints the result; 2 for a mistake in flags or files."""
+  """Prints the result; returns 0, or 2 for a mistake in flags or files."""
   try:
-    command = tyro.extras.subcommand_cli_from_dict(
+    config = flags.parse_subcommand(
       {'evaluate': Evaluate},
-      args=argv,
-      prog='python -m experiments.teachers',
+      sys.argv[1:] if argv is None else argv,
+      name='experiments.teachers',
       description=__doc__,
-      use_underscores=True,
     )
-    result = evaluate(command)
+    result = evaluate(config)
   except (ValueError, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return fail(error, 2)
   print(
     f'{result["network"]} on {result["dataset"]} ({result["precision"]}): '
-    f'{100 * result["accuracy"]:.2f} % right, {result["correct"]} of '
+    f'{100 * result["accuracy"]:.2f} % correct, {result["correct"]} of '
     f'{result["images"]} images; {result["images_per_second"]:.0f} images/s'
   )
   return 0

@@ -1,7 +1,7 @@
-"""The tree that every network hands to every loss, and what is known of it."""
+"""Outputs of a network, and its properties known without running it."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 import jax
 from flax import struct
@@ -12,23 +12,40 @@ Boundary = Literal['post_relu', 'pre_relu', 'pre_norm']
 MaybeArray = Any  # an array, or `None` for a stage that did not run
 
 
+class FeatureTree(Protocol):
+  """What training needs of the features of any kind of network.
+
+  Classifiers return `Features`; a detector has its own class. Each is a pytree
+  of arrays whose first axis is the example.
+  """
+
+  @property
+  def outputs(self) -> PyTree:
+    """Predictions of the network, which the task's loss reads."""
+    ...
+
+  def with_outputs(self, outputs: PyTree) -> Self:
+    """Returns the same features with other predictions."""
+    ...
+
+
 @struct.dataclass
 class Features:
-  """What one pass of a network leaves behind; images are `[B, H, W, C]`.
+  """Features of a classifier for a batch of images `[B, H, W, C]`.
 
-  Nothing here costs anything unless it is read: under `jit` XLA drops the rest.
-  A pass that began in the middle of a network (`tail`) has `None` for the
-  stages that did not run.
+  Features that are not read cost nothing, because XLA removes them under `jit`.
+  A pass that starts in the middle of a network (`tail`) has `None` for the
+  stages before.
 
   Attributes:
-    stages: The output of each stage as the field's tables list it, the stem
-      first: after the activation where the network has one there.
-    pre_stages: The same before that activation. Where a network has no such
-      thing the entry is the one in `stages`.
-    boundaries: What one stage hands to the next; `boundaries[i]` is what `tail`
-      takes at `start=i + 1`. The network's `boundary` says what kind it is.
-    embedding: The classifier's input, `[B, D]`.
-    logits: Unnormalised log-probabilities, `[B, K]`.
+    stages: Output of each stage as the papers' tables list it, the stem first:
+      after the activation where the network has one there.
+    pre_stages: The same before that activation; equal to `stages` where the
+      network has no activation there.
+    boundaries: What one stage passes to the next: `boundaries[i]` is the input
+      of `tail` with `start=i + 1`. The network's `boundary` names its kind.
+    embedding: Input of the classifier, `[B, D]`.
+    logits: Unnormalized log-probabilities, `[B, K]`.
   """
 
   stages: tuple[MaybeArray, ...]
@@ -37,10 +54,19 @@ class Features:
   embedding: jax.Array
   logits: jax.Array
 
+  @property
+  def outputs(self) -> jax.Array:
+    """The logits."""
+    return self.logits
+
+  def with_outputs(self, outputs: jax.Array) -> 'Features':
+    """Returns the same features with other logits."""
+    return dataclasses.replace(self, logits=outputs)
+
 
 @struct.dataclass
 class LinearClassifier:
-  """What turns an embedding into logits: `embedding @ kernel + bias`.
+  """Linear map from embeddings to logits: `embedding @ kernel + bias`.
 
   Attributes:
     kernel: `[D, K]`.
@@ -53,22 +79,22 @@ class LinearClassifier:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-  """What a method may know of a network before anything runs.
+  """Shapes and capabilities of a network, known before anything runs.
 
   Attributes:
-    name: The network's name, for messages.
+    name: Name of the network, for messages.
     boundary: Its kind of boundary.
-    features: `Features` of `jax.ShapeDtypeStruct`s, for `batch_size` images.
-    variables: The shapes of its variables.
-    has_tail: Whether it can be entered in the middle.
+    features: Its features as `jax.ShapeDtypeStruct`s, for a batch.
+    variables: Shapes of its variables.
+    has_tail: Whether it can start in the middle.
     has_head: Whether it can classify an embedding.
-    classifier: Shapes of its linear classifier; `None` if it has none, or does
-      not say where it is.
+    classifier: Shapes of its linear classifier; `None` if it has none or does
+      not declare it.
   """
 
   name: str
   boundary: Boundary
-  features: Features
+  features: Any  # a `FeatureTree`; of a classifier `Features`
   variables: PyTree
   has_tail: bool = True
   has_head: bool = True

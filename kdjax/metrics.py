@@ -1,57 +1,66 @@
-"""Scores of multi-label recognition; NumPy, in float64.
+"""Metrics of multi-label recognition, in NumPy and float64.
 
-Labels are `[N, K]`: 1 where a class is in the image, 0 where it is not, and
-below 0 where that is not to be judged, as for an image that shows a class only
-by objects marked difficult. Scores are anything that orders the images: logits
-do as well as probabilities, and better, because few of them are equal.
+Labels are `[N, K]` for N images and K classes: 1 for a positive image, 0 for a
+negative one, and below 0 for an image that is ignored for that class, such as
+one with objects marked difficult only. Only the order of the scores matters, so
+logits serve as well as probabilities; they have fewer ties.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  r"""Average precision of each class, not interpolated.
+  r"""Computes the average precision of each class, without interpolation.
 
-  With the images of one class ordered by falling score, :math:`P_i` and
-  :math:`R_i` the precision and recall of taking all down to the :math:`i`-th
-  threshold,
+  Let :math:`P_i` and :math:`R_i` be precision and recall at the :math:`i`-th
+  threshold, with the distinct scores of a class as thresholds in descending
+  order and :math:`R_0 = 0`. Then
 
   .. math:: \mathrm{AP} = \sum_i (R_i - R_{i-1}) \, P_i .
 
-  Images of equal score are taken together, so that their order in the set
-  plays no part.
+  Images with equal scores share a threshold, so the result does not depend on
+  the order of the images.
 
   Args:
-    scores: Float `[N, K]`, larger where a class is more likely.
-    labels: `[N, K]`, see above.
+    scores: Float `[N, K]`, higher for more likely classes.
+    labels: `[N, K]`, see the module's description.
 
   Returns:
     Float64 `[K]` in [0, 1]; NaN for a class without a positive image.
 
   Raises:
-    ValueError: If the shapes differ or a score is not a finite number.
+    ValueError: If the shapes differ or a score is not finite.
+
+  Example:
+    >>> scores = np.array([[0.9], [0.8], [0.7], [0.6]])
+    >>> labels = np.array([[1], [0], [1], [1]])
+    >>> average_precision(scores, labels).round(4)  # (1 + 2/3 + 3/4) / 3
+    array([0.8056])
   """
-  return _each_class(scores, labels, lambda precision: precision)
+  return _by_class(scores, labels, lambda precision: precision)
 
 
 def voc_average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  r"""Area under the monotone envelope of precision over recall, by class.
+  r"""Computes the average precision of PASCAL VOC since 2010, of each class.
 
-  As `average_precision`, but each :math:`P_i` is replaced by the largest
-  precision at that recall or a higher one, :math:`\max_{j \ge i} P_j`: what
-  PASCAL VOC measures since 2010 (before, at eleven points of recall).
+  As `average_precision`, but with each :math:`P_i` replaced by the largest
+  precision at that recall or a higher one, :math:`\max_{j \ge i} P_j`: the area
+  under the monotone envelope of the precision-recall curve. (VOC 2007 averaged
+  it at eleven values of recall.)
 
   Args:
-    scores: Float `[N, K]`.
-    labels: `[N, K]`, see above.
+    scores: Float `[N, K]`, higher for more likely classes.
+    labels: `[N, K]`, see the module's description.
 
   Returns:
     Float64 `[K]` in [0, 1]; NaN for a class without a positive image.
 
   Raises:
-    ValueError: If the shapes differ or a score is not a finite number.
+    ValueError: If the shapes differ or a score is not finite.
   """
-  return _each_class(
+  return _by_class(
     scores,
     labels,
     lambda precision: np.maximum.accumulate(precision[::-1])[::-1],
@@ -61,32 +70,42 @@ def voc_average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def precision_and_recall(
   scores: np.ndarray, labels: np.ndarray, threshold: float
 ) -> dict[str, float]:
-  r"""Precision, recall and F1 of what lies at or above a threshold.
+  r"""Computes precision, recall and F1 at a threshold.
 
-  By class (`CP`, `CR`, `CF1`): means over the classes that have a positive
-  image. Overall (`OP`, `OR`, `OF1`): over all pairs of image and class. The two
-  F1 are :math:`2 P R / (P + R)` of the two before them, as the field has it;
-  `CF1` is no mean over classes. A class that is never predicted has precision
-  0, and what has no denominator is 0.
+  Per class (`CP`, `CR`, `CF1`): `CP` and `CR` are means over the classes that
+  have a positive image. Overall (`OP`, `OR`, `OF1`): over all pairs of image
+  and class. Both F1 are :math:`2 P R / (P + R)` of the corresponding precision
+  and recall, as in the literature; `CF1` is not a mean over classes. A class
+  that is never predicted has precision 0; a ratio with denominator 0 is 0.
 
   Args:
-    scores: Float `[N, K]`.
-    labels: `[N, K]`, see above; what is not judged counts nowhere.
+    scores: Float `[N, K]`; a class is predicted at or above the threshold.
+    labels: `[N, K]`, see the module's description; ignored images count for
+      none of the metrics.
     threshold: 0.5 for probabilities, 0 for logits.
 
   Returns:
-    The six, in [0, 1].
+    The six metrics by name, each in [0, 1].
 
   Raises:
-    ValueError: If the shapes differ or a score is not a finite number.
+    ValueError: If the shapes differ or a score is not finite.
+
+  Example:
+    >>> logits = np.array([[2.0, -1.0], [1.0, 3.0]])
+    >>> labels = np.array([[1, 0], [0, 1]])
+    >>> metrics = precision_and_recall(logits, labels, threshold=0.0)
+    >>> metrics['CP'], metrics['CR']  # precision 1/2 and 1, recall 1 and 1
+    (0.75, 1.0)
+    >>> round(metrics['OP'], 4), metrics['OR']  # 2 of 3 predictions are right
+    (0.6667, 1.0)
   """
-  scores, labels = _checked(scores, labels)
-  predicted = (scores >= threshold) & (labels >= 0)
-  hits = (predicted & (labels > 0)).sum(0)
-  predicted, positive = predicted.sum(0), (labels > 0).sum(0)
-  occurs = positive > 0
+  scores, labels = _check(scores, labels)
+  predictions = (scores >= threshold) & (labels >= 0)
+  hits = (predictions & (labels > 0)).sum(0)
+  predicted, positive = predictions.sum(0), (labels > 0).sum(0)
+  present = positive > 0
   by_class = [
-    float(np.mean(_ratio(hits, count)[occurs])) if occurs.any() else 0.0
+    float(np.mean(_ratio(hits, count)[present])) if present.any() else 0.0
     for count in (predicted, positive)
   ]
   overall = [
@@ -103,34 +122,53 @@ def precision_and_recall(
 
 
 def mean_over_classes(values: np.ndarray) -> float:
-  """The mean of what is not NaN; NaN if all are."""
-  known = values[~np.isnan(values)]
-  return float(known.mean()) if known.size else float('nan')
+  """Computes the mean over classes, without those that are NaN.
+
+  Args:
+    values: Float `[K]`, such as average precisions.
+
+  Returns:
+    The mean; NaN if all values are NaN.
+  """
+  defined = values[~np.isnan(values)]
+  return float(defined.mean()) if defined.size else float('nan')
 
 
-def _each_class(scores, labels, shape):
-  scores, labels = _checked(scores, labels)
-  found = [
-    _area(scores[judged, k], labels[judged, k] > 0, shape)
-    for k, judged in enumerate((labels >= 0).T)
+def _by_class(
+  scores: np.ndarray,
+  labels: np.ndarray,
+  envelope: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+  """Computes the area under each class's precision-recall curve."""
+  scores, labels = _check(scores, labels)
+  areas = [
+    _area(scores[valid, k], labels[valid, k] > 0, envelope)
+    for k, valid in enumerate((labels >= 0).T)
   ]
-  return np.array(found, np.float64)
+  return np.array(areas, np.float64)
 
 
-def _area(scores, positive, shape):
-  """Sum of the precisions, each times the recall gained there."""
+def _area(
+  scores: np.ndarray,
+  positive: np.ndarray,
+  envelope: Callable[[np.ndarray], np.ndarray],
+) -> float:
+  """Sums precisions, after `envelope`, times the increments of recall."""
   if not positive.any():
     return np.nan
   order = np.argsort(-scores, kind='stable')
   hits = np.cumsum(positive[order])
-  # A threshold lies behind the last of every run of equal scores.
+  # The last image of every group of equal scores is a threshold.
   last = np.append(np.diff(scores[order]) != 0, True)
   precision = (hits / np.arange(1, len(hits) + 1))[last]
-  gained = np.diff(hits[last] / hits[-1], prepend=0.0)
-  return float(gained @ shape(precision))
+  increments = np.diff(hits[last] / hits[-1], prepend=0.0)
+  return float(increments @ envelope(precision))
 
 
-def _checked(scores, labels):
+def _check(
+  scores: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns both as arrays, scores in float64; raises if they do not fit."""
   scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
   if scores.ndim != 2 or scores.shape != labels.shape:
     raise ValueError(
@@ -139,14 +177,16 @@ def _checked(scores, labels):
     )
   if not np.isfinite(scores).all():
     raise ValueError(
-      f'{np.count_nonzero(~np.isfinite(scores))} scores are not finite numbers.'
+      f'{np.count_nonzero(~np.isfinite(scores))} scores are not finite: '
+      'expected logits or probabilities without NaN or infinity.'
     )
   return scores, labels
 
 
-def _ratio(part, whole):
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+  """Divides counts; 0 where the denominator is 0."""
   return part / np.maximum(whole, 1)
 
 
-def _f1(precision, recall):
+def _f1(precision: float, recall: float) -> float:
   return 2 * precision * recall / ((precision + recall) or 1.0)

@@ -1,4 +1,4 @@
-"""A network as the rest of the library sees it: functions and two facts."""
+"""A network as the rest of the library uses it: functions of its variables."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,37 +12,38 @@ from kdjax.typing import PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-  """A teacher or a student, whatever library it was written in.
+  """Teacher or student, written in any library.
 
-  `variables` is `{'params': …, 'batch_stats': …}`; a network without running
-  statistics leaves the second empty. Images arrive as float32 in [0, 1] and are
-  normalised here, so that a teacher trained with other constants than the
-  student's sees what it was trained on.
+  `variables` is `{'params': …, 'batch_stats': …}`, and may have further
+  collections; without running statistics the second is empty. Images are
+  float32 in [0, 1] and are normalized here, so that a teacher and a student may
+  be trained with different constants.
 
   Attributes:
-    name: As the tables print it.
+    name: Name in tables and messages.
     init: `(key, images) -> variables`.
-    forward: `(variables, images, train) -> (Features, batch_stats)`. In
-      training mode it normalises with the batch and returns the running
-      statistics moved by it; otherwise it returns them as they came.
+    forward: `(variables, images, train) -> (Features, batch_stats)`, of
+      normalized images. In training mode it normalizes with the batch and
+      returns updated running statistics, otherwise unchanged ones.
     forward_tail: `(variables, hidden, start, train) -> (Features,
-      batch_stats)`: the stages from `start` on. `None` for a network that
-      cannot be cut.
-    forward_head: `(variables, embedding) -> logits`: the classifier alone.
-      `None` for a network that does not say which part of it that is.
-    read_classifier: `variables -> LinearClassifier`, if the classifier is
-      linear.
+      batch_stats)`: the stages from `start` on (`None`: the network cannot
+      start in the middle).
+    forward_head: `(variables, embedding) -> logits`: the classifier alone
+      (`None`: the network cannot run it alone).
+    read_classifier: `variables -> LinearClassifier` (`None`: the classifier is
+      not linear, or its path is unknown).
     write_classifier: `(variables, LinearClassifier) -> variables` with that
-      one in the place of its own; what is not of the classifier is handed on
-      as it is.
-    boundary: What stands between two stages; see `Features.boundaries`.
-    mean: Per-channel mean of the images in [0, 1] that are subtracted.
-    std: Per-channel divisor after that.
-    pretrained: Freshly drawn variables to those that training starts from:
-      weights learnt on another set, beside a classifier that stays as drawn.
-    fold: `(variables, images) -> variables` that give the same in evaluation
-      mode with less work, given the shape of some images; `None` where there
-      are none. See `kdjax.models.folding`.
+      classifier; all other arrays are the same objects (`None`: as above).
+    boundary: Kind of the tensors between two stages; see
+      `Features.boundaries`.
+    mean: Per-channel mean that is subtracted from images in [0, 1].
+    std: Per-channel divisor of the difference.
+    pretrained: Maps initialized variables to those that training starts from,
+      such as weights of another dataset with the initialized classifier
+      (`None`: training starts from the initialized variables).
+    fold: `(variables, images) -> variables` that compute the same in evaluation
+      mode with fewer operations, given shape and dtype of the images (`None`:
+      nothing is folded). See `kdjax.models.folding`.
   """
 
   name: str
@@ -61,38 +62,86 @@ class Network:
   fold: Callable[[PyTree, jax.ShapeDtypeStruct], PyTree] | None = None
 
   def normalize(self, images: jax.Array) -> jax.Array:
-    """Float32 images in [0, 1] to what the network was trained on."""
+    """Normalizes images with `mean` and `std`.
+
+    Args:
+      images: `[B, H, W, C]` in [0, 1].
+
+    Returns:
+      `(images - mean) / std`.
+    """
     mean = jnp.asarray(self.mean, images.dtype)
     return (images - mean) / jnp.asarray(self.std, images.dtype)
 
   def apply(
     self, variables: PyTree, images: jax.Array, *, train: bool
   ) -> tuple[Features, PyTree]:
-    """Features of images in [0, 1], and the running statistics afterwards."""
+    """Computes the features of images.
+
+    Args:
+      variables: The network's.
+      images: `[B, H, W, C]` in [0, 1].
+      train: Whether to normalize with the batch and update the running
+        statistics.
+
+    Returns:
+      Features and running statistics.
+    """
     return self.forward(variables, self.normalize(images), train)
 
   def tail(
     self, variables: PyTree, hidden: jax.Array, start: int, *, train: bool
   ) -> tuple[Features, PyTree]:
-    """Features of the stages from `start` on, given that stage's input."""
+    """Computes the features of the stages from `start` on.
+
+    Args:
+      variables: The network's.
+      hidden: Input of stage `start`; see `Features.boundaries`.
+      start: Index of the first stage that runs.
+      train: See `apply`.
+
+    Returns:
+      Features, with `None` for earlier stages, and running statistics.
+
+    Raises:
+      ValueError: If the network has no `forward_tail`.
+    """
     if self.forward_tail is None:
       raise ValueError(
-        f'{self.name} cannot be entered at stage {start}: it was made '
-        'without forward_tail. Give one, or use a method of features only.'
+        f'{self.name} cannot start at stage {start}: it has no forward_tail. '
+        'Give one, or use a method that needs features only.'
       )
     return self.forward_tail(variables, hidden, start, train)
 
   def head(self, variables: PyTree, embedding: jax.Array) -> jax.Array:
-    """Logits `[B, K]` of embeddings `[B, D]`, by the network's classifier."""
+    """Computes the logits of embeddings.
+
+    Args:
+      variables: The network's.
+      embedding: `[B, D]`.
+
+    Returns:
+      `[B, K]`.
+
+    Raises:
+      ValueError: If the network has no `forward_head`.
+    """
     if self.forward_head is None:
       raise ValueError(
-        f'{self.name} cannot classify an embedding: it was made without '
-        'forward_head. Give one, or use a method that needs no head.'
+        f'{self.name} cannot classify an embedding: it has no forward_head. '
+        'Give one, or use a method that needs no head.'
       )
     return self.forward_head(variables, embedding)
 
   def classifier(self, variables: PyTree) -> LinearClassifier | None:
-    """Its linear classifier; `None` where that is unknown."""
+    """Returns the linear classifier.
+
+    Args:
+      variables: The network's.
+
+    Returns:
+      The classifier; `None` if the network has no `read_classifier`.
+    """
     if self.read_classifier is None:
       return None
     return self.read_classifier(variables)
@@ -100,54 +149,95 @@ class Network:
   def with_classifier(
     self, variables: PyTree, classifier: LinearClassifier
   ) -> PyTree:
-    """The variables with another linear classifier."""
+    """Returns the variables with another linear classifier.
+
+    Args:
+      variables: The network's.
+      classifier: The other classifier.
+
+    Raises:
+      ValueError: If the network has no `write_classifier`.
+    """
     if self.write_classifier is None:
       raise ValueError(
-        f'{self.name} does not say where its classifier is, so no other can '
-        'be put in its place: it was made without write_classifier. Give one, '
-        'or a Linen module with classifier_name.'
+        f'{self.name} does not say where its classifier is, so that it cannot '
+        'be replaced: it has no write_classifier. Give one, or a Linen module '
+        'with classifier_name.'
       )
     return self.write_classifier(variables, classifier)
 
   def is_body(self, params: PyTree) -> PyTree:
-    """Of each parameter, whether it is none of the linear classifier's."""
+    """Marks the parameters outside of the linear classifier.
+
+    Args:
+      params: Parameters of the network.
+
+    Returns:
+      The same tree with True for parameters that are not the classifier's.
+
+    Raises:
+      ValueError: If the network has no `read_classifier`.
+    """
     variables = {'params': params, 'batch_stats': {}}
-    own = self.classifier(variables)
-    if own is None:
+    classifier = self.classifier(variables)
+    if classifier is None:
       raise ValueError(
-        f'{self.name} does not say where its classifier is: it was made '
-        'without read_classifier. Give one, or a Linen module with '
-        'classifier_name.'
+        f'{self.name} does not say where its classifier is: it has no '
+        'read_classifier. Give one, or a Linen module with classifier_name.'
       )
-    other = self.with_classifier(variables, jax.tree.map(jnp.zeros_like, own))
+    other = self.with_classifier(
+      variables, jax.tree.map(jnp.zeros_like, classifier)
+    )
     return jax.tree.map(lambda a, b: a is b, params, other['params'])
 
   def folded(self, variables: PyTree, image_shape: tuple[int, ...]) -> PyTree:
-    """The variables to run it in evaluation mode with, never to train it.
+    """Returns variables for evaluation mode with folded batch norms.
 
-    With each batch norm folded into the layer before it; as they came where
-    the network does not know how.
+    Networks of kdjax's layers mark the folded layers in a collection `folded`;
+    with such variables they cannot be trained.
+
+    Args:
+      variables: The network's.
+      image_shape: `(H, W, C)`.
+
+    Returns:
+      The folded variables; `variables` itself if the network has no `fold`.
     """
     if self.fold is None:
       return variables
     return self.fold(variables, _images(image_shape, 1))
 
   def initialize(self, key: jax.Array, image_shape: tuple[int, ...]) -> PyTree:
-    """What training starts from, for images of `[H, W, C]`."""
-    # Drawing weights is compiled for seconds and runs once: on the CPU the
-    # compiler is told not to try hard, which takes a third of the time.
-    hurry = {'xla_backend_optimization_level': 0}
+    """Returns the variables that training starts from.
+
+    Args:
+      key: Random key of the initialization.
+      image_shape: `(H, W, C)`.
+
+    Returns:
+      Initialized variables, or pretrained ones if the network has them.
+    """
+    # The initialization takes seconds to compile and runs once. On the CPU a
+    # low optimization level reduces that time to a third.
+    options = {'xla_backend_optimization_level': 0}
     init = jax.jit(
       self.init,
-      compiler_options=hurry if jax.default_backend() == 'cpu' else None,
+      compiler_options=options if jax.default_backend() == 'cpu' else None,
     )
-    fresh = init(key, jnp.zeros((1, *image_shape), jnp.float32))
-    return self.pretrained(fresh) if self.pretrained is not None else fresh
+    initial = init(key, jnp.zeros((1, *image_shape), jnp.float32))
+    return self.pretrained(initial) if self.pretrained is not None else initial
 
   def describe(
     self, image_shape: tuple[int, ...], batch_size: int = 1
   ) -> NetworkSpec:
-    """Shapes of everything the network gives, without computing any of it.
+    """Computes the shapes of variables and features, without any values.
+
+    Args:
+      image_shape: `(H, W, C)`.
+      batch_size: Number of images.
+
+    Returns:
+      Shapes and capabilities of the network.
 
     Raises:
       ValueError: If images are too small for its stages.
@@ -159,8 +249,9 @@ class Network:
     )
     if any(0 in leaf.shape for leaf in jax.tree.leaves(features)):
       raise ValueError(
-        f'{self.name} leaves nothing of images of {image_shape[0]} by '
-        f'{image_shape[1]} pixels: give larger images or another network.'
+        f'{self.name} cannot process images of {image_shape[0]} by '
+        f'{image_shape[1]} pixels: its stages reduce them to nothing. Give '
+        'larger images or another network.'
       )
     return NetworkSpec(
       name=self.name,

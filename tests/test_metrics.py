@@ -1,3 +1,5 @@
+import doctest
+
 import hypothesis
 import hypothesis.extra.numpy as numpy_strategies
 import numpy as np
@@ -21,8 +23,8 @@ def _column(*values):
 
 
 def test_worked_by_hand():
-  # By falling score: hit, miss, hit, hit. Precisions at the hits: 1, 2/3, 3/4;
-  # the envelope lifts the second to 3/4.
+  # By descending score: hit, miss, hit, hit. Precisions at the hits: 1, 2/3,
+  # 3/4; the envelope raises the second to 3/4.
   scores, labels = _column(0.9, 0.8, 0.7, 0.6), _column(1, 0, 1, 1)
   (plain,) = metrics.average_precision(scores, labels)
   (voc,) = metrics.voc_average_precision(scores, labels)
@@ -30,31 +32,31 @@ def test_worked_by_hand():
   assert voc == pytest.approx((1 + 3 / 4 + 3 / 4) / 3, abs=1e-15)
 
 
-def test_a_difficult_image_is_as_if_it_were_not_there():
+def test_ignored_images_have_no_effect():
   scores, labels = _column(0.9, 0.85, 0.8), _column(1, -1, 1)
   for measure in BOTH:
     assert measure(scores, labels) == [1.0]
-  found = metrics.precision_and_recall(scores, labels, 0.5)
-  assert found['CP'] == found['CR'] == 1.0
+  values = metrics.precision_and_recall(scores, labels, 0.5)
+  assert values['CP'] == values['CR'] == 1.0
 
 
-def test_chance_is_the_share_of_positives():
+def test_equal_scores_give_the_fraction_of_positives():
   labels = _column(1, 0, 0, 1, 0)
   for measure in BOTH:
     assert measure(np.zeros((5, 1)), labels) == [0.4]
 
 
-def test_a_class_that_does_not_occur_is_in_no_mean():
+def test_classes_without_positive_images_are_excluded_from_means():
   labels = np.array([[1, 0, 0], [1, 0, -1]])
-  found = metrics.average_precision(np.ones((2, 3)), labels)
-  np.testing.assert_array_equal(found, [1, np.nan, np.nan])
-  assert metrics.mean_over_classes(found) == 1.0
+  values = metrics.average_precision(np.ones((2, 3)), labels)
+  np.testing.assert_array_equal(values, [1, np.nan, np.nan])
+  assert metrics.mean_over_classes(values) == 1.0
   six = metrics.precision_and_recall(np.ones((2, 3)), labels, 0.5)
   assert (six['CP'], six['CR']) == (1.0, 1.0)
-  assert six['OP'] == 2 / 5  # 2 hits among the 5 predictions that are judged
+  assert six['OP'] == 2 / 5  # 2 hits, 5 predictions (1 is ignored)
 
 
-def test_nothing_occurs_and_nothing_is_predicted():
+def test_no_positive_labels_and_no_predictions():
   none = np.zeros((2, 3))
   assert np.isnan(
     metrics.mean_over_classes(metrics.average_precision(none, none))
@@ -62,7 +64,7 @@ def test_nothing_occurs_and_nothing_is_predicted():
   assert set(metrics.precision_and_recall(none, none, 0.5).values()) == {0.0}
 
 
-def test_the_six_worked_by_hand():
+def test_all_six_metrics_worked_by_hand():
   scores = np.array([[0.9, 0.2], [0.8, 0.5], [0.1, 0.4]])
   labels = np.array([[1, 0], [0, 1], [0, 1]])
   got = metrics.precision_and_recall(scores, labels, 0.5)
@@ -78,7 +80,9 @@ def test_the_six_worked_by_hand():
 
 
 @hypothesis.given(SCORES, LABELS, strategies.permutations(range(12)))
-def test_neither_order_nor_a_rising_map_of_scores_matters(scores, labels, rows):
+def test_invariant_to_image_order_and_to_increasing_maps_of_scores(
+  scores, labels, rows
+):
   for measure in BOTH:
     whole = measure(scores, labels)
     np.testing.assert_allclose(
@@ -88,7 +92,7 @@ def test_neither_order_nor_a_rising_map_of_scores_matters(scores, labels, rows):
 
 
 @hypothesis.given(SCORES, LABELS)
-def test_the_envelope_is_never_below(scores, labels):
+def test_voc_average_precision_is_never_lower(scores, labels):
   plain, voc = (measure(scores, labels) for measure in BOTH)
   known = ~np.isnan(plain)
   assert (voc >= plain - 1e-15)[known].all()
@@ -96,8 +100,12 @@ def test_the_envelope_is_never_below(scores, labels):
 
 
 @pytest.mark.parametrize('measure', BOTH)
-def test_bad_input_is_named(measure):
+def test_invalid_input_raises_an_error(measure):
   with pytest.raises(ValueError, match=r'\(2, 3\) and \(2, 2\)'):
     measure(np.zeros((2, 3)), np.zeros((2, 2)))
   with pytest.raises(ValueError, match='1 scores are not finite'):
     measure(np.array([[np.nan, 0.0]]), np.zeros((1, 2)))
+
+
+def test_the_examples_of_the_docstrings():
+  assert doctest.testmod(metrics, raise_on_error=True).attempted > 0

@@ -3,23 +3,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdjax.features import Features
 from kdjax.tasks import MultiLabel, SingleLabel
 from tests.arithmetic import narrow
 
-LOGITS = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.2, 0.6]]))
+
+def _features(logits):
+  embedding = jnp.zeros((len(logits), 2), logits.dtype)
+  return Features((), (), (), embedding, logits)
+
+
+FEATURES = _features(
+  jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.2, 0.6]]))
+)
 BATCH = {'label': jnp.array([0, 2, 2], jnp.int32)}
 
 
 def test_the_loss_is_the_cross_entropy_of_each_example():
   want = -np.log([0.7, 0.1, 0.6])
-  np.testing.assert_allclose(SingleLabel().loss(LOGITS, BATCH), want, rtol=1e-6)
+  np.testing.assert_allclose(
+    SingleLabel().loss(FEATURES, BATCH), want, rtol=1e-6
+  )
 
 
 def test_outputs_say_of_each_example_whether_it_is_right():
-  outputs = SingleLabel().outputs(LOGITS, BATCH)
+  outputs = SingleLabel().outputs(FEATURES, BATCH)
   assert outputs['accuracy'].tolist() == [True, False, True]
   np.testing.assert_array_equal(
-    outputs['loss'], SingleLabel().loss(LOGITS, BATCH)
+    outputs['loss'], SingleLabel().loss(FEATURES, BATCH)
   )
 
 
@@ -41,7 +52,7 @@ def test_top5_asks_whether_the_class_is_among_the_five_largest():
   logits = np.array([7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
   labels = np.arange(7)
   outputs = SingleLabel(top=5).outputs(
-    jnp.tile(logits, (7, 1)), {'label': jnp.array(labels)}
+    _features(jnp.tile(logits, (7, 1))), {'label': jnp.array(labels)}
   )
   assert outputs['top5'].tolist() == [True] * 5 + [False] * 2
   assert outputs['accuracy'].tolist() == [True] + [False] * 6
@@ -51,26 +62,27 @@ def test_top5_asks_whether_the_class_is_among_the_five_largest():
 
 def test_of_equal_logits_the_first_ones_are_the_largest():
   # As argmax has it: a network that says nothing is not right five times.
-  equal = jnp.zeros((10, 10))
+  equal = _features(jnp.zeros((10, 10)))
   batch = {'label': jnp.arange(10)}
   outputs = SingleLabel(top=5).outputs(equal, batch)
   assert outputs['top5'].tolist() == [True] * 5 + [False] * 5
 
 
 def test_of_few_classes_all_are_among_five():
-  assert SingleLabel(top=5).outputs(LOGITS, BATCH)['top5'].all()
+  assert SingleLabel(top=5).outputs(FEATURES, BATCH)['top5'].all()
   with pytest.raises(ValueError, match='top must be at least 1, got 0'):
     SingleLabel(top=0)
 
 
 def test_its_score_is_among_the_scores():
-  outputs = SingleLabel().outputs(LOGITS, BATCH)
+  outputs = SingleLabel().outputs(FEATURES, BATCH)
   host = {name: np.asarray(value) for name, value in outputs.items()}
   assert SingleLabel.score in SingleLabel().summarize(host)
 
 
 def _host(task, logits, labels):
-  outputs = task.outputs(jnp.asarray(logits), {'label': jnp.asarray(labels)})
+  features = _features(jnp.asarray(logits))
+  outputs = task.outputs(features, {'label': jnp.asarray(labels)})
   return {name: np.asarray(value) for name, value in outputs.items()}
 
 
@@ -105,7 +117,24 @@ def test_multi_label_takes_the_envelope_where_asked():
   ],
 )
 def test_losses_of_bfloat16_logits_are_float32(task, label):
-  logits = jnp.zeros((2, 3), jnp.bfloat16)
-  assert narrow(task.loss, logits, {'label': label}) == set()
-  loss = jax.eval_shape(task.loss, logits, {'label': label})
+  features = _features(jnp.zeros((2, 3), jnp.bfloat16))
+  assert narrow(task.loss, features, {'label': label}) == set()
+  loss = jax.eval_shape(task.loss, features, {'label': label})
   assert loss.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('task', [SingleLabel(), MultiLabel()])
+def test_samples_are_float32_embeddings_and_labels(task):
+  features = _features(jnp.zeros((2, 3), jnp.bfloat16))
+  samples = task.samples(features, {'label': jnp.array([0, 2])})
+  assert samples['embedding'].dtype == jnp.float32
+  assert samples['embedding'].shape == (2, 2)
+  np.testing.assert_array_equal(samples['labels'], [0, 2])
+
+
+def test_multi_label_outputs_keep_logits_in_float32():
+  features = _features(jnp.ones((2, 3), jnp.bfloat16))
+  label = jnp.array([[0, 1, -1], [1, 0, 0]])
+  outputs = MultiLabel().outputs(features, {'label': label})
+  assert outputs['logits'].dtype == jnp.float32
+  np.testing.assert_array_equal(outputs['labels'], label)

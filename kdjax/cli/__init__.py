@@ -1,1 +1,1 @@
-"""Plumbing of commands: flags, work folders, processes, compiled programs."""
+"""Commands: flags, defaults, work folders, processes, compiled programs."""

@@ -1,240 +1,249 @@
-"""What the commands share: a work folder, processes, and what failed."""
+"""A command: settings, defaults, work folder, work and report."""
 
 import contextlib
 import dataclasses
-import logging
-import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-import jax
 from etils import epath
 
 import kdjax
-from experiments import published
-from kdjax.cli import flags
-from kdjax.cli.work_folder import Place, hold, new_folder
+from kdjax import methods
+from kdjax.cli import defaults, flags
+from kdjax.cli.defaults import Default
+from kdjax.cli.exit_status import (
+  exit_status,
+  fail,
+  hide_checkpoint_tracebacks,
+)
+from kdjax.cli.work_folder import WorkFolder, hold, new_folder
 from kdjax.runtime import files
 from kdjax.runtime.mesh import Devices, all_devices
-from kdjax.runtime.processes import lost_process
 from kdjax.runtime.progress import Progress
-from kdjax.runtime.signals import Interrupted, stop_on_signals
-from kdjax.studies import Comparison, Study
+from kdjax.runtime.signals import StopRequest, stop_on_signals
+from kdjax.studies import Comparison, Session, Study
 from kdjax.train import DivergedError, Recipe
 
 
 class Config(Protocol):
-  """A dataclass of settings; its fields are the command's flags."""
+  """A dataclass of settings; its fields are the flags of the command."""
 
   @property
   def title(self) -> str:
-    """What names a new work folder."""
+    """Description in the name of a new work folder."""
     ...
 
   @property
   def recipe(self) -> Recipe:
-    """By what it trains."""
+    """Recipe of the training."""
     ...
 
 
 class Work(Protocol):
-  """What a command does in its work folder."""
+  """The work of a command in its work folder."""
 
   def run(self) -> Study:
-    """All of it; what is finished already stays as it is."""
+    """Does the work that is not finished."""
     ...
 
 
 ConfigT = TypeVar('ConfigT', bound=Config)
 
 
-def run(
-  config: Config,
-  place: Place,
-  *,
-  name: str,
-  arguments: Sequence[str] = (),
-  work: Callable[..., Work] = Comparison,
-  devices: Devices | None = None,
-) -> Study:
-  """Does a command's work and writes its report; what notebooks call.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command(Generic[ConfigT]):
+  """A command of `experiments`.
+
+  Attributes:
+    name: Module of the command, e.g. `experiments.digits`.
+    description: Text at the head of `--help`.
+    config: Dataclass of its settings, all with defaults.
+    deciding: Flags that decide the defaults of others, out of method, dataset,
+      teacher and student.
+    presets: Returns the defaults that these decide, for a configuration that
+      has their values; see `kdjax.cli.defaults`.
+    resolve: Returns a configuration without None where the value follows from
+      other settings, and the defaults that were filled in.
+    work: Makes the work of a configuration and a `kdjax.studies.Session`.
+    share_cores: Whether the cores of a CPU share each batch. Small images cost
+      less than the communication between cores.
+  """
+
+  name: str
+  description: str | None
+  config: type[ConfigT]
+  deciding: tuple[str, ...] = ()
+  presets: Callable[[ConfigT], Sequence[Default]] = lambda config: ()
+  resolve: Callable[[ConfigT], tuple[ConfigT, list[Default]]] = defaults.resolve
+  work: Callable[..., Work] = Comparison
+  share_cores: bool = True
+
+  def make_config(self, **deciding: str) -> ConfigT:
+    """Returns the default configuration.
+
+    Args:
+      **deciding: Values of deciding flags, e.g. `method='kd+kd2m'`; those that
+        are not given have the defaults of the command.
+
+    Raises:
+      ValueError: If a method is unknown or cannot be combined.
+      TypeError: If a setting is not one of `self.deciding`.
+    """
+    for name in deciding:
+      if name not in self.deciding:
+        raise TypeError(
+          f'{name} is no deciding setting of {self.name}; these are '
+          f'{", ".join(self.deciding) or "none"}.'
+        )
+    values: dict[str, Any] = dict(deciding)
+    if 'method' in values:
+      values['method'] = methods.create(values['method'])
+    config = dataclasses.replace(self.config(), **values)  # pyright: ignore
+    return defaults.apply(config, self.presets(config))
+
+  def parse(self, argv: Sequence[str]) -> flags.CommandLine:
+    """Parses a command line; see `flags.parse`."""
+    return flags.parse(
+      self.make_config,
+      argv,
+      name=self.name,
+      description=self.description,
+      deciding=self.deciding,
+    )
+
+  def run(
+    self,
+    config: ConfigT | None = None,
+    folder: WorkFolder | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    devices: Devices | None = None,
+  ) -> Study:
+    """Does the work of the command and writes its report.
+
+    Args:
+      config: Settings (default: those of `make_config()`).
+      folder: Work folder (default: a new one under `runs/`).
+      arguments: Arguments of the command line, for the report.
+      devices: Devices (default: all).
+
+    Raises:
+      ValueError: If a setting is wrong, or the folder cannot be used.
+      DivergedError: If the loss of a run is not finite.
+      Interrupted: If a signal stopped the command; everything is saved.
+    """
+    config = self.make_config() if config is None else config
+    config, filled = self.resolve(config)
+    used = [*defaults.kept(config, self._presets_of(config)), *filled]
+    folder = folder or WorkFolder()
+    devices = devices or all_devices()
+    progress = Progress(enabled=devices.is_main)
+    title = config.title
+    workdir = (folder.workdir or new_folder(self.name, title)).expanduser()
+    progress.say(f'{self.name} writes to {workdir}')
+    if used:
+      progress.say(defaults.describe(used))
+    about = {'command': self.name, 'config': files.to_json(config)}
+    with _held(workdir, about, folder.resume, devices) as request:
+      session = Session(
+        workdir=workdir, devices=devices, request=request, progress=progress
+      )
+      work = self.work(config, session)
+      if devices.is_main:
+        about['defaults'] = defaults.to_json(used)
+        about['arguments'] = list(arguments)
+        about['versions'] = files.versions()
+        files.write_json(workdir / 'config.json', about)
+      study = work.run()
+      if devices.is_main and study.has_runs:
+        _report(workdir, progress)
+    if study.diverged:
+      raise DivergedError('\n'.join(study.diverged))
+    return study
+
+  def main(self, argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+      argv: Arguments (default: those of this process).
+
+    Returns:
+      See `exit_status`.
+    """
+    owns_process = argv is None
+    if owns_process:
+      hide_checkpoint_tracebacks()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+      line = self.parse(argv)
+      share_cores = owns_process and self.share_cores
+      devices = _start(line, share_cores=share_cores)
+    except ValueError as error:
+      return fail(error, 2)
+    if owns_process:
+      line.compilation.start()
+    folder = line.folder
+    if folder.workdir is None:
+      workdir = new_folder(self.name, line.config.title)
+      folder = dataclasses.replace(folder, workdir=workdir)
+    return exit_status(
+      lambda: self.run(line.config, folder, arguments=argv, devices=devices),
+      folder.workdir,
+      resume_command(self.name, line.arguments, folder.workdir),
+    )
+
+  def _presets_of(self, config: ConfigT) -> Sequence[Default]:
+    """Returns the presets for the deciding settings of a configuration."""
+    values = {name: getattr(config, name) for name in self.deciding}
+    base = dataclasses.replace(self.config(), **values)  # pyright: ignore
+    return self.presets(base)
+
+
+def resume_command(
+  name: str, arguments: Sequence[str], workdir: epath.PathLike | None
+) -> str:
+  """Returns the command that resumes a work folder.
 
   Args:
-    config: What to compare.
-    place: Where it is written.
-    name: The command's, as in `experiments.digits`.
-    arguments: What was given on the command line, for the report.
-    work: `(config, workdir, request=…, progress=…, devices=…)` to what is done.
-    devices: On which; all there are without.
+    name: Module of the command.
+    arguments: Its arguments without those of the work folder.
+    workdir: The work folder.
+  """
+  resume = [f'--workdir={workdir}', '--resume']
+  return shlex.join(['python', '-m', name, *arguments, *resume])
+
+
+def _start(line: flags.CommandLine, *, share_cores: bool) -> Devices:
+  """Starts the processes of a command and returns its devices.
 
   Raises:
-    ValueError: If something of the configuration or the folder cannot be.
-    DivergedError: If a run's loss stops being finite.
-    Interrupted: If a signal asked for it; everything is saved.
+    ValueError: If flags contradict each other.
   """
-  devices = devices or all_devices()
-  progress = Progress(enabled=devices.is_main)
-  workdir = (place.workdir or new_folder(name, config.title)).expanduser()
-  progress.say(f'{name} writes to {workdir}')
-  about = {'command': name, 'config': files.to_json(config)}
+  if line.folder.resume and line.folder.workdir is None:
+    raise ValueError('--resume needs a work folder: give --workdir=FOLDER.')
+  batch_size = line.config.recipe.batch_size if share_cores else None
+  return line.processes.start(batch_size)
+
+
+@contextlib.contextmanager
+def _held(
+  workdir: epath.Path, about: dict[str, Any], resume: bool, devices: Devices
+) -> Iterator[StopRequest]:
+  """Holds the work folder in the first process and listens to signals."""
   holding = contextlib.nullcontext()
   if devices.is_main:
-    holding = hold(workdir, about, resume=place.resume)
+    holding = hold(workdir, about, resume=resume)
   with holding, stop_on_signals() as request:
-    work_here = work(
-      config, workdir, request=request, progress=progress, devices=devices
-    )
-    if devices.is_main:
-      made = {'arguments': list(arguments), 'versions': files.versions()}
-      files.write_json(workdir / 'config.json', {**about, **made})
-    study = work_here.run()
-    if devices.is_main and study.has_runs:
-      # Pictures cost a second to import: after the last step, not before the
-      # first.
-      kdjax.report.write(workdir)
-      progress.console.print(kdjax.report.table(workdir))
-      progress.say(f'Report: {workdir / "report" / "report.html"}')
-  return study
+    yield request
 
 
-def main(
-  make_config: Callable[..., ConfigT],
-  *,
-  name: str,
-  default_method: str | None = 'kd2m',
-  argv: Sequence[str] | None = None,
-  work: Callable[..., Work] = Comparison,
-  by_pair: bool = False,
-  share_cores: bool = True,
-) -> int:
-  """A command: its flags, its run, and one readable line when it fails.
+def _report(workdir: epath.Path, progress: Progress) -> None:
+  """Writes the report and prints its table.
 
-  Args:
-    make_config: The command's defaults for a method, or without an argument.
-    name: As in `experiments.digits`.
-    default_method: Where `--method` is not given; None for a command that has
-      no methods.
-    by_pair: Whether `make_config` also takes `teacher` and `student`, if they
-      are given, for what is published for them; it is then said.
-    share_cores: Whether the cores of a CPU share each batch, because what its
-      images cost is more than what devices have to tell each other.
-    argv: The arguments; those of the process without.
-    work: As `run` takes it.
-
-  Returns:
-    The exit status: 0, 2 for a mistake in the flags or the folders, 1 for a
-    run that failed, 128 + the signal's number for one that was stopped.
+  `kdjax.report` is imported here because matplotlib takes a second to import.
   """
-  alone = argv is None  # this process is the command and nothing else
-  if alone:
-    _say_it_once()
-  argv = list(sys.argv[1:] if argv is None else argv)
-  try:
-    asked = flags.parse(make_config, argv, name, default_method, by_pair)
-    devices = _start(asked, alone=alone, share_cores=alone and share_cores)
-  except ValueError as error:
-    return _fail(error, 2)
-  config, place = asked.config, asked.place
-  if by_pair and jax.process_index() == 0:
-    print(published.note(config))
-  if place.workdir is None:
-    place = dataclasses.replace(place, workdir=new_folder(name, config.title))
-  return _status(
-    lambda: run(
-      config, place, name=name, arguments=argv, work=work, devices=devices
-    ),
-    place.workdir,
-    _resume_command(name, argv, place.workdir),
-  )
-
-
-def _start(asked: flags.Asked, *, alone: bool, share_cores: bool) -> Devices:
-  """The devices of a command, its programs kept if it is alone in its process.
-
-  Raises:
-    ValueError: If the flags contradict each other.
-  """
-  place = asked.place
-  if place.resume and place.workdir is None:
-    raise ValueError('--resume goes on with a folder: give --workdir=FOLDER.')
-  batch_size = asked.config.recipe.batch_size if share_cores else None
-  devices = asked.processes.start(batch_size)
-  if alone:
-    asked.compilation.start()
-  return devices
-
-
-def _status(
-  work: Callable[[], Study], workdir: epath.PathLike | None, resume: str
-) -> int:
-  """The exit status of a command's work, whose failures are said in a line."""
-  try:
-    work()
-  except DivergedError as error:  # in all processes at once
-    return _fail(error, 1)
-  except Interrupted as stop:
-    if jax.process_index() == 0:
-      print(f'Stopped and saved. To go on:\n  {resume}', file=sys.stderr)
-    return 128 + stop.signal_number
-  except KeyboardInterrupt:  # a second one, or before the first run
-    return _fail('stopped at once; what was saved before is kept.', 130)
-  except (ValueError, RuntimeError) as error:
-    if lost := lost_process(error):
-      return _leave_others(_fail(lost, 1))
-    if isinstance(error, RuntimeError):
-      raise
-    return _leave_others(_fail(error, 2))
-  except OSError as error:
-    where = '' if error.filename else f' in {workdir}'
-    saved = 'What was saved before is kept.'
-    return _leave_others(_fail(f'{error}{where}. {saved}', 1))
-  return 0
-
-
-def _resume_command(
-  name: str, argv: Sequence[str], workdir: epath.PathLike | None
-) -> str:
-  """The command that goes on with what `argv` began."""
-  again, arguments = [], iter(argv)
-  for argument in arguments:
-    if argument == '--workdir':
-      next(arguments, None)
-    elif argument != '--resume' and not argument.startswith('--workdir='):
-      again.append(argument)
-  return shlex.join(
-    ['python', '-m', name, *again, f'--workdir={workdir}', '--resume']
-  )
-
-
-def _leave_others(status: int) -> int:
-  """Ends a process of several; the others would wait for it for ever."""
-  if jax.process_count() > 1:
-    sys.stderr.flush()
-    os._exit(status)
-  return status
-
-
-def _say_it_once() -> None:
-  """Of a checkpoint that cannot be written, leaves out all but our own line.
-
-  Orbax logs what it raises as well, with tracebacks, and what tensorstore still
-  had to write ends where nobody can catch it.
-  """
-  logging.getLogger('absl').addFilter(
-    lambda record: f'{os.sep}orbax{os.sep}' not in record.pathname
-  )
-  say = sys.unraisablehook
-
-  def hook(unraisable):
-    if str(unraisable.exc_value) != 'Event loop is closed':
-      say(unraisable)
-
-  sys.unraisablehook = hook
-
-
-def _fail(message, status: int) -> int:
-  """Says what failed in one place, and gives the exit status."""
-  print(f'error: {message}', file=sys.stderr)
-  return status
+  kdjax.report.write(workdir)
+  progress.console.print(kdjax.report.table(workdir))
+  progress.say(f'Report: {workdir / "report" / "report.html"}')

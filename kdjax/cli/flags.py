@@ -1,123 +1,176 @@
-"""The flags of a command, read from its configuration.
+"""Command lines: one parser, tyro's, run at most twice.
 
-`--method=NAME` is read before the other flags, because it decides which there
-are: `--method.weight` belongs to the method. Some commands have no methods.
+Some flags decide the defaults of others: `--method` says which `--method.…`
+flags there are, and papers give settings by teacher, student or dataset. A
+first pass reads only those flags and the work folder's; the second pass reads
+the whole command line with the defaults that follow. Both read a value alike:
+`--flag value` and `--flag=value`, `--data-dir` and `--data_dir`, and for a flag
+with several values `--seeds 0 1 2`, `--seeds=0,1,2` or `--seeds 0,1,2`.
 """
 
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from kdjax import methods
 from kdjax.cli.compilation import Compilation
+from kdjax.cli.flag_types import RULES
 from kdjax.cli.processes import Processes
-from kdjax.cli.work_folder import Place
+from kdjax.cli.work_folder import WorkFolder
+from kdjax.studies.config import name_of
+
+ConfigT = TypeVar('ConfigT')
+
+# Flags without a prefix; unlike OmitArgPrefixes it keeps `method.`.
+_FLAT = tyro.conf.arg(name='')
+_METHOD_HELP = (
+  'Distillation method, or several joined by +, e.g. kd+kd2m: '
+  f'{", ".join(methods.METHODS)}. Its settings are the --method.SETTING flags.'
+)
+# A name, or None if the flag is not given; the text "None" is a name.
+_Name = Annotated[
+  str | None,
+  PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='NAME',
+    instance_from_str=lambda texts: texts[0],
+    is_instance=lambda value: value is None or isinstance(value, str),
+    str_from_instance=lambda value: [str(value)],
+  ),
+]
 
 
-class Asked(NamedTuple):
-  """What a command line asks for."""
+class CommandLine(NamedTuple):
+  """A parsed command line.
+
+  Attributes:
+    config: Settings of the command.
+    folder: Work folder.
+    processes: Processes and devices of the command.
+    compilation: Use of the cache of compiled programs.
+    arguments: The arguments without `--workdir` and `--resume`.
+  """
 
   config: Any
-  place: Place
+  folder: WorkFolder
   processes: Processes
   compilation: Compilation
+  arguments: list[str]
 
 
 def parse(
   make_config: Callable[..., Any],
   argv: Sequence[str],
+  *,
   name: str,
-  default_method: str | None,
-  by_pair: bool = False,
-) -> Asked:
-  """What flags ask for.
+  description: str | None,
+  deciding: Sequence[str] = (),
+) -> CommandLine:
+  """Parses the command line of a command with a work folder.
+
+  Args:
+    make_config: Returns the default configuration; called with the values of
+      the deciding flags that are given, as keyword arguments.
+    argv: Arguments of the command.
+    name: Module of the command, e.g. `experiments.digits`.
+    description: Text at the head of `--help`.
+    deciding: Names of the flags that decide the defaults of others.
 
   Raises:
-    ValueError: If a value cannot be; unknown flags end the process with a
-      message of their own, as is usual.
+    ValueError: If a deciding flag has no possible value. Every other mistake
+      ends the process with a message and status 2.
   """
-  description = sys.modules[make_config.__module__].__doc__ or ''
-  if default_method is None:
-    config, rest = make_config(), list(argv)
-  else:
-    method, rest = _take_method(argv, default_method)
-    pair = _given(rest, ('teacher', 'student')) if by_pair else {}
-    config = make_config(methods.create(method), **pair)
-    description += (
-      f'\n--method=NAME is one of {", ".join(methods.METHODS)}, or several of '
-      'them joined by +.'
-    )
-  rest = _spread(rest, set(_flags_of_several(config)))
-
-  flat = tyro.conf.arg(name='')  # unlike OmitArgPrefixes, keeps `method.`
-  flags = dataclasses.make_dataclass(
-    'Flags',
-    [
-      ('config', Annotated[type(config), flat], config),
-      ('place', Annotated[Place, flat], Place()),
-      ('processes', Annotated[Processes, flat], Processes()),
-      ('compilation', Annotated[Compilation, flat], Compilation()),
-    ],
-    frozen=True,
+  given, arguments = _parse_deciding(argv, name, deciding)
+  config = make_config(**given)
+  fields = [
+    ('config', Annotated[type(config), _FLAT], config),
+    ('folder', Annotated[WorkFolder, _FLAT], WorkFolder()),
+    ('processes', Annotated[Processes, _FLAT], Processes()),
+    ('compilation', Annotated[Compilation, _FLAT], Compilation()),
+  ]
+  if 'method' in deciding:
+    default = given.get('method', name_of(config.method))
+    flag = tyro.conf.arg(name='method', help=_METHOD_HELP)
+    fields.insert(0, ('method', Annotated[str, flag], default))
+  flags = dataclasses.make_dataclass('Flags', fields, frozen=True)
+  parsed = parse_config(flags, argv, name=name, description=description)
+  return CommandLine(
+    parsed.config,
+    parsed.folder,
+    parsed.processes,
+    parsed.compilation,
+    arguments,
   )
-  asked = tyro.cli(
-    flags,
-    args=rest,
-    prog=f'python -m {name}',
-    description=description,
-    config=(tyro.conf.FlagCreatePairsOff,),
-    use_underscores=True,
+
+
+def parse_config(
+  config: type[ConfigT],
+  argv: Sequence[str],
+  *,
+  name: str,
+  description: str | None,
+) -> ConfigT:
+  """Parses the command line of a command that has only settings.
+
+  Args:
+    config: Dataclass of the settings.
+    argv: Arguments of the command.
+    name: Module of the command.
+    description: Text at the head of `--help`.
+  """
+  return tyro.cli(config, args=argv, **_options(name, description))
+
+
+def parse_subcommand(
+  configs: dict[str, Callable[..., ConfigT]],
+  argv: Sequence[str],
+  *,
+  name: str,
+  description: str | None,
+) -> ConfigT:
+  """Parses the command line of a command with subcommands.
+
+  Args:
+    configs: Dataclass of the settings of each subcommand, by its name.
+    argv: Arguments of the command, the subcommand first.
+    name: Module of the command.
+    description: Text at the head of `--help`.
+  """
+  return tyro.extras.subcommand_cli_from_dict(
+    configs, args=argv, **_options(name, description)
   )
-  return Asked(asked.config, asked.place, asked.processes, asked.compilation)
 
 
-def _take_method(argv, default):
-  """The value of `--method`, and the other arguments."""
-  rest, method = [], default
-  arguments = iter(argv)
-  for argument in arguments:
-    if argument.startswith('--method='):
-      method = argument.removeprefix('--method=')
-    elif argument == '--method':
-      method = next(arguments, '')
-    else:
-      rest.append(argument)
-  return method, rest
+def _options(name: str, description: str | None = None) -> dict[str, Any]:
+  """Returns the settings of the parser, the same for all commands."""
+  return {
+    'prog': f'python -m {name}',
+    'description': description,
+    'config': (tyro.conf.FlagCreatePairsOff,),
+    'use_underscores': True,
+    'registry': RULES,
+  }
 
 
-def _given(argv: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-  """The values of flags that decide the defaults of others."""
-  found = {}
-  for argument, following in zip(argv, [*argv[1:], '']):
-    flag, equals, value = argument.partition('=')
-    if flag.removeprefix('--') in names and flag.startswith('--'):
-      found[flag[2:]] = value if equals else following
-  return found
-
-
-def _flags_of_several(config: Any, prefix: str = '') -> Iterator[str]:
-  """The flags that take more than one value."""
-  for field in dataclasses.fields(config):
-    value = getattr(config, field.name)
-    if isinstance(value, tuple):
-      yield f'--{prefix}{field.name}'
-    elif isinstance(value, methods.Method):
-      yield from _flags_of_several(value, f'{prefix}{field.name}.')
-    elif dataclasses.is_dataclass(value):
-      yield from _flags_of_several(value, prefix)
-
-
-def _spread(argv, several):
-  """`--seeds=0,1,2` as the separate values that the parser takes."""
-  spread, inside = [], False
-  for argument in argv:
-    flag, equals, value = argument.partition('=')
-    if flag.startswith('--'):
-      inside = '--' + flag[2:].replace('-', '_') in several
-      spread += [flag, *value.split(',')] if inside and equals else [argument]
-    else:
-      spread += argument.split(',') if inside else [argument]
-  return spread
+def _parse_deciding(
+  argv: Sequence[str], name: str, deciding: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+  """Returns the deciding flags and the arguments without the work folder."""
+  fields = [
+    ('folder', Annotated[WorkFolder, _FLAT], WorkFolder()),
+    *((flag, _Name, None) for flag in deciding),
+  ]
+  parsed, others = tyro.cli(
+    dataclasses.make_dataclass('Deciding', fields, frozen=True),
+    args=argv,
+    add_help=False,  # the second pass prints the help of all flags
+    return_unknown_args=True,
+    **_options(name),
+  )
+  values = {flag: getattr(parsed, flag) for flag in deciding}
+  given = {flag: value for flag, value in values.items() if value is not None}
+  own = [f'--{flag}={value}' for flag, value in given.items()]
+  return given, [*own, *others]

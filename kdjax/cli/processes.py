@@ -1,4 +1,4 @@
-"""One command on the cores of a CPU, or on several machines."""
+"""Processes and devices of a command."""
 
 import dataclasses
 
@@ -9,20 +9,24 @@ from kdjax.runtime.processes import in_cluster, start_processes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Processes:
-  """One comparison on several machines, by the same command on each.
+  """Processes and devices of a command.
+
+  The same command is run by each process.
 
   Attributes:
-    distributed: Join the others of a TPU pod, where nothing says that there
-      are any. What Slurm or Open MPI started several times joins unasked.
-    alone: Do not join the others that Slurm or Open MPI started.
-    coordinator: HOST:PORT of the first process, where nothing says so.
-    num_processes: How many there are then.
-    process_id: The number of this one then, from 0; 0 writes the work folder.
-    fsdp: Over how many chips each parameter of a teacher is split, where the
-      whole of it does not fit one; a divisor of their number.
-    cpu_devices: How many devices a CPU is, which share each batch. Without it,
-      and without other machines, one for each core that gets at least 16
-      images; in experiments.digits, whose images are too small for that, one.
+    distributed: Join the other processes of a TPU pod whose machines do not
+      announce them. Processes started by Slurm or Open MPI join without it.
+    alone: Do not join the processes that Slurm or Open MPI started.
+    coordinator: HOST:PORT of the first process, where nothing announces it.
+    num_processes: Number of processes; for --coordinator.
+    process_id: Number of this process, from 0; for --coordinator. Process 0
+      writes the work folder.
+    fsdp: Number of devices that each parameter of a teacher is split over, for
+      a teacher that does not fit one; a divisor of the number of devices.
+    cpu_devices: Number of devices that a CPU counts as; they share each batch
+      (default: one for each core that gets at least 16 images; one in
+      experiments.digits, whose images are too small, and with several
+      processes).
   """
 
   distributed: bool = False
@@ -34,18 +38,23 @@ class Processes:
   cpu_devices: int | None = None
 
   def start(self, batch_size: int | None = None) -> Devices:
-    """Joins the others, if there are any; gives the devices of all.
+    """Joins the other processes, if there are any, and returns all devices.
 
     Args:
-      batch_size: Of the batch that the cores of a CPU share, where nothing says
-        how they are used.
+      batch_size: Images per step, which the cores of a CPU may share (default:
+        they do not).
+
+    Raises:
+      ValueError: If flags contradict each other, or the processes do not find
+        each other.
     """
-    told = self.coordinator is not None
-    if self.alone and (told or self.distributed):
+    has_coordinator = self.coordinator is not None
+    if self.alone and (has_coordinator or self.distributed):
       raise ValueError(
-        '--alone is against --distributed and --coordinator; give one of them.'
+        '--alone contradicts --distributed and --coordinator; give one of them.'
       )
-    several = told or self.distributed or (in_cluster() and not self.alone)
+    launched = in_cluster() and not self.alone
+    several = has_coordinator or self.distributed or launched
     if self.cpu_devices is not None:
       use_cores(self.cpu_devices)
     elif batch_size is not None and not several:

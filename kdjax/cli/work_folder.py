@@ -1,16 +1,15 @@
-"""Where a command writes: a folder of its own."""
+"""Work folder of a command: its name, its lock and its configuration."""
 
 import contextlib
 import dataclasses
 import datetime
 import itertools
 from collections.abc import Iterator
-from typing import Annotated
 
 import jax
-import tyro
 from etils import epath
 
+from kdjax.cli.flag_types import Folder
 from kdjax.runtime import files
 from kdjax.runtime.run_folder import check_config
 
@@ -20,9 +19,9 @@ except ImportError:  # Windows has none
   fcntl = None
 
 
-# Lists of settings that say which runs there are. What each run is, its own
-# folder says.
-_MORE_RUNS = (
+# Settings that list runs: a resumed command may have more of them. The settings
+# of each run are in its own folder.
+_RUN_LISTS = (
   'seeds',
   'methods',
   'changes',
@@ -32,26 +31,14 @@ _MORE_RUNS = (
 )
 
 
-Folder = Annotated[
-  epath.Path,
-  tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar='FOLDER',
-    instance_from_str=lambda texts: epath.Path(texts[0]),
-    is_instance=lambda value: isinstance(value, epath.Path),
-    str_from_instance=lambda folder: [str(folder)],
-  ),
-]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-  """Where a command writes.
+class WorkFolder:
+  """Work folder of a command.
 
   Attributes:
-    workdir: A folder for this comparison, local or of an object store
-      (gs://BUCKET/FOLDER); a new one under `runs/` without.
-    resume: Go on with what the work folder holds.
+    workdir: Work folder, local or in an object store, gs://BUCKET/FOLDER
+      (default: a new folder under runs/).
+    resume: Resume the runs that the work folder holds.
   """
 
   workdir: Folder | None = None
@@ -59,13 +46,16 @@ class Place:
 
 
 def new_folder(name: str, title: str) -> epath.Path:
-  """A folder that says what is in it, made here so that nobody else takes it.
+  """Makes a new folder under `runs/`, named after the command and the time.
 
-  Only by the first of several processes; the others do not write.
+  Only the first of several processes makes it; the others do not write.
 
   Args:
-    name: The command's, as in `experiments.digits`.
-    title: What it does this time.
+    name: Module of the command, e.g. `experiments.digits`.
+    title: Description of its work, part of the name.
+
+  Returns:
+    The folder. If it cannot be made, `hold` raises the error.
   """
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   title = f'{name.rpartition(".")[2]}-{title}-{now}'
@@ -75,58 +65,60 @@ def new_folder(name: str, title: str) -> epath.Path:
       if jax.process_index() == 0:
         folder.mkdir(parents=True)
       return folder
-    except FileExistsError:  # of a command of the same second
+    except FileExistsError:  # another command started in this second
       continue
     except OSError:
-      return folder  # `hold` says what is wrong with it
-  raise AssertionError('there are always more numbers')
+      return folder
+  raise AssertionError('itertools.count() has no end')
 
 
 @contextlib.contextmanager
 def hold(
   workdir: epath.PathLike, about: dict, *, resume: bool
 ) -> Iterator[None]:
-  """Makes a work folder and keeps it from others, however this command ends.
+  """Makes a work folder and locks it against other commands.
 
-  From others on this machine: object stores have no locks.
+  The lock ends with the process. It holds on this machine only, and object
+  stores have none.
 
   Args:
     workdir: The folder.
-    about: What its `config.json` says, or will say.
-    resume: Whether it may hold this comparison already.
+    about: Command and configuration, as in its `config.json`.
+    resume: Whether it may hold runs of this configuration already.
 
   Raises:
-    ValueError: If it cannot be written to, another command is at work in it,
-      or it holds another comparison, or this one without `resume`.
+    ValueError: If the folder cannot be written to, if another command uses it,
+      if it holds runs of another configuration, or runs of this one and
+      `resume` is false.
   """
   workdir = epath.Path(workdir)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     remote = files.is_remote(workdir)
     lock = contextlib.nullcontext() if remote else (workdir / 'lock').open('a')
-  except (OSError, ImportError) as error:  # of what speaks to a store
+  except (OSError, ImportError) as error:  # ImportError: a store's client
     reason = getattr(error, 'strerror', None) or error
     raise ValueError(
       f'--workdir={workdir} cannot be written to: {reason}. Give a folder that '
       'can be.'
     ) from error
   with lock as file:
-    if file is not None and not _locked(file):
+    if file is not None and not _lock(file):
       raise ValueError(
-        f'Another command is at work in {workdir}. Wait for it, or give '
+        f'Another command is using {workdir}. Wait for it, or give '
         'another --workdir.'
       )
-    check_config(workdir, about, growing=_MORE_RUNS)
+    check_config(workdir, about, growing=_RUN_LISTS)
     if (workdir / 'config.json').exists() and not resume:
       raise ValueError(
-        f'{workdir} holds this comparison already. Give --resume to go on with '
-        'it, or another --workdir.'
+        f'{workdir} holds runs of this configuration already. Give --resume to '
+        'resume them, or another --workdir.'
       )
     yield
 
 
-def _locked(file) -> bool:
-  """Whether no other process holds a file; the kernel lets go of dead ones'."""
+def _lock(file) -> bool:
+  """Whether this process has locked a file; locks end with their process."""
   if fcntl is None:
     return True
   try:

@@ -1,8 +1,8 @@
-"""Weights in and out: formats, names and layouts of other libraries.
+"""Weights from and for other libraries: formats, names and array layouts.
 
-`load` reads a file of any format into a network's variables, `read` gives its
-arrays as they are, and `normalization` and `described` say what is known of
-them. `save_safetensors` and `save_stablehlo` write.
+`load` reads a file of any known format into a network's variables, and `read`
+returns its arrays as they are. `normalization` and `described` return what is
+known about them. `save_safetensors` and `save_stablehlo` write files.
 """
 
 from kdjax.convert.files import read

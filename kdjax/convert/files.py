@@ -1,6 +1,6 @@
-"""A file or folder of weights to arrays by name, whatever its format.
+"""Reads a file or folder of weights, whatever its format.
 
-The format is told by the content, not by the ending of the name.
+The format is detected from the content, not from the name.
 """
 
 import collections
@@ -14,42 +14,57 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from kdjax.convert import safetensors_files
-from kdjax.convert.messages import shown
 from kdjax.convert.torch import files as torch_files
 from kdjax.convert.torch import pickles
+from kdjax.messages import first_line, printable
+from kdjax.runtime.named_arrays import leaves_by_name
 from kdjax.runtime.orbax_folders import check_readable
 
-# An archive may unpack to more than `_SMALL` bytes if that is not more than so
-# many times its size: weights are hardly compressible.
-_SMALL, _DENSEST = 1 << 28, 100
+# An archive that unpacks to more bytes than `_ALWAYS_UNPACKED` may have this
+# compression ratio at most: weights are hardly compressible.
+_ALWAYS_UNPACKED, _MAX_RATIO = 1 << 28, 100
 _FORMATS = 'safetensors, .npz, a PyTorch file, a run folder or an orbax folder'
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-  """The arrays of a file or folder, under the names that they have there.
+  """Reads the arrays of a file or folder under their names there.
 
   Args:
-    path: A safetensors file; an `.npz`; a PyTorch file of a state dict, zip or
-      legacy, read without PyTorch and without running anything of it; a run
-      folder (its `student/` is read) or an orbax folder, whose names are the
-      paths joined by `/`.
+    path: A safetensors file; an `.npz` file; a PyTorch file of a state dict,
+      zip or legacy, which is read without PyTorch and without executing any of
+      it; a run folder (its `student/` is read); or an orbax folder, whose names
+      are the paths joined by `/`.
+
+  Returns:
+    Arrays by name.
 
   Raises:
-    ValueError: If there is no such file, if it is damaged, of another format,
-      or holds more than arrays and plain containers; says what.
+    ValueError: If there is no such file, or if it is damaged, of another
+      format, or contains more than arrays and plain containers; says what.
+
+  Examples:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from kdjax import convert
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / 'weights.npz'
+    ...   np.savez(path, kernel=np.ones((3, 2), np.float32))
+    ...   arrays = convert.read(path)
+    >>> {name: array.shape for name, array in arrays.items()}
+    {'kernel': (3, 2)}
   """
   path = pathlib.Path(path).expanduser()
   if not path.exists():
     raise ValueError(f'{path} does not exist.')
   try:
     return _read_folder(path) if path.is_dir() else _read_file(path)
-  except Exception as error:  # what damaged files lead the libraries to as well
-    lines = str(error).splitlines() or ['']
+  except Exception as error:  # damaged files cause errors of many classes
     if type(error) is ValueError:
-      raise ValueError(f'{path} cannot be read: {lines[0]}.') from None
+      reason = first_line(error, longest=None)
+      raise ValueError(f'{path} cannot be read: {reason}.') from None
     raise ValueError(
       f'{path} cannot be read; it is damaged or of another format '
-      f'({type(error).__name__}: {lines[0][:200]}).'
+      f'({type(error).__name__}: {first_line(error)}).'
     ) from error
 
 
@@ -58,26 +73,28 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
     start = file.read(16)
   if start.startswith(b'PK'):
     return _read_zip(path)
-  if safetensors_files.looks_so(start):
+  if safetensors_files.starts_like_one(start):
     return safetensors_files.read(path)
   if start.startswith(b'\x80'):  # a pickle of protocol 2 or later
     return torch_files.read_legacy(path.read_bytes())
   if start.startswith(b'\x93NUMPY'):
-    raise ValueError('it is one .npy array; several by name make an .npz')
+    raise ValueError(
+      'it is a single .npy array; expected an .npz file, which names its arrays'
+    )
   with path.open('rb') as file:
-    older = pickles.is_one(file)
-  if older:  # of a protocol without a mark of its own
+    older = pickles.is_pickle(file)
+  if older:  # protocols 0 and 1 have no magic number
     return torch_files.read_legacy(path.read_bytes())
-  raise ValueError(f'it is none of {_FORMATS}')
+  raise ValueError(f'its format is not one of {_FORMATS}')
 
 
 def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """A PyTorch archive or an `.npz`, both of which are zip files."""
+  """Reads a PyTorch archive or an `.npz` file, which are both zip archives."""
   try:
     archive = zipfile.ZipFile(path)
   except zipfile.BadZipFile:
     raise ValueError(
-      'it begins as a zip archive but is cut off or damaged'
+      'it starts like a zip archive but is truncated or damaged'
     ) from None
   with archive:
     _check_members(archive, path.stat().st_size)
@@ -89,62 +106,70 @@ def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
         info.filename.removesuffix('.npy'): _read_npy(archive, info)
         for info in archive.infolist()
       }
-  raise ValueError(f'it is a zip archive, but none of {_FORMATS}')
+  raise ValueError(
+    'it is a zip archive, but neither a PyTorch file nor an .npz'
+  )
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-  """That an archive holds each member once, and no more than it can hold."""
+  """Checks that names are unique and that sizes are plausible.
+
+  Args:
+    archive: The archive.
+    size: Its size in bytes.
+
+  Raises:
+    ValueError: If not.
+  """
   members = archive.infolist()
   names = collections.Counter(info.filename for info in members)
   name, count = max(names.items(), key=lambda item: item[1], default=('', 0))
   if count > 1:
-    raise ValueError(f'it holds {shown(name)} {count} times')
+    raise ValueError(f'it contains {printable(name)} {count} times')
   packed = sum(info.compress_size for info in members)
   if packed > size:
     raise ValueError(
-      f'its members are said to have {packed} bytes, but the file has {size}'
+      f'its members declare {packed} bytes in total, but the file has {size}'
     )
   unpacked = sum(info.file_size for info in members)
-  if unpacked > max(_SMALL, _DENSEST * size):
-    raise ValueError(f'it unpacks to {unpacked} bytes, {size} of which it has')
+  if unpacked > max(_ALWAYS_UNPACKED, _MAX_RATIO * size):
+    raise ValueError(
+      f'its {size} bytes unpack to {unpacked} (possible memory bomb)'
+    )
 
 
 def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-  """One array, after a look at whether there are as many bytes as it says."""
+  """Reads one array after comparing its header with the number of bytes."""
   with archive.open(info) as file:
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0
     if version != (1, 0):
       header = np.lib.format.read_array_header_2_0
     shape, _, dtype = header(file)
-    wanted, there = math.prod(shape) * dtype.itemsize, info.file_size
-  name = shown(info.filename)
+    expected, available = math.prod(shape) * dtype.itemsize, info.file_size
+  name = printable(info.filename)
   if dtype.hasobject:
     raise ValueError(f'{name} holds Python objects, not numbers')
-  if wanted > there:
+  if expected > available:
     raise ValueError(
-      f'{name} is said to be {dtype} {shape}, which is {wanted} bytes, but has '
-      f'{there}'
+      f'{name} declares {dtype} {shape}, which is {expected} bytes, but has '
+      f'{available}'
     )
   with archive.open(info) as file:
     return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_folder(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """An orbax folder, or the one inside a run folder."""
+  """Reads an orbax folder, or the one inside a run folder."""
   if (path / 'student').is_dir():
     path = path / 'student'
   if not (path / '_METADATA').exists():
     raise ValueError('it is neither a run folder nor an orbax folder')
   check_readable(path)
   with ocp.PyTreeCheckpointer() as reader:
-    found = reader.metadata(path.absolute()).item_metadata.tree
+    metadata = reader.metadata(path.absolute()).item_metadata.tree
     as_numpy = jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata
     )
     tree = reader.restore(path.absolute(), restore_args=as_numpy)
-  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in leaves
-  }
+  return leaves_by_name(tree)

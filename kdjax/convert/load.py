@@ -1,4 +1,4 @@
-"""Weights from a file into the variables of a network."""
+"""Loads weights from a file into the variables of a network."""
 
 import os
 import warnings
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 
 from kdjax.convert import files, matching
+from kdjax.runtime.named_arrays import Differences, compare, shapes
 from kdjax.typing import PyTree
 
 
@@ -19,58 +20,87 @@ def load(
   fresh_classifier: bool = False,
   say: Callable[[str], object] = warnings.warn,
 ) -> PyTree:
-  """Variables of a network from a file or folder of any known format.
+  """Loads the variables of a network from a file or folder of any known format.
 
-  Names may be those of the Flax tree (`params/stage_0/conv/kernel`) or, for
-  networks of `kdjax.models.NETWORKS`, those that PyTorch code has for it; the
-  layout is changed with them. What wraps a state dict (`{"model": …}`,
-  `{"state_dict": …}`, a `module.` before every name) is taken off, and counters
-  like `num_batches_tracked` are left out.
+  The names may be those of the Flax tree (`params/stage_0/conv/kernel`) or, for
+  networks of `kdjax.models.NETWORKS`, those of PyTorch code, whose array layout
+  is converted. Wrappers of a state dict (`{"model": …}`, `{"state_dict": …}`, a
+  prefix `module.` of every name) are removed, and counters such as
+  `num_batches_tracked` are ignored.
 
   Args:
     path: See `kdjax.convert.read`.
     template: Variables of the network: arrays, or shapes as in
-      `network.describe(image_shape).variables`. Numbers take its dtypes.
-    network: Its name in `NETWORKS`; without one only Flax names are known.
-    allow_partial: Take what matches; the rest stays as in `template`, which
-      must then hold arrays.
-    fresh_classifier: Let the classifier alone stay as in `template` where the
-      file has none, or one of other classes: how a network that was trained on
-      one set begins on another.
-    say: Called with the table of what did not match, if that is allowed.
+      `network.describe(image_shape).variables`. Its dtypes are those of the
+      result.
+    network: Name in `NETWORKS` (`None`: only Flax names are known).
+    allow_partial: Whether weights that do not match are taken from `template`,
+      which must hold arrays.
+    fresh_classifier: Whether the classifier, and only that, is taken from
+      `template` where the file has none or one for other classes. This is how a
+      network that was trained on one dataset starts on another.
+    say: Called with the table of what does not match, if that is allowed.
+
+  Returns:
+    Variables with the structure of `template`.
 
   Raises:
-    ValueError: If the file cannot be read, if a weight is not a finite number,
-      or if anything is missing, unexpected or of another shape and that is not
-      allowed; lists what.
+    ValueError: If the file cannot be read, if a weight is not finite, or if
+      weights are missing, unexpected or of another shape without being allowed
+      to; lists them.
+
+  Examples:
+    >>> import pathlib, tempfile
+    >>> import jax
+    >>> from kdjax import convert, models
+    >>> network = models.create('convnet_4_8', num_classes=10)
+    >>> variables = network.initialize(jax.random.key(0), (8, 8, 1))
+    >>> template = network.describe((8, 8, 1)).variables
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / 'student.safetensors'
+    ...   convert.save_safetensors(path, variables)
+    ...   loaded = convert.load(path, template)
+    >>> equal = jax.tree.map(jax.numpy.array_equal, loaded, variables)
+    >>> bool(jax.tree.all(equal))
+    True
   """
-  arrays, naming = matching.fit(files.read(path), template, network)
-  found = matching.compare(arrays, naming.shapes)
-  title = f'{path} does not fit {network or "the network"}:\n{found}'
-  refused = found
+  arrays, naming = matching.find_naming(files.read(path), template, network)
+  differences = compare(shapes(arrays), naming.shapes)
+  title = f'{path} does not fit {network or "the network"}:\n{differences}'
+  refused = differences
   if fresh_classifier:
-    refused = found.without(matching.classifier_names(naming, template))
+    refused = differences.without(matching.classifier_names(naming, template))
   if refused and not allow_partial:
-    raise ValueError(f'{title}\nallow_partial would take what matches.')
-  fitting = {
-    name: arrays[name]
-    for name in naming.shapes
-    if name in arrays and name not in found.shapes
-  }
-  if not fitting:
+    raise ValueError(f'{title}\nSet allow_partial to load what matches.')
+  matching_arrays = _matching(arrays, naming, differences)
+  if not matching_arrays:
     raise ValueError(f'{title}\nNothing matches.')
   try:
-    matching.check_numbers(fitting)
+    matching.check_finite(matching_arrays)
   except ValueError as error:
-    raise ValueError(f'{path} holds weights without use: {error}.') from None
-  if not found:
-    return naming.to_variables(fitting)
-  if any(
-    isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(template)
-  ):
-    raise ValueError(
-      'What the file has not stays as in the template, which must hold arrays; '
-      'got shapes.'
-    )
+    raise ValueError(f'{path} has unusable weights: {error}.') from None
+  if not differences:
+    return naming.to_variables(matching_arrays)
+  _check_arrays(template)
   say(title)
-  return naming.to_variables({**naming.to_arrays(template), **fitting})
+  return naming.to_variables({**naming.to_arrays(template), **matching_arrays})
+
+
+def _matching(
+  arrays: matching.Arrays, naming: matching.Naming, differences: Differences
+) -> matching.Arrays:
+  """Selects the arrays that the network has with the same shapes."""
+  return {
+    name: arrays[name]
+    for name in naming.shapes
+    if name in arrays and name not in differences.shapes
+  }
+
+
+def _check_arrays(template: PyTree) -> None:
+  leaves = jax.tree.leaves(template)
+  if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+    raise ValueError(
+      'Weights that the file lacks are taken from the template, which must '
+      'hold arrays; got shapes.'
+    )

@@ -1,4 +1,4 @@
-"""The constants that a network's images were normalised with, as data."""
+"""Normalization constants of the images that a network was trained on."""
 
 import json
 import math
@@ -11,22 +11,27 @@ from kdjax.convert import safetensors_files
 
 
 class Normalization(NamedTuple):
-  """Per channel, of images in [0, 1]: subtracted, then divided by."""
+  """Normalization of images in [0, 1].
+
+  Attributes:
+    mean: Per-channel mean, which is subtracted.
+    std: Per-channel divisor of the difference.
+  """
 
   mean: tuple[float, ...]
   std: tuple[float, ...]
 
 
 _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# What published weights were trained with, by the beginning of the network's
-# name. RepDistiller's are those of `kdjax.data`'s CIFAR sets already.
+# Constants of published weights, by the prefix of the network's name.
+# RepDistiller's are those of `kdjax.data`'s CIFAR datasets already.
 _PUBLISHED = {
   'cifar10_resnet': _IMAGENET,
   'cifar100_resnet': Normalization(
     (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
   ),
   'imagenet_': _IMAGENET,
-  # timm's `augreg` weights; DeiT's have ImageNet's.
+  # timm's `augreg` weights; DeiT's have ImageNet's constants.
   'vit_': Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 
@@ -39,30 +44,34 @@ def normalization(
   mean: tuple[float, ...] = (),
   std: tuple[float, ...] = (),
 ) -> Normalization:
-  """What the images of a network with weights from a file are normalised with.
+  """Returns the normalization for a network with weights from a file.
 
-  That is `mean` and `std` if they are given; or what a run folder, or a
-  safetensors file written here, says of itself; or what published weights of
-  that network were trained with; or `default`.
+  In this order: `mean` and `std`; the metadata of a run folder, or of a
+  safetensors file written by this library; the constants of published weights
+  of that network; `default`.
 
   Args:
-    path: A file or folder that `read` takes; `None` if the network is trained.
-    network: Its name.
-    default: Those of the data set.
-    mean: Those that the user gave; empty if not.
-    std: Those that the user gave.
+    path: File or folder for `kdjax.convert.read` (`None`: the network is
+      trained, with `default`).
+    network: Name of the network.
+    default: Constants of the dataset.
+    mean: Constants given by the user (default: none).
+    std: Constants given by the user (default: none).
+
+  Returns:
+    One mean and one standard deviation per channel.
 
   Raises:
-    ValueError: If there are not as many values as `default` has channels, or a
-      divisor is not positive; or if what the file says cannot be read.
+    ValueError: If there is not one value per channel of `default`, if a divisor
+      is not positive, or if the metadata cannot be read.
   """
   if mean or std:
     return _checked('the command', mean, std, default)
   if path is None:
     return default
-  said = described(path)
-  if 'mean' in said and 'std' in said:
-    return _checked(path, said['mean'], said['std'], default)
+  about = described(path)
+  if 'mean' in about and 'std' in about:
+    return _checked(path, about['mean'], about['std'], default)
   for prefix, constants in _PUBLISHED.items():
     if network.startswith(prefix):
       return _checked(network, *constants, default)
@@ -70,13 +79,18 @@ def normalization(
 
 
 def described(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-  """What a run folder or a safetensors file written here says of itself.
+  """Returns the metadata of a run folder or of a safetensors file.
 
-  The keys are those of a run's `config.json`: `network`, `num_classes`,
-  `image_shape`, `mean`, `std`; empty for files that say nothing.
+  Args:
+    path: File or folder for `kdjax.convert.read`.
+
+  Returns:
+    Keys of a run's `config.json`, among them `network`, `num_classes`,
+    `image_shape`, `mean` and `std`; empty for files without metadata of this
+    library.
 
   Raises:
-    ValueError: If what it says is not JSON.
+    ValueError: If the metadata is not JSON.
   """
   path = pathlib.Path(path).expanduser()
   if path.is_dir():
@@ -87,7 +101,7 @@ def described(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return {}
   with path.open('rb') as file:
     start = file.read(16)
-  if not safetensors_files.looks_so(start):
+  if not safetensors_files.starts_like_one(start):
     return {}
   try:
     about = safetensors_files.metadata(path).get('kdjax', '{}')
@@ -99,24 +113,26 @@ def described(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 def _checked(
   source: Any, mean: Any, std: Any, default: Normalization
 ) -> Normalization:
+  """Constants of a source, checked against the number of channels."""
   try:
-    found = Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+    constants = Normalization(tuple(map(float, mean)), tuple(map(float, std)))
   except (TypeError, ValueError, OverflowError):
-    found = Normalization((), ())
+    constants = Normalization((), ())
   channels = len(default.mean)
-  counted = len(found.mean) == len(found.std) == channels
-  finite = all(map(math.isfinite, (*found.mean, *found.std)))
-  if not counted or not finite or min(found.std) <= 0:
+  complete = len(constants.mean) == len(constants.std) == channels
+  finite = all(map(math.isfinite, (*constants.mean, *constants.std)))
+  if not complete or not finite or min(constants.std) <= 0:
     raise ValueError(
       f'mean and std need {channels} numbers each, one per channel of the '
       f'images, and a positive std; {source} has mean {mean} and std {std}.'
     )
-  return found
+  return constants
 
 
 def _parse(text: str | bytes, path: pathlib.Path) -> Mapping[str, Any]:
+  """Parses a JSON object; other JSON values count as empty."""
   try:
-    found = json.loads(text)
+    value = json.loads(text)
   except (ValueError, RecursionError) as error:
     raise ValueError(f'{path} is not readable JSON: {error}.') from error
-  return found if isinstance(found, dict) else {}
+  return value if isinstance(value, dict) else {}

@@ -1,7 +1,7 @@
-"""Safetensors files, their header checked before anything is read by it.
+"""Safetensors files, whose header is checked before any array is read.
 
-The file is the header's length (8 bytes), the header (JSON: dtype, shape and
-place of every array) and the bytes of the arrays.
+A file consists of the header's length (8 bytes), the header (JSON: dtype, shape
+and offsets of every array) and the bytes of the arrays.
 """
 
 import collections
@@ -14,19 +14,25 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from kdjax.convert.messages import shown
+from kdjax.messages import printable
 
 _ITEM_SIZES = {
   **{'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'BOOL': 1},
   **{'I64': 8, 'I32': 4, 'I16': 2, 'I8': 1},
   **{'U64': 8, 'U32': 4, 'U16': 2, 'U8': 1},
 }
-_DIMENSIONS = 64  # NumPy's
+_MAX_DIMENSIONS = 64  # NumPy's limit
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of a file, by name.
+  """Reads the arrays of a file.
+
+  Args:
+    path: The file.
+
+  Returns:
+    Arrays by name.
 
   Raises:
     ValueError: If the header does not describe the file; says where.
@@ -36,19 +42,26 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def metadata(path: pathlib.Path) -> dict[str, str]:
-  """What the file says about itself.
+  """Reads the metadata of a file.
+
+  Args:
+    path: The file.
+
+  Returns:
+    Strings by name; empty if the file has no metadata.
 
   Raises:
-    ValueError: If that is not text by name, or the header cannot be read.
+    ValueError: If the header cannot be read, or if its metadata does not map
+      names to strings.
   """
-  found = header(path).get('__metadata__')
-  if found is None:
+  entries = header(path).get('__metadata__')
+  if entries is None:
     return {}
-  if not isinstance(found, dict) or not all(
-    isinstance(text, str) for text in found.values()
+  if not isinstance(entries, dict) or not all(
+    isinstance(text, str) for text in entries.values()
   ):
-    raise ValueError('its __metadata__ is not text by name')
-  return found
+    raise ValueError('its __metadata__ does not map names to strings')
+  return entries
 
 
 def write(
@@ -56,7 +69,13 @@ def write(
   arrays: Mapping[str, np.ndarray],
   about: Mapping[str, str],
 ) -> None:
-  """Writes a file whole or not at all."""
+  """Writes a file atomically.
+
+  Args:
+    path: The file; replaced if it exists.
+    arrays: By name.
+    about: Metadata.
+  """
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(path.name + '.tmp')
   contiguous = {
@@ -67,35 +86,44 @@ def write(
   temporary.replace(path)
 
 
-def looks_so(start: bytes) -> bool:
-  """Whether a file that starts like this begins as safetensors files do."""
-  # A pickle may have a brace there too; the length of a header that it would
-  # begin with is then far too large.
+def starts_like_one(start: bytes) -> bool:
+  """Whether the first bytes of a file are those of a safetensors file.
+
+  Args:
+    start: At least 9 bytes.
+  """
+  # A pickle may have a brace at the same position. As a safetensors file, its
+  # header would be far too long.
   pickled = start.startswith(b'\x80') and any(start[4:8])
   return start[8:9] == b'{' and not pickled
 
 
 def header(path: pathlib.Path) -> dict[str, Any]:
-  """The header of a file.
+  """Reads the header of a file.
+
+  Args:
+    path: The file.
+
+  Returns:
+    Entries of the arrays by name, unchecked, and `__metadata__`.
 
   Raises:
-    ValueError: If it is longer than the file, not JSON, or describes something
-      twice.
+    ValueError: If it is longer than the file, not JSON, or has a key twice.
   """
   length, size = _header_size(path), path.stat().st_size
   if length > min(size - 8, _MAX_HEADER):
     raise ValueError(
-      f'its header is said to have {length} bytes, but the file has {size}'
+      f'its header declares {length} bytes, but the file has {size}'
     )
   with path.open('rb') as file:
     file.seek(8)
     try:
-      found = json.loads(file.read(length), object_pairs_hook=_unique)
+      entries = json.loads(file.read(length), object_pairs_hook=_unique)
     except (json.JSONDecodeError, UnicodeError, RecursionError) as error:
       raise ValueError(f'its header is not JSON ({error})') from None
-  if not isinstance(found, dict):
+  if not isinstance(entries, dict):
     raise ValueError('its header is not a JSON object')
-  return found
+  return entries
 
 
 def _header_size(path: pathlib.Path) -> int:
@@ -104,47 +132,49 @@ def _header_size(path: pathlib.Path) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """An object of the header, whose names must differ."""
-  found = dict(pairs)
-  if len(found) < len(pairs):
+  """A JSON object, whose keys must differ."""
+  entries = dict(pairs)
+  if len(entries) < len(pairs):
     names = collections.Counter(name for name, _ in pairs)
     (name, _), *_ = names.most_common(1)
-    raise ValueError(f'its header describes {shown(name)} twice')
-  return found
+    raise ValueError(f'its header contains {printable(name)} twice')
+  return entries
 
 
 def _check(entries: dict[str, Any], size: int) -> None:
-  """That the entries describe `size` bytes without gap or overlap."""
-  places = []
-  for key, entry in entries.items():
-    if key == '__metadata__':
-      continue
-    name = shown(key)
-    match entry:
-      case {'dtype': str(dtype), 'shape': [*shape], 'data_offsets': [a, b]}:
-        if len(shape) > _DIMENSIONS:
-          raise ValueError(f'{name} has {len(shape)} dimensions')
-        if not all(type(n) is int and 0 <= n < 1 << 63 for n in (*shape, a, b)):
-          raise ValueError(f'{name} has a size or place that is not a count')
-      case _:
-        raise ValueError(f'its header does not describe {name}')
-    if dtype not in _ITEM_SIZES:
-      raise ValueError(
-        f'{name} is of type {shown(dtype)}, which is not read here'
-      )
-    expected = math.prod(shape) * _ITEM_SIZES[dtype]
-    if b - a != expected:
-      raise ValueError(
-        f'{name} is said to be {dtype} {shape}, which is {expected} bytes, '
-        f'and to lie in bytes {a} to {b}, which is {b - a}'
-      )
-    places.append((a, b, name))
-  end = 0
-  for a, b, name in sorted(places):
-    if a != end:
-      raise ValueError(f'{name} begins at byte {a}; expected {end}')
-    end = b
-  if end != size:
+  """Checks that the entries cover `size` bytes without gap or overlap."""
+  spans = sorted(
+    (*_span(printable(name), entry), printable(name))
+    for name, entry in entries.items()
+    if name != '__metadata__'
+  )
+  position = 0
+  for start, stop, name in spans:
+    if start != position:
+      raise ValueError(f'{name} begins at byte {start}; expected {position}')
+    position = stop
+  if position != size:
     raise ValueError(
-      f'its header describes {end} bytes of arrays, but {size} follow it'
+      f'its header describes {position} bytes of arrays, but {size} follow it'
     )
+
+
+def _span(name: str, entry: Any) -> tuple[int, int]:
+  """Checks one entry and returns the offsets of its bytes."""
+  match entry:
+    case {'dtype': str(dtype), 'shape': [*shape], 'data_offsets': [a, b]}:
+      if len(shape) > _MAX_DIMENSIONS:
+        raise ValueError(f'{name} has {len(shape)} dimensions')
+      if not all(type(n) is int and 0 <= n < 1 << 63 for n in (*shape, a, b)):
+        raise ValueError(f'{name} has an invalid size or offset')
+    case _:
+      raise ValueError(f'its header has no valid entry for {name}')
+  if dtype not in _ITEM_SIZES:
+    raise ValueError(f'{name} has the unsupported dtype {printable(dtype)}')
+  expected = math.prod(shape) * _ITEM_SIZES[dtype]
+  if b - a != expected:
+    raise ValueError(
+      f'{name} declares {dtype} {shape}, which is {expected} bytes, but its '
+      f'offsets {a} to {b} span {b - a}'
+    )
+  return a, b

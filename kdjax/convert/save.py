@@ -1,4 +1,4 @@
-"""Weights out: files for other libraries, and a program that needs none."""
+"""Saves weights for other libraries, or as a program that needs none."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from kdjax.convert import matching, safetensors_files
 from kdjax.convert.torch.names import rules_of
 from kdjax.network import Network
+from kdjax.runtime.files import write_bytes
 from kdjax.typing import PyTree
 
 
@@ -23,20 +24,35 @@ def save_safetensors(
   network: str | None = None,
   about: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes a network's variables as safetensors.
+  """Saves a network's variables as safetensors.
 
   Args:
-    path: The file; replaced as a whole if it is there.
+    path: The file; replaced if it exists.
     variables: `{'params': …, 'batch_stats': …}`.
     naming: `flax` for the paths in the tree, joined by `/`; `torch` for the
       names and layouts of PyTorch code of its family, for `load_state_dict`;
-      or a library's, where it has the network too.
-    network: Its name in `kdjax.models.NETWORKS`, for PyTorch's names.
-    about: What the file says of itself, as in a run's `config.json`; `load` and
-      `normalization` find it there.
+      or a library's, if it has the network, too.
+    network: Name in `kdjax.models.NETWORKS`; needed for all names but Flax's.
+    about: Metadata of the file with the keys of a run's `config.json`; `load`
+      and `normalization` read them (default: none).
 
   Raises:
     ValueError: If no PyTorch names are known for the network.
+
+  Examples:
+    >>> import pathlib, tempfile
+    >>> import jax
+    >>> from kdjax import convert, models
+    >>> name = 'convnet_4_8'
+    >>> network = models.create(name, num_classes=10)
+    >>> variables = network.initialize(jax.random.key(0), (8, 8, 1))
+    >>> options = {'naming': 'torch', 'network': name}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / 'student.safetensors'
+    ...   convert.save_safetensors(path, variables, **options)
+    ...   arrays = convert.read(path)
+    >>> arrays['stage1.conv0.weight'].shape  # [out, in, height, width]
+    (8, 4, 3, 3)
   """
   if naming == 'flax':
     names = matching.flax_naming(variables, sep='/')
@@ -61,18 +77,18 @@ def save_stablehlo(
   variables: PyTree,
   image_shape: tuple[int, ...],
 ) -> None:
-  """Writes the network with its weights as a StableHLO program.
+  """Saves a network with its weights as a StableHLO program.
 
-  It maps float32 images `[batch, H, W, C]` in [0, 1], of any batch, to float32
-  logits `[batch, K]`; the normalisation is inside. It runs on CPU, CUDA and TPU
-  wherever there is JAX, without this library and without Flax::
+  The program maps float32 images `[batch, H, W, C]` in [0, 1], of any batch
+  size, to float32 logits `[batch, K]`, and includes the normalization. It runs
+  on CPU, CUDA and TPU with JAX, without this library and without Flax::
 
     program = jax.export.deserialize(pathlib.Path(path).read_bytes())
     logits = program.call(images)
 
   Args:
-    path: The file; replaced as a whole if it is there.
-    network: What is run, in its evaluation mode.
+    path: The file; replaced if it exists.
+    network: The network, which runs in evaluation mode.
     variables: Its weights; they become constants of the program.
     image_shape: `(H, W, C)`.
   """
@@ -85,8 +101,4 @@ def save_stablehlo(
   program = jax.export.export(
     jax.jit(logits), platforms=('cpu', 'cuda', 'tpu')
   )(jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32))
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_bytes(program.serialize())
-  temporary.replace(path)
+  write_bytes(path, bytes(program.serialize()))

@@ -1,54 +1,13 @@
-"""A user's own images as arrays, in memory or in an .npz file."""
-
-import pathlib
-import zipfile
+"""Datasets from arrays of images and class indices."""
 
 import numpy as np
 
 from kdjax.data.augment import Augmentation
-from kdjax.data.dataset import Dataset, Split, aligned
+from kdjax.data.dataset import Dataset
+from kdjax.data.labels import check_class_indices
+from kdjax.data.split import Split
 
-_NPZ_NAMES = (
-  ('x_train', 'y_train', 'x_test', 'y_test'),
-  ('train_images', 'train_labels', 'test_images', 'test_labels'),
-)
-
-_AT_ONCE = 256  # images
-
-
-def read_npz(name: str, path: pathlib.Path) -> Dataset:
-  """Arrays `x_train`, `y_train`, `x_test`, `y_test` of an .npz file.
-
-  Also taken: `train_images`, `train_labels`, `test_images`, `test_labels`.
-  Images are uint8 `[N, H, W, C]` or `[N, H, W]` (grey); labels are integers
-  `[N]` or `[N, 1]`. An optional `class_names` gives the classes; otherwise
-  there are as many as the largest training label says.
-
-  Args:
-    name: For the result and messages.
-    path: The file.
-
-  Raises:
-    ValueError: If the file cannot be read, or an array is missing or has
-      another shape or dtype.
-  """
-  try:
-    with path.open('rb') as file:
-      # Pickled objects could run code, so they are refused.
-      stored = np.load(file, allow_pickle=False)
-      names = getattr(stored, 'files', ())
-      # One by one, so that no two are in memory twice.
-      arrays = {name: aligned(stored[name]) for name in names}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f'{name}: cannot read {path}: {error}') from None
-  wanted = next((n for n in _NPZ_NAMES if set(n) <= arrays.keys()), None)
-  if wanted is None:
-    raise ValueError(
-      f'{name}: {path} must hold {", ".join(_NPZ_NAMES[0])} (or '
-      f'{", ".join(_NPZ_NAMES[1])}), got {", ".join(arrays) or "nothing"}.'
-    )
-  names = tuple(map(str, arrays.get('class_names', ())))
-  return from_arrays(name, *(arrays[n] for n in wanted), class_names=names)
+_CHUNK = 256  # images
 
 
 def from_arrays(
@@ -60,22 +19,38 @@ def from_arrays(
   *,
   class_names: tuple[str, ...] = (),
 ) -> Dataset:
-  """A set from arrays, normalised by the statistics of its training images.
+  """Makes a dataset of arrays.
 
-  Training images are cropped from a zero padding of an eighth of their height;
-  those in colour are also mirrored (grey ones often are characters).
+  Images are normalized by the mean and standard deviation of the training
+  images. Training images are cropped from a zero padding of an eighth of their
+  height; color images are also flipped (gray ones often show characters).
 
   Args:
-    name: For the result and messages.
-    x_train: uint8 `[N, H, W, C]` or `[N, H, W]`.
-    y_train: Integers `[N]` or `[N, 1]`.
-    x_test: As `x_train`.
-    y_test: As `y_train`.
-    class_names: One per class; numbers up to the largest training label if
-      empty.
+    name: Name of the dataset, also for messages.
+    x_train: Training images, uint8 `[N, H, W, C]` or `[N, H, W]`.
+    y_train: Class indices, integers `[N]` or `[N, 1]`.
+    x_test: Test images, like `x_train`.
+    y_test: Class indices, like `y_train`.
+    class_names: One name per class (default: the numbers up to the largest
+      training label).
+
+  Returns:
+    The dataset.
 
   Raises:
-    ValueError: If shapes, dtypes or labels are others than these.
+    ValueError: If an array has another shape or dtype, or labels are not class
+      indices.
+
+  Examples:
+    >>> import numpy as np
+    >>> from kdjax import data
+    >>> images = np.zeros((6, 32, 32, 3), np.uint8)
+    >>> labels = np.array([0, 1, 2, 0, 1, 2])
+    >>> toy = data.from_arrays('toy', images, labels, images[:3], labels[:3])
+    >>> toy.num_classes, toy.image_shape
+    (3, (32, 32, 3))
+    >>> toy.augment
+    Augmentation(crop_padding=4, flip=True)
   """
   try:
     train, test = _split(x_train, y_train), _split(x_test, y_test)
@@ -107,34 +82,39 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > np.iinfo(np.int32).max:
       raise ValueError(
-        f'labels must count classes from 0, got {low} to {high}.'
+        f'labels must be class indices from 0, got {low} to {high}.'
       )
     labels = labels.astype(np.int32)
+  check_class_indices(labels)
   return Split(images, labels)
 
 
 def _statistics(
   images: np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and deviation per channel of images in [0, 1]; 1 where constant."""
+  """Mean and standard deviation per channel of images scaled to [0, 1].
+
+  The standard deviation of a constant channel is given as 1.
+  """
   levels = np.arange(256) / 255
   mean, std = [], []
-  for counts in _counts(images):
-    share = counts / counts.sum()
-    mean.append(float(share @ levels))
-    std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)) or 1.0)
+  for counts in _histograms(images):
+    frequencies = counts / counts.sum()
+    mean.append(float(frequencies @ levels))
+    variance = frequencies @ (levels - mean[-1]) ** 2
+    std.append(float(np.sqrt(variance)) or 1.0)
   return tuple(mean), tuple(std)
 
 
-def _counts(images: np.ndarray) -> np.ndarray:
-  """How often each level is there, `[C, 256]`.
+def _histograms(images: np.ndarray) -> np.ndarray:
+  """Number of pixels of each level, `[C, 256]`.
 
-  Some images at a time: NumPy counts in eight bytes for each of a level's one,
-  and what lies in the cache is counted four times as fast.
+  Computed in chunks, because NumPy widens each byte to eight and counts four
+  times as fast what fits into the processor's cache.
   """
   counts = np.zeros((images.shape[-1], 256), np.int64)
-  for start in range(0, len(images), _AT_ONCE):
-    pixels = images[start : start + _AT_ONCE].reshape(-1, len(counts))
+  for start in range(0, len(images), _CHUNK):
+    pixels = images[start : start + _CHUNK].reshape(-1, len(counts))
     for channel, total in enumerate(counts):
       total += np.bincount(pixels[:, channel], minlength=256)
   return counts

@@ -1,5 +1,34 @@
-"""What is raised where a set is not to be had."""
+"""Errors of unavailable datasets and damaged files."""
+
+import os
 
 
 class DataUnavailableError(ValueError):
-  """A set is neither here nor to be had; the message names the ways out."""
+  """A dataset can be neither read nor prepared; the message names ways out."""
+
+
+def damaged(path: os.PathLike[str], reason: object) -> ValueError:
+  """Returns the error to raise for a damaged file.
+
+  Args:
+    path: The file.
+    reason: What is wrong with it.
+  """
+  return ValueError(f'{path} is damaged ({reason}); delete it and run again.')
+
+
+def not_prepared(
+  name: str, data_dir: os.PathLike[str], error: Exception
+) -> str:
+  """Returns the first line of the message on a dataset that is unavailable.
+
+  Args:
+    name: TFDS's name of the dataset.
+    data_dir: TFDS's folder of datasets.
+    error: What its preparation raised.
+  """
+  reason = (str(error) or type(error).__name__).splitlines()[0]
+  return (
+    f'the dataset {name} is not prepared in {data_dir} and could not be '
+    f'downloaded and prepared there: {reason}'
+  )

@@ -1,144 +1,173 @@
-"""A user's own images, a folder per class."""
+"""Folders of images, one folder per class."""
 
 import collections
 import concurrent.futures
 import pathlib
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from kdjax.data.arrays import from_arrays
 from kdjax.data.dataset import Dataset
+from kdjax.data.files import (
+  Files,
+  ImageFiles,
+  LabeledFiles,
+  open_image,
+  open_regular,
+)
+from kdjax.data.images import EXTENSIONS, EncodedImage, Size, resize
 
-EXTENSIONS = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.webp')
 
+def read_folder(
+  name: str, path: pathlib.Path, size: Size | None = None
+) -> Dataset:
+  """Reads images into memory, as `list_folder` finds them.
 
-def read_folder(name: str, path: pathlib.Path) -> Dataset:
-  """Images in `PATH/train/CLASS/`, and `PATH/test/CLASS/` or `PATH/val/CLASS/`.
-
-  Classes are the folders of `train`, sorted by name. Images become RGB (grey if
-  all are) and, where sizes differ, are resized to the most frequent size of the
-  training images, with a warning.
+  Images become RGB (gray if all are gray), and are decoded and resized by the
+  rules of `kdjax.data.images`.
 
   Args:
-    name: For the result and messages.
-    path: The folder that holds `train`.
+    name: Name of the dataset, also for messages.
+    path: Folder that holds `train`.
+    size: Height and width that images are resized to (default: their own; if
+      they differ, the most frequent size of the training images, with a
+      warning).
+
+  Returns:
+    The dataset; see `from_arrays` for its statistics and augmentation.
 
   Raises:
     ValueError: If a split is missing or empty, a test class is not among the
-      training classes, or a file is no image.
+      training classes, or a file cannot be decoded.
   """
-  train, test = list_images(name, path)
-  size, mode = _common_form(name, train, test)
-  classes = tuple(train)
+  train, test = list_folder(name, path)
+  try:
+    size, mode = _common_form(name, (train.files, test.files), size)
+    images = [_decode_all(each.files, size, mode) for each in (train, test)]
+  except ValueError as error:
+    raise ValueError(f'{name}: {error}') from None
   return from_arrays(
     name,
-    *_decode_all(name, train, classes, size, mode),
-    *_decode_all(name, test, classes, size, mode),
-    class_names=classes,
+    images[0],
+    train.labels,
+    images[1],
+    test.labels,
+    class_names=train.class_names,
   )
 
 
-Listing = dict[str, list[pathlib.Path]]
+def list_folder(
+  name: str, path: pathlib.Path
+) -> tuple[LabeledFiles, LabeledFiles]:
+  """Lists the images of `PATH/train/CLASS/` and of `PATH/test/CLASS/`.
 
-
-def list_images(name: str, path: pathlib.Path) -> tuple[Listing, Listing]:
-  """Training and test images of each class; both sorted by name.
+  `PATH/val/CLASS/` is the test split if there is no `test`, or if `test` has no
+  class folders, as that of ImageNet, whose test labels are secret.
 
   Args:
-    name: For messages.
-    path: See `read_folder`; a `test` without folders of classes is none where
-      there is a `val`, as ImageNet's, whose labels are secret.
+    name: Name of the dataset, for messages.
+    path: Folder that holds `train`.
+
+  Returns:
+    Training and test images. Classes are the folders of `train`, sorted by
+    name; the images of a class are sorted by name.
 
   Raises:
-    ValueError: As `read_folder`, but for the files' contents.
+    ValueError: If a split is missing or empty, or a test class is not among the
+      training classes.
   """
-  test_dir, other = path / 'test', path / 'val'
-  if not test_dir.is_dir() or (other.is_dir() and not _classes(test_dir)):
-    test_dir = other
-  train, test = (_list_split(name, d) for d in (path / 'train', test_dir))
-  if strangers := sorted(test.keys() - train.keys()):
+  test_dir, val_dir = path / 'test', path / 'val'
+  if not test_dir.is_dir() or (
+    val_dir.is_dir() and not _class_folders(test_dir)
+  ):
+    test_dir = val_dir
+  train = _images_by_class(name, path / 'train')
+  test = _images_by_class(name, test_dir)
+  if unknown := sorted(test.keys() - train.keys()):
     raise ValueError(
-      f'{name}: {test_dir} has classes that {path / "train"} has not: '
-      f'{", ".join(strangers)}.'
+      f'{name}: {test_dir} has classes that {path / "train"} does not have: '
+      f'{", ".join(unknown)}.'
     )
-  return train, test
+  classes = tuple(train)
+  return _labeled_files(train, classes), _labeled_files(test, classes)
 
 
-def _classes(folder: pathlib.Path) -> list[pathlib.Path]:
-  if not folder.is_dir():
-    return []
+def _class_folders(folder: pathlib.Path) -> list[pathlib.Path]:
   return sorted(d for d in folder.iterdir() if d.is_dir() and d.name[0] != '.')
 
 
-def _list_split(name: str, folder: pathlib.Path) -> Listing:
+def _images_by_class(
+  name: str, folder: pathlib.Path
+) -> dict[str, list[pathlib.Path]]:
   if not folder.is_dir():
     raise ValueError(
-      f'{name}: there is no folder {folder}. Wanted: train/CLASS/ and '
+      f'{name}: there is no folder {folder}. Expected train/CLASS/ and '
       'test/CLASS/ (or val/CLASS/), with the images of each class.'
     )
-  found = {}
-  for class_dir in _classes(folder):
-    found[class_dir.name] = sorted(
-      p for p in class_dir.iterdir() if p.suffix.lower() in EXTENSIONS
+  images = {}
+  for class_folder in _class_folders(folder):
+    images[class_folder.name] = sorted(
+      p for p in class_folder.iterdir() if p.suffix.lower() in EXTENSIONS
     )
-  if empty := [label for label, images in found.items() if not images]:
+  if empty := [label for label, paths in images.items() if not paths]:
     raise ValueError(
       f'{name}: no images ({", ".join(EXTENSIONS)}) of class '
       f'{", ".join(empty)} in {folder}.'
     )
-  if not found:
-    raise ValueError(f'{name}: {folder} holds no folders of classes.')
-  return found
+  if not images:
+    raise ValueError(f'{name}: {folder} has no class folders.')
+  return images
+
+
+def _labeled_files(
+  images: dict[str, list[pathlib.Path]], classes: tuple[str, ...]
+) -> LabeledFiles:
+  index = {label: i for i, label in enumerate(classes)}
+  labels = [index[label] for label, paths in images.items() for _ in paths]
+  files = ImageFiles.from_paths(p for paths in images.values() for p in paths)
+  return LabeledFiles(files, np.array(labels, np.int32), classes)
 
 
 def _common_form(
-  name: str, train: dict[str, list], test: dict[str, list]
-) -> tuple[tuple[int, int], str]:
-  """Width and height, and Pillow's mode, that all images are brought to."""
-  sizes, modes = collections.Counter(), set()
-  for split in (train, test):
-    for path in (path for paths in split.values() for path in paths):
-      image = _open_upright(name, path)
-      sizes[image.size] += split is train
+  name: str, splits: Sequence[Files], size: Size | None
+) -> tuple[Size, str]:
+  """Size and Pillow mode of all images in memory; see `read_folder`."""
+  train_sizes: collections.Counter[Size] = collections.Counter()
+  modes = set()
+  for split in splits:
+    for index in range(len(split)):
+      image = _read_header(split.name(index))  # the path
+      train_sizes[image.size] += split is splits[0]
       modes.add(image.mode)
-  size = max(sizes, key=lambda s: (sizes[s], s))
-  if len(sizes) > 1:
+  mode = 'L' if modes <= {'1', 'L'} else 'RGB'
+  if size is not None:
+    return size, mode
+  size = max(train_sizes, key=lambda s: (train_sizes[s], *reversed(s)))
+  if len(train_sizes) > 1:
     warnings.warn(
-      f'{name}: images of {len(sizes)} sizes; all are resized to the most '
-      f'frequent, {size[0]}x{size[1]}.',
+      f'{name}: images of {len(train_sizes)} sizes; all are resized to the '
+      f'most frequent, {size[1]}x{size[0]}.',
       stacklevel=4,
     )
-  return size, 'L' if modes <= {'1', 'L'} else 'RGB'
+  return size, mode
 
 
-def _open_upright(
-  name: str, path: pathlib.Path, mode: str | None = None
-) -> Image.Image:
-  """An image turned as its EXIF data say; decoded only if a mode is given."""
+def _read_header(path: str) -> EncodedImage:
+  """The image of which only the header is read; it cannot be decoded."""
   try:
-    with Image.open(path) as image:
-      ImageOps.exif_transpose(image, in_place=True)
-      return image.convert(mode) if mode else image
-  except (OSError, SyntaxError) as error:  # SyntaxError: a broken PNG
-    raise ValueError(f'{name}: cannot read {path}: {error}') from None
+    with open_regular(path) as file:
+      return EncodedImage(file, path)
+  except OSError as error:
+    raise ValueError(f'cannot read {path}: {error}') from None
 
 
-def _decode_all(
-  name: str,
-  found: dict[str, list],
-  classes: tuple[str, ...],
-  size: tuple[int, int],
-  mode: str,
-) -> tuple[np.ndarray, np.ndarray]:
-  def decode(path: pathlib.Path) -> np.ndarray:
-    image = _open_upright(name, path, mode)
-    if image.size != size:
-      image = image.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(image)
+def _decode_all(files: Files, size: Size, mode: str) -> np.ndarray:
+  """uint8 `[N, height, width]` (mode `L`) or `[N, height, width, 3]` (RGB)."""
 
-  labels = [classes.index(label) for label in found for _ in found[label]]
-  paths = [path for images in found.values() for path in images]
+  def decode(index: int) -> np.ndarray:
+    return np.asarray(resize(open_image(files, index).decode(mode), size))
+
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    return np.stack(list(pool.map(decode, paths))), np.array(labels, np.int32)
+    return np.stack(list(pool.map(decode, range(len(files)))))

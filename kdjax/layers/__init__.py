@@ -1,8 +1,8 @@
-"""Layers with PyTorch's conventions, for networks and for what joins two."""
+"""Layers with PyTorch's conventions, for networks and bridges."""
 
+from kdjax.layers.batch_norm import FOLDED, MARKER, BatchNorm, is_folded
 from kdjax.layers.convolution import conv2d, conv_transpose2d
 from kdjax.layers.modules import (
-  BatchNorm,
   Conv,
   ConvTranspose,
   Dense,
@@ -16,6 +16,8 @@ from kdjax.layers.modules import (
 )
 
 __all__ = [
+  'FOLDED',
+  'MARKER',
   'BatchNorm',
   'Conv',
   'ConvTranspose',
@@ -26,6 +28,7 @@ __all__ = [
   'fan_out_normal',
   'global_max',
   'global_mean',
+  'is_folded',
   'mean_in_float32',
   'torch_uniform',
   'zeros',

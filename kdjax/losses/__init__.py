@@ -1,12 +1,10 @@
-"""Losses: arrays in, one value per example or one per pair of batches out."""
+"""Losses: arrays in; one value per example or per pair of batches out."""
 
 from kdjax.losses._bures import (
   gaussian_wasserstein2_full,
-  gaussian_wasserstein2_full_per_class,
   polar_newton_schulz,
   polar_svd,
 )
-from kdjax.losses._classes import AGGREGATIONS, class_conditional
 from kdjax.losses._features import (
   direction_squared_error,
   mean_absolute_error,
@@ -14,23 +12,18 @@ from kdjax.losses._features import (
 )
 from kdjax.losses._gaussian import (
   gaussian_jeffreys,
-  gaussian_jeffreys_per_class,
   gaussian_kl,
-  gaussian_kl_per_class,
   gaussian_wasserstein2,
-  gaussian_wasserstein2_per_class,
 )
 from kdjax.losses._gaussian_full import (
   gaussian_jeffreys_full,
-  gaussian_jeffreys_full_per_class,
   gaussian_kl_full,
-  gaussian_kl_full_per_class,
 )
 from kdjax.losses._icd import icd, icd_logits
 from kdjax.losses._locations import (
-  judged_locations,
   mean_over_locations,
   neighborhoods,
+  valid_locations,
 )
 from kdjax.losses._logits import cross_entropy, soft_target_kl
 from kdjax.losses._lsh import (
@@ -43,14 +36,12 @@ from kdjax.losses._lsh import (
 from kdjax.losses._mmd import (
   mean_distance,
   mmd_cosine,
-  mmd_cosine_per_class,
   mmd_linear,
-  mmd_linear_per_class,
   mmd_rbf,
-  mmd_rbf_per_class,
 )
 from kdjax.losses._moments import total_variance
 from kdjax.losses._multilabel import sigmoid_cross_entropy
+from kdjax.losses._per_class import AGGREGATIONS, per_class
 from kdjax.losses._rescale import EXTENTS, min_max_rescale
 from kdjax.losses._samples import over_samples, spatial_gaussian_wasserstein2
 from kdjax.losses._ssim import (
@@ -66,7 +57,6 @@ from kdjax.losses._windows import (
   window_means_by_products,
   window_means_by_shifts,
 )
-from kdjax.losses.numerics import full_precision, matmul
 from kdjax.losses.transport.assignment import Assignment, exact_assignment
 from kdjax.losses.transport.auction import auction_assignment
 from kdjax.losses.transport.cost import paired_distance
@@ -80,7 +70,6 @@ from kdjax.losses.transport.transportation import transport_plan
 from kdjax.losses.transport.wasserstein import (
   wasserstein2,
   wasserstein2_gap,
-  wasserstein2_per_class,
 )
 
 __all__ = [
@@ -91,48 +80,37 @@ __all__ = [
   'SsimComponents',
   'SsimSettings',
   'auction_assignment',
-  'class_conditional',
   'cross_entropy',
   'direction_squared_error',
   'draw_hashes',
   'exact_assignment',
-  'full_precision',
   'gaussian_jeffreys',
   'gaussian_jeffreys_full',
-  'gaussian_jeffreys_full_per_class',
-  'gaussian_jeffreys_per_class',
   'gaussian_kl',
   'gaussian_kl_full',
-  'gaussian_kl_full_per_class',
-  'gaussian_kl_per_class',
   'gaussian_wasserstein2',
   'gaussian_wasserstein2_full',
-  'gaussian_wasserstein2_full_per_class',
-  'gaussian_wasserstein2_per_class',
   'gaussian_window',
   'hash_values',
   'icd',
   'icd_logits',
   'joint_wasserstein2',
-  'judged_locations',
+  'valid_locations',
   'lsh',
   'lsh_absolute',
   'lsh_squared',
-  'matmul',
   'mean_absolute_error',
   'mean_distance',
   'mean_over_locations',
   'mean_squared_error',
   'min_max_rescale',
   'mmd_cosine',
-  'mmd_cosine_per_class',
   'mmd_linear',
-  'mmd_linear_per_class',
   'mmd_rbf',
-  'mmd_rbf_per_class',
   'neighborhoods',
   'over_samples',
   'paired_distance',
+  'per_class',
   'polar_newton_schulz',
   'polar_svd',
   'sigmoid_cross_entropy',
@@ -148,7 +126,6 @@ __all__ = [
   'transport_plan',
   'wasserstein2',
   'wasserstein2_gap',
-  'wasserstein2_per_class',
   'window_means',
   'window_means_by_products',
   'window_means_by_shifts',

@@ -1,50 +1,62 @@
-"""Transport between Gaussians of full covariance, without d x d roots."""
+"""Transport between Gaussians of full covariance without d x d square roots."""
+
+# pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses._classes import class_means, labelled
-from kdjax.losses.numerics import clouds, matmul, whole
+from kdjax.losses._moments import class_means
+from kdjax.losses.numerics import (
+  machine_epsilon,
+  matmul,
+  promote_embeddings,
+  replicated,
+)
 from kdjax.losses.transport.cost import row_distances
 
 Polar = Callable[[jax.Array], jax.Array]
 
 
 def polar_svd(matrix: jax.Array) -> jax.Array:
-  """Orthogonal factor U V' of M = U S V', without the null directions.
+  """Computes the polar factor U V' of M = U S V' by SVD.
 
   Args:
     matrix: M, float `[p, q]`.
 
   Returns:
-    `[p, q]`. Directions whose singular value is rounding are left out: there
-    the factor, and with it a gradient, would be arbitrary.
+    `[p, q]`. Directions whose singular value is zero up to rounding are
+    removed: the factor, and gradients through it, are arbitrary there.
   """
-  left, values, right = jnp.linalg.svd(whole(matrix), full_matrices=False)
-  floor = max(matrix.shape) ** 0.5 * jnp.finfo(matrix.dtype).eps * values[0]
-  return whole(matmul(left * (values > floor), right))
+  left, values, right = jnp.linalg.svd(replicated(matrix), full_matrices=False)
+  epsilon = machine_epsilon(matrix.dtype)
+  floor = max(matrix.shape) ** 0.5 * epsilon * values[0]
+  return replicated(matmul(left * (values > floor), right))
 
 
 def polar_newton_schulz(matrix: jax.Array) -> jax.Array:
-  r"""The same by products alone: no library's threads, no waiting on a host.
+  r"""Computes the polar factor by Newton-Schulz iterations.
+
+  It uses matrix products only, so it needs no LAPACK call on the host. The
+  iteration
 
   .. math::
     Q_0 = M / \lVert M \rVert_F, \qquad
     Q_{k+1} = \tfrac32 a_k Q_k - \tfrac12 a_k^3 Q_k Q_k^\top Q_k
 
-  takes singular values to 1 from below, small ones by half more per step for
-  :math:`a_k = 1`, faster with the :math:`a_k` of `_scales`. A last polynomial
-  then tells 1 from 0: a direction whose singular value is well below
-  :math:`\epsilon^{3/4}` of the norm, for numbers of precision
-  :math:`\epsilon`, is left out as rounding.
+  drives singular values to 1 from below. Small ones grow by half per step for
+  :math:`a_k = 1`, and faster for the :math:`a_k` of `_step_scales`. A final
+  polynomial separates 1 from 0: directions whose singular value is well below
+  :math:`\epsilon^{3/4}` times the norm, for the machine precision
+  :math:`\epsilon`, are removed as rounding.
 
   Args:
     matrix: M, float `[p, q]`.
 
   Returns:
-    `[p, q]`; no singular value is above 1.
+    `[p, q]`, with singular values of at most 1.
 
   References:
     Chen and Chow, A stable scaling of Newton-Schulz for improving the sign
@@ -52,34 +64,46 @@ def polar_newton_schulz(matrix: jax.Array) -> jax.Array:
   """
   if matrix.shape[0] > matrix.shape[1]:
     return polar_newton_schulz(matrix.T).T
-  epsilon = float(jnp.finfo(matrix.dtype).eps)
-  scales = jnp.asarray(_scales(epsilon**0.75, epsilon**0.5), matrix.dtype)
-  norm = jnp.linalg.norm(matrix)
+  epsilon = machine_epsilon(matrix.dtype)
+  scales = jnp.asarray(_step_scales(epsilon**0.75, epsilon**0.5), matrix.dtype)
+  norm = cast(jax.Array, jnp.linalg.norm(matrix))
 
-  # Q Q' first: the smaller product, and Q' Q takes Eigen a fifth longer.
-  def step(k, q):
-    q = scales[k] * q
-    return 1.5 * q - 0.5 * matmul(matmul(q, q.T), q)
+  # (Q Q') Q rather than Q (Q' Q): the smaller product, and Eigen needs a fifth
+  # more time for Q' Q.
+  def step(k: int, q: jax.Array) -> jax.Array:
+    # Whole on each device: sharded, every iteration would communicate.
+    q = replicated(scales[k] * q)
+    cubic = replicated(matmul(replicated(matmul(q, q.T)), q))
+    return replicated(1.5 * q - 0.5 * cubic)
 
-  start = whole(matrix) / jnp.where(norm > 0, norm, 1)
-  q = jax.lax.fori_loop(0, len(scales), step, start)
-  # x -> (5 x^3 - 3 x^5) / 2: slope zero at 0 and at 1, never above 1.
+  start = replicated(replicated(matrix) / jnp.where(norm > 0, norm, 1))
+  q = cast(jax.Array, jax.lax.fori_loop(0, len(scales), step, start))
+  q = replicated(q)
+  # x -> (5 x^3 - 3 x^5) / 2 has zero slope at 0 and at 1 and is at most 1.
   gram = matmul(q, q.T)
   return matmul(2.5 * gram - 1.5 * matmul(gram, gram), q)
 
 
-def _scales(least: float, tolerance: float) -> list[float]:
-  """The factors that take singular values in [least, 1] to 1 in fewest steps.
+def _step_scales(smallest: float, tolerance: float) -> list[float]:
+  """Returns the step scales that need the fewest Newton-Schulz steps.
 
-  A step takes x to 1.5 a x - 0.5 (a x)^3, at most 1, and does most for the
-  smallest where that and 1 become equal. The bound keeps what is large from
-  becoming so small that rounding would turn its direction.
+  A step maps a singular value x to 1.5 a x - 0.5 (a x)^3 <= 1. The smallest
+  one grows most for the a at which it and 1 are mapped to the same value. The
+  upper bound 1.6 keeps large singular values from being mapped so close to
+  zero that rounding changes their directions.
+
+  Args:
+    smallest: Lower bound of the singular values; the upper bound is 1.
+    tolerance: Largest final difference from 1.
+
+  Returns:
+    The scale :math:`a_k` of each step.
   """
-  scales = []
-  while least < 1 - tolerance:
-    a = min((3 / (1 + least + least**2)) ** 0.5, 1.6)
+  scales: list[float] = []
+  while smallest < 1 - tolerance:
+    a = min((3 / (1 + smallest + smallest**2)) ** 0.5, 1.6)
     scales.append(a)
-    least = min(1.5 * a * x - 0.5 * (a * x) ** 3 for x in (least, 1.0))
+    smallest = min(1.5 * a * x - 0.5 * (a * x) ** 3 for x in (smallest, 1.0))
   return scales
 
 
@@ -90,32 +114,32 @@ def gaussian_wasserstein2_full(
   ridge: float = 0.0,
   polar: Polar = polar_newton_schulz,
 ) -> jax.Array:
-  r"""Squared 2-Wasserstein distance of Gaussians with full covariance.
+  r"""Computes the squared 2-Wasserstein distance of full Gaussians.
 
   .. math::
     W_2^2 = \lVert \mu_X - \mu_Y \rVert^2 + \mathrm{tr}\,\Sigma_X
       + \mathrm{tr}\,\Sigma_Y
       - 2\,\mathrm{tr} (\Sigma_X^{1/2} \Sigma_Y \Sigma_X^{1/2})^{1/2}
 
-  The last trace is the nuclear norm of :math:`X_c Y_c^\top / \sqrt{nm}` with
-  centred :math:`X_c, Y_c`, so that no root of a covariance is needed, and
-  singular covariances (n < d) are the easy case. With the orthogonal factor
-  :math:`Q` of that matrix the last three terms are
-  :math:`\lVert X_c - Q Y_c \rVert_F^2 / n` for n = m: the best rotation of the
-  samples where `wasserstein2` has the best permutation. :math:`Q` is held
-  fixed in the gradient, which is exact; an unconverged one gives an upper
+  The last trace equals the nuclear norm of :math:`X_c Y_c^\top / \sqrt{nm}`
+  with centered :math:`X_c, Y_c`, so no covariance needs a square root, and
+  singular covariances (n < d) need no special case. With the polar factor
+  :math:`Q` of that matrix and n = m, the last three terms are
+  :math:`\lVert X_c - Q Y_c \rVert_F^2 / n`: the best rotation of the samples,
+  where `wasserstein2` has the best permutation. :math:`Q` is constant in the
+  gradient, which is exact; a :math:`Q` that has not converged gives an upper
   bound.
 
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
-    ridge: Added to the diagonals of both covariances; none is needed.
-    polar: Finds :math:`Q`; `polar_svd` is the alternative. On an idle CPU they
-      take about the same time (`benchmarks/transport.py`); on a busy one
-      LAPACK's threads wait for each other.
+    ridge: Added to the diagonals of both covariances; zero is valid.
+    polar: Computes :math:`Q`: `polar_newton_schulz` or `polar_svd`. Both take
+      about the same time on an idle CPU (`benchmarks/transport.py`); on a busy
+      one the threads of LAPACK wait for each other.
 
   Returns:
-    A scalar, squared, summed over the width.
+    A scalar, in at least float32: a squared distance summed over the features.
 
   Raises:
     ValueError: If the widths differ, a batch is empty or the ridge is negative.
@@ -123,62 +147,48 @@ def gaussian_wasserstein2_full(
   References:
     Fernandes Montesuma, `KD²M <https://arxiv.org/abs/2504.01757>`_, 2025.
   """
-  student, teacher = clouds('gaussian_wasserstein2_full', student, teacher)
+  student, teacher = promote_embeddings(
+    'gaussian_wasserstein2_full', student, teacher
+  )
   if not ridge >= 0:
     raise ValueError(f'ridge must be zero or more, got {ridge}.')
   means = jnp.mean(student, axis=0) - jnp.mean(teacher, axis=0)
-  x, y = _factor(student, ridge), _factor(teacher, ridge)
-  turned = matmul(jax.lax.stop_gradient(polar(matmul(x, y.T))), y)
-  lost = jnp.sum(y**2) - jnp.sum(turned**2)
-  return jnp.sum(means**2) + jnp.sum((x - turned) ** 2) + lost
+  x, y = _covariance_factor(student, ridge), _covariance_factor(teacher, ridge)
+  rotated = matmul(jax.lax.stop_gradient(polar(matmul(x, y.T))), y)
+  # Q is not an isometry of Y if Y has directions that X lacks.
+  removed = jnp.sum(y**2) - jnp.sum(rotated**2)
+  return jnp.sum(means**2) + jnp.sum((x - rotated) ** 2) + removed
 
 
-def gaussian_wasserstein2_full_per_class(
+def gaussian_wasserstein2_full_by_class(
   student: jax.Array,
   teacher: jax.Array,
-  labels: jax.Array,
-  classes: int,
+  one_hot: jax.Array,
   *,
   polar: Polar = polar_newton_schulz,
 ) -> jax.Array:
-  """`gaussian_wasserstein2_full` between the samples of each class.
+  """Computes `gaussian_wasserstein2_full` of each class; see `per_class`.
 
-  All classes at once: samples of different classes have product zero, and the
-  orthogonal factor of such a matrix has the factor of each class for a block.
-
-  Args:
-    student: Float `[n, d]`.
-    teacher: Float `[n, d]`, of the same images.
-    labels: Integer `[n]`.
-    classes: How many there are.
-    polar: See `gaussian_wasserstein2_full`.
-
-  Returns:
-    `[classes]`; zero for a class without samples.
-
-  Raises:
-    ValueError: If shapes do not belong together.
+  The products of samples of different classes are set to zero, so the matrix
+  is block diagonal and its polar factor has those of the classes as blocks.
   """
-  student, teacher, member = labelled(
-    'gaussian_wasserstein2_full_per_class', student, teacher, labels, classes
-  )
-  mean_x, mean_y = class_means(student, member), class_means(teacher, member)
-  x = student - matmul(member, mean_x)
-  y = teacher - matmul(member, mean_y)
-  same = matmul(member, member.T)
-  turned = matmul(jax.lax.stop_gradient(polar(matmul(x, y.T) * same)), y)
-  lost = jnp.sum(y**2 - turned**2, axis=1)
-  spreads = class_means(row_distances(x, turned) + lost, member)
-  return row_distances(mean_x, mean_y) + spreads
+  mean_x, mean_y = class_means(student, one_hot), class_means(teacher, one_hot)
+  x = student - matmul(one_hot, mean_x)
+  y = teacher - matmul(one_hot, mean_y)
+  same = matmul(one_hot, one_hot.T)
+  rotated = matmul(jax.lax.stop_gradient(polar(matmul(x, y.T) * same)), y)
+  removed = jnp.sum(y**2 - rotated**2, axis=1)
+  covariances = class_means(row_distances(x, rotated) + removed, one_hot)
+  return row_distances(mean_x, mean_y) + covariances
 
 
-def _factor(samples: jax.Array, ridge: float) -> jax.Array:
-  """Rows F with F'F = covariance + ridge I, at most d of them."""
+def _covariance_factor(samples: jax.Array, ridge: float) -> jax.Array:
+  """Returns F with F'F = covariance + ridge I and at most d rows."""
   n, d = samples.shape
   rows = (samples - jnp.mean(samples, axis=0)) / n**0.5
   if ridge > 0:
     rows = jnp.concatenate([rows, ridge**0.5 * jnp.eye(d, dtype=rows.dtype)])
   if len(rows) <= d:
     return rows
-  basis, _ = jnp.linalg.qr(whole(jax.lax.stop_gradient(rows)))
+  basis, _ = jnp.linalg.qr(replicated(jax.lax.stop_gradient(rows)))
   return matmul(basis.T, rows)

@@ -1,53 +1,69 @@
-"""Distances between the features of one image; one value per example."""
+"""Distances between the features of one image, one value per example."""
 
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses.numerics import check_same, full_precision, magnitude, unit
+from kdjax.losses.numerics import (
+  check_same_shape,
+  full_precision,
+  magnitude,
+  unit_rows,
+)
 
 
 def mean_squared_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
-  r"""Mean squared difference of the features of one image.
+  r"""Computes the mean squared difference of the features of each image.
 
   .. math::
     \ell_i = \frac{1}{M} \sum_m (x_{im} - y_{im})^2
 
-  over all :math:`M` elements of an image: places and channels alike. Its mean
+  over all :math:`M` elements of an image: pixels and channels alike. Its mean
   over the batch is PyTorch's `mse_loss`.
 
   Args:
-    student: :math:`x`, float `[B, ...]`, maps, tokens or embeddings.
-    teacher: :math:`y`, of the same shape. No gradient is stopped here.
+    student: :math:`x`, float `[B, ...]`: feature maps, tokens or embeddings.
+    teacher: :math:`y`, of the same shape. Receives a gradient, too.
 
   Returns:
-    `[B]`, one value per example, in the features' unit squared. In float32 at
-    least.
+    `[B]`, one value per example, in the squared unit of the features and in at
+    least float32.
 
   Raises:
     ValueError: If the shapes differ.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> student = jnp.array([[1.0, 2.0], [0.0, 0.0]])
+    >>> teacher = jnp.array([[1.0, 4.0], [1.0, 2.0]])
+    >>> print(losses.mean_squared_error(student, teacher))
+    [2.  2.5]
   """
-  check_same('mean_squared_error', student, teacher)
+  check_same_shape('mean_squared_error', student, teacher)
   difference = full_precision(student) - full_precision(teacher)
   return jnp.mean(difference**2, axis=tuple(range(1, difference.ndim)))
 
 
 def mean_absolute_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
-  r"""Mean absolute difference of the features of one image.
+  r"""Computes the mean absolute difference of the features of each image.
 
   .. math::
     \ell_i = \frac{1}{M} \sum_m |x_{im} - y_{im}|
 
+  Its mean over the batch is PyTorch's `l1_loss`.
+
   Args:
     student: :math:`x`, float `[B, ...]` with :math:`M` elements per image.
-    teacher: :math:`y`, of the same shape. No gradient is stopped here.
+    teacher: :math:`y`, of the same shape. Receives a gradient, too.
 
   Returns:
-    `[B]`, one value per example, in the features' unit. In float32 at least.
+    `[B]`, one value per example, in the unit of the features and in at least
+    float32.
 
   Raises:
     ValueError: If the shapes differ.
   """
-  check_same('mean_absolute_error', student, teacher)
+  check_same_shape('mean_absolute_error', student, teacher)
   difference = full_precision(student) - full_precision(teacher)
   return jnp.mean(magnitude(difference), axis=tuple(range(1, difference.ndim)))
 
@@ -55,26 +71,26 @@ def mean_absolute_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
 def direction_squared_error(
   student: jax.Array, teacher: jax.Array
 ) -> jax.Array:
-  r"""Mean squared difference of two features over their lengths.
+  r"""Computes the mean squared difference of two normalized features.
 
   .. math::
     \ell = \frac1D \Bigl\lVert \frac{x}{\lVert x \rVert}
       - \frac{y}{\lVert y \rVert} \Bigr\rVert^2
       = \frac{2}{D} (1 - \cos\theta)
 
-  with the angle :math:`\theta` of the two. A length below 1e-12 counts as
-  that; the gradient at zero is finite.
+  with the angle :math:`\theta` between the two. Lengths are clipped to at
+  least 1e-12; the gradient at a zero vector is finite.
 
   Args:
     student: :math:`x`, float `[..., D]`.
-    teacher: :math:`y`, of the same shape. No gradient is stopped here.
+    teacher: :math:`y`, of the same shape. Receives a gradient, too.
 
   Returns:
-    `[...]`, in float32 at least.
+    `[...]`, in at least float32.
 
   Raises:
     ValueError: If the shapes differ.
   """
-  check_same('direction_squared_error', student, teacher)
-  difference = unit(full_precision(student)) - unit(full_precision(teacher))
-  return jnp.mean(difference**2, axis=-1)
+  check_same_shape('direction_squared_error', student, teacher)
+  x, y = full_precision(student), full_precision(teacher)
+  return jnp.mean((unit_rows(x) - unit_rows(y)) ** 2, axis=-1)

@@ -2,139 +2,126 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from kdjax.losses._classes import labelled
-from kdjax.losses._moments import class_moments, deviation, moments
-from kdjax.losses.numerics import clouds
+from kdjax.losses._moments import (
+  Moments,
+  class_moments,
+  moments,
+  standard_deviation,
+)
+from kdjax.losses.numerics import promote_embeddings
 
 
 def gaussian_wasserstein2(student: jax.Array, teacher: jax.Array) -> jax.Array:
-  r"""Squared 2-Wasserstein distance of Gaussians with diagonal covariance.
+  r"""Computes the squared 2-Wasserstein distance of diagonal Gaussians.
 
   .. math::
     W_2^2 = \lVert \mu_X - \mu_Y \rVert^2 + \lVert s_X - s_Y \rVert^2
 
-  with the standard deviations :math:`s` of each feature (divisor :math:`n`).
-  A feature that is constant over the batch has :math:`s = 0` and passes on the
-  gradient of its mean only.
+  with the standard deviation :math:`s` of each feature (divisor :math:`n`). A
+  feature that is constant over the batch has :math:`s = 0`; only its mean has
+  a gradient.
 
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
 
   Returns:
-    A scalar, squared, summed over the width.
+    A scalar, in at least float32: a squared distance summed over the features.
 
   Raises:
     ValueError: If the widths differ or a batch is empty.
 
   References:
     Fernandes Montesuma, `KD²M <https://arxiv.org/abs/2504.01757>`_, 2025.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> student = jnp.array([[0.0], [2.0]])  # mean 1, variance 1
+    >>> teacher = jnp.array([[5.0], [1.0]])  # mean 3, variance 4
+    >>> distance = losses.gaussian_wasserstein2(student, teacher)
+    >>> print(round(float(distance), 4))
+    5.0
   """
-  student, teacher = clouds('gaussian_wasserstein2', student, teacher)
+  student, teacher = promote_embeddings(
+    'gaussian_wasserstein2', student, teacher
+  )
   return _wasserstein2(moments(student), moments(teacher))
 
 
-def gaussian_wasserstein2_per_class(
-  student: jax.Array, teacher: jax.Array, labels: jax.Array, classes: int
+def gaussian_wasserstein2_by_class(
+  student: jax.Array, teacher: jax.Array, one_hot: jax.Array
 ) -> jax.Array:
-  """`gaussian_wasserstein2` between the samples of each class.
-
-  Args:
-    student: Float `[n, d]`.
-    teacher: Float `[n, d]`, of the same images.
-    labels: Integer `[n]`.
-    classes: How many there are.
-
-  Returns:
-    `[classes]`; zero for a class without samples.
-
-  Raises:
-    ValueError: If shapes do not belong together.
-  """
-  student, teacher, member = labelled(
-    'gaussian_wasserstein2_per_class', student, teacher, labels, classes
-  )
+  """Computes `gaussian_wasserstein2` of each class; see `per_class`."""
   return _wasserstein2(
-    class_moments(student, member), class_moments(teacher, member)
+    class_moments(student, one_hot), class_moments(teacher, one_hot)
   )
 
 
 def gaussian_kl(
-  student: jax.Array,
-  teacher: jax.Array,
-  *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  student: jax.Array, teacher: jax.Array, *, ridge: ArrayLike = 1e-3
 ) -> jax.Array:
-  r"""KL(student || teacher) of Gaussians with diagonal covariance.
+  r"""Computes KL(student || teacher) of Gaussians with diagonal covariance.
 
   .. math::
     \frac12 \sum_k \left[ \frac{v_{Xk}}{v_{Yk}}
       + \frac{(\mu_{Xk} - \mu_{Yk})^2}{v_{Yk}} - 1
       + \log v_{Yk} - \log v_{Xk} \right], \qquad v = \mathrm{var} + r
 
-  Never negative, zero where the moments agree. With the arguments exchanged it
-  is the other direction. (The KD²M code has no ridge on the variances but
-  1e-9 in its denominators; a feature the teacher never uses makes that
-  :math:`-\infty`.)
+  It is non-negative, and zero if the moments agree. Exchange the arguments for
+  the other direction. The KD²M code adds no ridge to the variances but 1e-9 to
+  the denominators, which gives :math:`-\infty` for a feature that is constant
+  in the teacher's batch.
 
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
-    ridge: :math:`r`, in the units of a variance. Zero is right only where no
-      feature is constant. May be traced, so it is not checked here.
+    ridge: :math:`r`, in the unit of a variance. Zero is valid only if no
+      feature is constant. Not checked, because it may be traced.
 
   Returns:
-    A scalar, in nats.
+    A scalar in nats, in at least float32.
 
   Raises:
     ValueError: If the widths differ or a batch is empty.
+
+  References:
+    Fernandes Montesuma, `KD²M <https://arxiv.org/abs/2504.01757>`_, 2025.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> student = jnp.array([[0.0], [2.0]])  # mean 1, variance 1
+    >>> teacher = jnp.array([[5.0], [1.0]])  # mean 3, variance 4
+    >>> divergence = losses.gaussian_kl(student, teacher, ridge=0.0)
+    >>> print(round(float(divergence), 4))
+    0.8181
   """
-  student, teacher = clouds('gaussian_kl', student, teacher)
+  student, teacher = promote_embeddings('gaussian_kl', student, teacher)
   return _kl(moments(student), moments(teacher), ridge)
 
 
-def gaussian_kl_per_class(
+def gaussian_kl_by_class(
   student: jax.Array,
   teacher: jax.Array,
-  labels: jax.Array,
-  classes: int,
+  one_hot: jax.Array,
   *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  ridge: ArrayLike = 1e-3,
 ) -> jax.Array:
-  """`gaussian_kl` between the samples of each class.
-
-  A class of one sample has the ridge for its variance, and a divergence of the
-  order of the squared distance over the ridge.
-
-  Args:
-    student: Float `[n, d]`.
-    teacher: Float `[n, d]`, of the same images.
-    labels: Integer `[n]`.
-    classes: How many there are.
-    ridge: See `gaussian_kl`.
-
-  Returns:
-    `[classes]`, in nats; zero for a class without samples.
-
-  Raises:
-    ValueError: If shapes do not belong together.
-  """
-  student, teacher, member = labelled(
-    'gaussian_kl_per_class', student, teacher, labels, classes
-  )
+  """Computes `gaussian_kl` of each class; see `per_class`."""
   return _kl(
-    class_moments(student, member), class_moments(teacher, member), ridge
+    class_moments(student, one_hot), class_moments(teacher, one_hot), ridge
   )
 
 
 def gaussian_jeffreys(
-  student: jax.Array,
-  teacher: jax.Array,
-  *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  student: jax.Array, teacher: jax.Array, *, ridge: ArrayLike = 1e-3
 ) -> jax.Array:
-  r"""KL(student || teacher) + KL(teacher || student), diagonal covariance.
+  r"""Computes the Jeffreys divergence of Gaussians with diagonal covariance.
+
+  KL(student || teacher) + KL(teacher || student):
 
   .. math::
     \frac12 \sum_k \left[ \frac{(v_{Xk} - v_{Yk})^2}{v_{Xk} v_{Yk}}
@@ -144,68 +131,53 @@ def gaussian_jeffreys(
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
-    ridge: See `gaussian_kl`.
+    ridge: Added to the variances; see `gaussian_kl`.
 
   Returns:
-    A scalar, in nats: the sum of both directions, not its half.
+    A scalar in nats, in at least float32: the sum of both directions, not half
+    of it.
 
   Raises:
     ValueError: If the widths differ or a batch is empty.
   """
-  student, teacher = clouds('gaussian_jeffreys', student, teacher)
+  student, teacher = promote_embeddings('gaussian_jeffreys', student, teacher)
   return _jeffreys(moments(student), moments(teacher), ridge)
 
 
-def gaussian_jeffreys_per_class(
+def gaussian_jeffreys_by_class(
   student: jax.Array,
   teacher: jax.Array,
-  labels: jax.Array,
-  classes: int,
+  one_hot: jax.Array,
   *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  ridge: ArrayLike = 1e-3,
 ) -> jax.Array:
-  """`gaussian_jeffreys` between the samples of each class.
-
-  Args:
-    student: Float `[n, d]`.
-    teacher: Float `[n, d]`, of the same images.
-    labels: Integer `[n]`.
-    classes: How many there are.
-    ridge: See `gaussian_kl_per_class`.
-
-  Returns:
-    `[classes]`, in nats; zero for a class without samples.
-
-  Raises:
-    ValueError: If shapes do not belong together.
-  """
-  student, teacher, member = labelled(
-    'gaussian_jeffreys_per_class', student, teacher, labels, classes
-  )
+  """Computes `gaussian_jeffreys` of each class; see `per_class`."""
   return _jeffreys(
-    class_moments(student, member), class_moments(teacher, member), ridge
+    class_moments(student, one_hot), class_moments(teacher, one_hot), ridge
   )
 
 
-def _wasserstein2(student, teacher) -> jax.Array:
-  """From (mean, variance) of each, over the last axis."""
+def _wasserstein2(student: Moments, teacher: Moments) -> jax.Array:
+  """Computes the distance from the moments, over the last axis."""
   means = student[0] - teacher[0]
-  spreads = deviation(*student) - deviation(*teacher)
-  return jnp.sum(means**2 + spreads**2, axis=-1)
+  deviations = standard_deviation(*student) - standard_deviation(*teacher)
+  return jnp.sum(means**2 + deviations**2, axis=-1)
 
 
-def _kl(student, teacher, ridge) -> jax.Array:
-  """From (mean, variance) of each, over the last axis."""
+def _kl(student: Moments, teacher: Moments, ridge: ArrayLike) -> jax.Array:
+  """Computes the divergence from the moments, over the last axis."""
   (mean_x, v_x), (mean_y, v_y) = student, teacher
-  excess = (v_x - v_y) / (v_y + ridge)  # of v_X / v_Y over one
+  excess = (v_x - v_y) / (v_y + ridge)  # v_X / v_Y - 1
   means = (mean_x - mean_y) ** 2 / (v_y + ridge)
   return jnp.sum(excess - jnp.log1p(excess) + means, axis=-1) / 2
 
 
-def _jeffreys(student, teacher, ridge) -> jax.Array:
-  """From (mean, variance) of each, over the last axis."""
+def _jeffreys(
+  student: Moments, teacher: Moments, ridge: ArrayLike
+) -> jax.Array:
+  """Computes the divergence from the moments, over the last axis."""
   (mean_x, v_x), (mean_y, v_y) = student, teacher
   v_x, v_y = v_x + ridge, v_y + ridge
-  spreads = (v_x - v_y) ** 2 / (v_x * v_y)
+  variances = (v_x - v_y) ** 2 / (v_x * v_y)
   means = (mean_x - mean_y) ** 2 * (1 / v_x + 1 / v_y)
-  return jnp.sum(spreads + means, axis=-1) / 2
+  return jnp.sum(variances + means, axis=-1) / 2

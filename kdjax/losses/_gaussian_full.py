@@ -1,83 +1,69 @@
 """Divergences of Gaussians with full covariance."""
 
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from kdjax.losses._classes import labelled
-from kdjax.losses.numerics import clouds, matmul
+from kdjax.losses.numerics import matmul, promote_embeddings
+
+# Mean `[d]` and a factor F `[n + d, d]` with F'F = covariance + ridge I.
+Gaussian = tuple[jax.Array, jax.Array]
 
 
 def gaussian_kl_full(
-  student: jax.Array,
-  teacher: jax.Array,
-  *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  student: jax.Array, teacher: jax.Array, *, ridge: ArrayLike = 1e-3
 ) -> jax.Array:
-  r"""KL(student || teacher) of Gaussians with full covariance.
+  r"""Computes KL(student || teacher) of Gaussians with full covariance.
 
   .. math::
     \frac12 \left[ \mathrm{tr}(\Sigma_Y^{-1} \Sigma_X)
       + (\mu_Y - \mu_X)^\top \Sigma_Y^{-1} (\mu_Y - \mu_X) - d
       + \log\det\Sigma_Y - \log\det\Sigma_X \right]
 
-  with :math:`r I` added to both covariances. With the arguments
-  exchanged it is the other direction.
+  with :math:`r I` added to both covariances (divisor :math:`n`). Exchange the
+  arguments for the other direction.
 
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
-    ridge: :math:`r`, in the units of a variance. Needed unless n, m > d + 1:
-      without it the covariances are singular and the result is not finite. May
-      be traced, so it is not checked here.
+    ridge: :math:`r`, in the unit of a variance. It must be positive unless
+      n, m > d + 1: the covariances are singular otherwise and the result is
+      not finite. Not checked, because it may be traced.
 
   Returns:
-    A scalar, in nats.
+    A scalar in nats, in at least float32.
 
   Raises:
     ValueError: If the widths differ or a batch is empty.
+
+  References:
+    Fernandes Montesuma, `KD²M <https://arxiv.org/abs/2504.01757>`_, 2025.
   """
-  student, teacher = clouds('gaussian_kl_full', student, teacher)
-  return _kl(_law(student, ridge), _law(teacher, ridge))
+  pair = promote_embeddings('gaussian_kl_full', student, teacher)
+  return _kl(*(_gaussian(samples, ridge) for samples in pair))
 
 
-def gaussian_kl_full_per_class(
+def gaussian_kl_full_by_class(
   student: jax.Array,
   teacher: jax.Array,
-  labels: jax.Array,
-  classes: int,
+  one_hot: jax.Array,
   *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  ridge: ArrayLike = 1e-3,
 ) -> jax.Array:
-  """`gaussian_kl_full` between the samples of each class.
-
-  It holds `[classes, n + d, d]` arrays: for few classes or narrow features.
-
-  Args:
-    student: Float `[n, d]`.
-    teacher: Float `[n, d]`, of the same images.
-    labels: Integer `[n]`.
-    classes: How many there are.
-    ridge: See `gaussian_kl_full`; not zero, for classes of few samples.
-
-  Returns:
-    `[classes]`, in nats; zero for a class without samples.
-
-  Raises:
-    ValueError: If shapes do not belong together.
-  """
-  student, teacher, member = labelled(
-    'gaussian_kl_full_per_class', student, teacher, labels, classes
-  )
-  return _over_classes(_kl, student, teacher, member, ridge)
+  """Computes `gaussian_kl_full` of each class; see `per_class`."""
+  return _by_class(_kl, student, teacher, one_hot, ridge)
 
 
 def gaussian_jeffreys_full(
-  student: jax.Array,
-  teacher: jax.Array,
-  *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  student: jax.Array, teacher: jax.Array, *, ridge: ArrayLike = 1e-3
 ) -> jax.Array:
-  r"""KL(student || teacher) + KL(teacher || student), full covariance.
+  r"""Computes the Jeffreys divergence of Gaussians with full covariance.
+
+  KL(student || teacher) + KL(teacher || student):
 
   .. math::
     \frac12 \left[ \mathrm{tr}(\Sigma_Y^{-1} \Sigma_X)
@@ -88,106 +74,102 @@ def gaussian_jeffreys_full(
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
-    ridge: See `gaussian_kl_full`.
+    ridge: Added to the covariances; see `gaussian_kl_full`.
 
   Returns:
-    A scalar, in nats: the sum of both directions, not its half.
+    A scalar in nats, in at least float32: the sum of both directions, not half
+    of it.
 
   Raises:
     ValueError: If the widths differ or a batch is empty.
   """
-  student, teacher = clouds('gaussian_jeffreys_full', student, teacher)
-  return _jeffreys(_law(student, ridge), _law(teacher, ridge))
+  pair = promote_embeddings('gaussian_jeffreys_full', student, teacher)
+  return _jeffreys(*(_gaussian(samples, ridge) for samples in pair))
 
 
-def gaussian_jeffreys_full_per_class(
+def gaussian_jeffreys_full_by_class(
   student: jax.Array,
   teacher: jax.Array,
-  labels: jax.Array,
-  classes: int,
+  one_hot: jax.Array,
   *,
-  ridge: jax.typing.ArrayLike = 1e-3,
+  ridge: ArrayLike = 1e-3,
 ) -> jax.Array:
-  """`gaussian_jeffreys_full` between the samples of each class.
-
-  Args:
-    student: Float `[n, d]`.
-    teacher: Float `[n, d]`, of the same images.
-    labels: Integer `[n]`.
-    classes: How many there are.
-    ridge: See `gaussian_kl_full_per_class`.
-
-  Returns:
-    `[classes]`, in nats; zero for a class without samples.
-
-  Raises:
-    ValueError: If shapes do not belong together.
-  """
-  student, teacher, member = labelled(
-    'gaussian_jeffreys_full_per_class', student, teacher, labels, classes
-  )
-  return _over_classes(_jeffreys, student, teacher, member, ridge)
+  """Computes `gaussian_jeffreys_full` of each class; see `per_class`."""
+  return _by_class(_jeffreys, student, teacher, one_hot, ridge)
 
 
-def _law(
-  samples: jax.Array, ridge: jax.typing.ArrayLike
-) -> tuple[jax.Array, jax.Array]:
-  """Mean, and rows F with F'F = covariance (divisor n) + ridge I."""
-  return _rows(samples, jnp.full(len(samples), 1 / len(samples)), ridge)
+def _gaussian(samples: jax.Array, ridge: ArrayLike) -> Gaussian:
+  """Fits a Gaussian to samples of equal weight."""
+  weights = jnp.full(len(samples), 1 / len(samples))
+  return _weighted_gaussian(samples, weights, ridge)
 
 
-def _rows(
-  samples: jax.Array, weights: jax.Array, ridge: jax.typing.ArrayLike
-) -> tuple[jax.Array, jax.Array]:
-  """The same for samples of given weights."""
+def _weighted_gaussian(
+  samples: jax.Array, weights: jax.Array, ridge: ArrayLike
+) -> Gaussian:
+  """Fits a Gaussian to samples `[n, d]` with weights `[n]`."""
   weights = weights.astype(samples.dtype)
   mean = matmul(weights, samples)
-  rows = jnp.sqrt(weights)[:, None] * (samples - mean)
-  edge = jnp.eye(samples.shape[1], dtype=samples.dtype)
-  edge = jnp.sqrt(jnp.asarray(ridge, samples.dtype)) * edge
-  return mean, jnp.concatenate([rows, edge])
+  centered = jnp.sqrt(weights)[:, None] * (samples - mean)
+  diagonal = jnp.eye(samples.shape[1], dtype=samples.dtype)
+  diagonal = jnp.sqrt(jnp.asarray(ridge, samples.dtype)) * diagonal
+  return mean, jnp.concatenate([centered, diagonal])
 
 
-def _over_classes(divergence, student, teacher, member, ridge) -> jax.Array:
-  """A divergence of the laws within each class."""
-  weights = (member / jnp.maximum(jnp.sum(member, axis=0), 1)).T
+def _by_class(
+  divergence: Callable[[Gaussian, Gaussian], jax.Array],
+  student: jax.Array,
+  teacher: jax.Array,
+  one_hot: jax.Array,
+  ridge: ArrayLike,
+) -> jax.Array:
+  """Computes a divergence of the Gaussians of each class, `[classes]`."""
+  weights = (one_hot / jnp.maximum(jnp.sum(one_hot, axis=0), 1)).T
 
-  def of_class(weights):
-    laws = (_rows(cloud, weights, ridge) for cloud in (student, teacher))
-    return divergence(*laws)
+  def of_class(weights: jax.Array) -> jax.Array:
+    return divergence(
+      _weighted_gaussian(student, weights, ridge),
+      _weighted_gaussian(teacher, weights, ridge),
+    )
 
   return jax.vmap(of_class)(weights)
 
 
-def _jeffreys(x, y) -> jax.Array:
-  """From (mean, rows) of each."""
-  return _quadratic(x, y)[0] + _quadratic(y, x)[0]
+def _jeffreys(student: Gaussian, teacher: Gaussian) -> jax.Array:
+  """Computes the sum of the divergences in both directions."""
+  forward, _ = _without_determinants(student, teacher)
+  backward, _ = _without_determinants(teacher, student)
+  return forward + backward
 
 
-def _kl(student, teacher) -> jax.Array:
-  """From (mean, rows) of each."""
-  halves, root_y = _quadratic(student, teacher)
-  return halves + _log_diagonal(root_y) - _log_diagonal(_root(student[1]))
+def _kl(student: Gaussian, teacher: Gaussian) -> jax.Array:
+  """Computes KL(student || teacher)."""
+  partial, root_y = _without_determinants(student, teacher)
+  root_x = _triangular_root(student[1])
+  return partial + _half_log_determinant(root_y) - _half_log_determinant(root_x)
 
 
-def _quadratic(student, teacher) -> tuple[jax.Array, jax.Array]:
-  """The divergence without its determinants, and the teacher's root."""
-  (mean_x, rows_x), (mean_y, rows_y) = student, teacher
-  root = _root(rows_y)
-  known = jnp.concatenate([rows_x, (mean_x - mean_y)[None]])
-  scaled = jax.scipy.linalg.solve_triangular(root, known.T, trans=1)
+def _without_determinants(
+  student: Gaussian, teacher: Gaussian
+) -> tuple[jax.Array, jax.Array]:
+  """Computes the divergence without determinants, and the teacher's root."""
+  (mean_x, factor_x), (mean_y, factor_y) = student, teacher
+  root = _triangular_root(factor_y)
+  rows = jnp.concatenate([factor_x, (mean_x - mean_y)[None]])
+  scaled = jax.scipy.linalg.solve_triangular(root, rows.T, trans=1)
   return (jnp.sum(scaled**2) - len(mean_x)) / 2, root
 
 
-def _root(rows: jax.Array) -> jax.Array:
-  """Triangular R with R'R = F'F, from F itself.
+def _triangular_root(factor: jax.Array) -> jax.Array:
+  """Computes triangular R with R'R = F'F from F.
 
-  A covariance is never formed: with fewer samples than features its small
-  eigenvalues, the ridge alone, would drown in the rounding of the large ones.
+  The covariance itself is never computed: with fewer samples than features its
+  smallest eigenvalues, which equal the ridge, would be lost to the rounding of
+  the largest.
   """
-  return jnp.linalg.qr(rows)[1]
+  return jnp.linalg.qr(factor)[1]
 
 
-def _log_diagonal(root: jax.Array) -> jax.Array:
-  """Half the log-determinant of R'R."""
+def _half_log_determinant(root: jax.Array) -> jax.Array:
+  """Computes half the log-determinant of R'R."""
   return jnp.sum(jnp.log(jnp.abs(jnp.diag(root))))

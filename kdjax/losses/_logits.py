@@ -1,7 +1,10 @@
-"""Losses over logits; each returns one value per example."""
+"""Losses of logits, one value per example."""
+
+# pyright: reportUnknownMemberType=false
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from kdjax.losses.numerics import full_precision
 
@@ -10,40 +13,47 @@ def soft_target_kl(
   student_logits: jax.Array,
   teacher_logits: jax.Array,
   *,
-  temperature: jax.typing.ArrayLike = 4.0,
+  temperature: ArrayLike = 4.0,
 ) -> jax.Array:
-  r"""Divergence of the student's softened classes from the teacher's.
+  r"""Computes KL(teacher || student) of softened class probabilities.
 
   With :math:`p = \mathrm{softmax}(z^t / T)` and
-  :math:`q = \mathrm{softmax}(z^s / T)`, example :math:`i` costs
+  :math:`q = \mathrm{softmax}(z^s / T)`, the loss of example :math:`i` is
 
   .. math::
     \ell_i = T^2 \sum_k p_{ik} \, (\log p_{ik} - \log q_{ik}) .
 
-  The factor :math:`T^2` makes the gradient :math:`T (q - p)`, of nearly one
-  size for all large :math:`T`: a weight survives a change of temperature.
-  With the arguments exchanged it is the direction KL(student || teacher) that
-  the code of KD²M has.
+  With the factor :math:`T^2` the gradient is :math:`T (q - p)`, whose size
+  hardly depends on :math:`T` if :math:`T` is large, so that a weight remains
+  valid for other temperatures. Exchange the arguments for the direction
+  KL(student || teacher) of the KD²M code.
 
   Args:
-    student_logits: Unnormalised log-probabilities, float `[..., classes]`.
-    teacher_logits: The teacher's, of the same shape. No gradient is stopped
-      here: the caller decides what is trained.
-    temperature: :math:`T > 0`; 1 is the plain divergence. May be traced, so it
-      is not checked here.
+    student_logits: Unnormalized log-probabilities, float `[..., classes]`.
+    teacher_logits: Those of the teacher, of the same shape. Receive a
+      gradient, too.
+    temperature: :math:`T > 0`; 1 gives the plain divergence. Not checked,
+      because it may be traced.
 
   Returns:
-    `[...]`, one value per example, in nats times :math:`T^2`; zero where the
-    two distributions agree. In float32 at least.
+    `[...]`, one value per example, in nats times :math:`T^2` and in at least
+    float32; zero if the distributions are equal.
 
   Raises:
     ValueError: If the shapes differ.
 
   References:
     Hinton, Vinyals and Dean, `Distilling the Knowledge in a Neural Network
-    <https://arxiv.org/abs/1503.02531>`_, 2015, section 2.
+    <https://arxiv.org/abs/1503.02531>`_, 2015, section 2. The mean over the
+    batch is RepDistiller's `DistillKL`.
 
-    RepDistiller's `DistillKL` is the mean of this over the batch.
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> student = jnp.zeros((1, 2))
+    >>> teacher = jnp.log(jnp.array([[0.75, 0.25]]))
+    >>> print(losses.soft_target_kl(student, teacher, temperature=1.0).round(4))
+    [0.1308]
   """
   if jnp.shape(student_logits) != jnp.shape(teacher_logits):
     raise ValueError(
@@ -62,25 +72,32 @@ def cross_entropy(
   *,
   label_smoothing: float = 0.0,
 ) -> jax.Array:
-  r"""Negative log-probability of the label.
+  r"""Computes the negative log-probability of the label.
 
   With :math:`p = \mathrm{softmax}(z)`, :math:`K` classes and smoothing
-  :math:`s`, example :math:`i` costs
+  :math:`s`, the loss of example :math:`i` is
 
   .. math::
     \ell_i = -(1 - s) \log p_{i y_i} - \frac{s}{K} \sum_k \log p_{ik} .
 
   Args:
-    logits: Unnormalised log-probabilities, float `[..., classes]`.
-    labels: The classes, integer `[...]`. One outside the range costs NaN, so
-      that a wrong label is seen rather than learned.
+    logits: :math:`z`, unnormalized log-probabilities, float `[..., classes]`.
+    labels: :math:`y`, class indices, integer `[...]`. An index out of range
+      gives NaN, so that invalid labels are noticed.
     label_smoothing: :math:`s` in [0, 1].
 
   Returns:
-    `[...]`, one value per example, in nats. In float32 at least.
+    `[...]`, one value per example, in nats and in at least float32.
 
   Raises:
-    ValueError: If the shapes do not belong together.
+    ValueError: If the shapes are inconsistent.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]]))
+    >>> print(losses.cross_entropy(logits, jnp.array([0, 2])).round(4))
+    [0.3567 0.6931]
   """
   if jnp.shape(logits)[:-1] != jnp.shape(labels):
     raise ValueError(
@@ -89,8 +106,8 @@ def cross_entropy(
     )
   log_p = jax.nn.log_softmax(full_precision(logits))
   index = jnp.expand_dims(jnp.asarray(labels), -1)
-  known = (index >= 0) & (index < log_p.shape[-1])
-  picked = jnp.take_along_axis(log_p, jnp.where(known, index, 0), axis=-1)
-  picked = jnp.where(known, picked, jnp.nan)[..., 0]
-  smooth = jnp.mean(log_p, axis=-1)
-  return -(1.0 - label_smoothing) * picked - label_smoothing * smooth
+  valid = (index >= 0) & (index < log_p.shape[-1])
+  of_label = jnp.take_along_axis(log_p, jnp.where(valid, index, 0), axis=-1)
+  of_label = jnp.where(valid, of_label, jnp.nan)[..., 0]
+  mean = jnp.mean(log_p, axis=-1)
+  return -(1.0 - label_smoothing) * of_label - label_smoothing * mean

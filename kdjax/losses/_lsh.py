@@ -1,51 +1,63 @@
-"""LSHFM: features compared by which sides of random planes they lie on."""
+"""LSHFM: losses of features hashed by random hyperplanes."""
 
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses.numerics import check_same, full_precision, magnitude, matmul
+from kdjax.losses.numerics import (
+  check_same_shape,
+  full_precision,
+  magnitude,
+  matmul,
+)
 
 
 def draw_hashes(
-  key: jax.Array, width: int, count: int, spread: float = 1.0
+  key: jax.Array, width: int, count: int, standard_deviation: float = 1.0
 ) -> jax.Array:
-  """Normals of random planes, float32 `[width, count]`.
+  """Draws the normals of random hyperplanes from a normal distribution.
 
   Args:
-    key: They are a function of it.
-    width: D of the features.
-    count: How many planes.
-    spread: Standard deviation of each entry; the mean is zero.
+    key: Random key.
+    width: Number of features D.
+    count: Number of hyperplanes N.
+    standard_deviation: Of each entry; the mean is zero.
+
+  Returns:
+    Float32 `[D, N]`, one normal per column.
 
   Raises:
-    ValueError: If there are no hashes or nothing to hash.
+    ValueError: If the width or the count is below 1.
   """
   if width < 1 or count < 1:
     raise ValueError(
       'draw_hashes needs a width and a number of hashes of at least 1, got '
       f'{width} and {count}.'
     )
-  return spread * jax.random.normal(key, (width, count), jnp.float32)
+  return standard_deviation * jax.random.normal(
+    key, (width, count), jnp.float32
+  )
 
 
 def hash_values(
   features: jax.Array, kernel: jax.Array, bias: jax.Array
 ) -> jax.Array:
-  r"""Signed distances from the planes, times the length of their normals.
+  r"""Computes the hash values :math:`h = f W + b` in full precision.
 
-  :math:`h = f W + b`, at full precision: the sign is a bit, and TF32 or
-  bfloat16 would turn it for features near a plane.
+  They are the signed distances from the hyperplanes times the lengths of the
+  normals. The bit of a hash is the sign of its value, which TF32 or bfloat16
+  would change for features near a hyperplane.
 
   Args:
-    features: Float `[..., D]`.
-    kernel: :math:`W`, float `[D, N]`, as of `draw_hashes`.
+    features: :math:`f`, float `[..., D]`.
+    kernel: :math:`W`, float `[D, N]`, for example from `draw_hashes`.
     bias: :math:`b`, float `[N]`.
 
   Returns:
-    `[..., N]`, in float32 at least. The bit is `h > 0`: 0 on the plane itself.
+    `[..., N]`, in at least float32. The bit is `h > 0`; it is 0 on the
+    hyperplane itself.
 
   Raises:
-    ValueError: If the shapes do not belong together or there are no hashes.
+    ValueError: If the shapes are inconsistent or there are no hashes.
   """
   if (
     kernel.ndim != 2
@@ -64,64 +76,102 @@ def hash_values(
 def lsh(
   student: jax.Array, teacher: jax.Array, kernel: jax.Array, bias: jax.Array
 ) -> jax.Array:
-  r"""How badly the student's features predict the bits of the teacher's.
+  r"""Computes the cross-entropy between student hashes and teacher bits.
 
   With :math:`h^s = f^s W + b` and the bits :math:`y_j = 1[h^t_j > 0]`,
 
   .. math::
     \ell = \frac1N \sum_j \log(1 + e^{h^s_j}) - y_j h^s_j ,
 
-  the cross-entropy of N yes-or-no problems. With :math:`b = 0` it depends on
-  the teacher's direction alone; see docs/lshfm.md.
+  the mean loss of N binary classifications. For :math:`b = 0` it depends on
+  the teacher's features only through their direction; see docs/lshfm.md.
 
   Args:
-    student: Float `[..., D]`.
-    teacher: Float `[..., D]`. Bits have no gradient.
-    kernel: :math:`W`, float `[D, N]`, the same for both and fixed.
+    student: :math:`f^s`, float `[..., D]`.
+    teacher: :math:`f^t`, float `[..., D]`. Receives no gradient, because bits
+      have none.
+    kernel: :math:`W`, float `[D, N]`, shared by both and not trained.
     bias: :math:`b`, float `[N]`.
 
   Returns:
-    `[...]`, one value per example, in nats. In float32 at least.
+    `[...]`, one value per example, in nats and in at least float32.
 
   Raises:
-    ValueError: If the shapes do not belong together or there are no hashes.
+    ValueError: If the shapes are inconsistent or there are no hashes.
 
   References:
     Wang, Ge and Wu, `Distilling Knowledge by Mimicking Features
     <https://arxiv.org/abs/2011.01424>`_, 2021. The mean over the batch is the
     loss of the authors' code.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> student = jnp.array([[1.0, -2.0]])
+    >>> teacher = jnp.array([[3.0, -1.0]])
+    >>> print(losses.lsh(student, teacher, jnp.eye(2), jnp.zeros(2)).round(4))
+    [0.2201]
   """
-  of_student, of_teacher = _both(student, teacher, kernel, bias)
-  # log(1 + e^h) - y h is log(1 + e^-h) where the bit is 1: nothing cancels.
-  wrong = jnp.where(of_teacher > 0, -of_student, of_student)
-  return jnp.mean(jax.nn.softplus(wrong), axis=-1)
+  of_student, of_teacher = _hash_pair(student, teacher, kernel, bias)
+  # log(1 + e^h) - y h equals log(1 + e^-h) for a bit of 1, without
+  # cancellation.
+  margin = jnp.where(of_teacher > 0, -of_student, of_student)
+  return jnp.mean(jax.nn.softplus(margin), axis=-1)
 
 
 def lsh_absolute(
   student: jax.Array, teacher: jax.Array, kernel: jax.Array, bias: jax.Array
 ) -> jax.Array:
-  r"""Mean over the hashes of :math:`|h^s_j - h^t_j|`; arguments as `lsh`'s.
+  r"""Computes the mean over the hashes of :math:`|h^s_j - h^t_j|`.
 
-  No bits are used, and :math:`b` cancels. No gradient is stopped.
+  It compares hash values rather than bits, and :math:`b` cancels.
+
+  Args:
+    student: Float `[..., D]`.
+    teacher: Float `[..., D]`. Receives a gradient, too.
+    kernel: Float `[D, N]`, as in `lsh`.
+    bias: Float `[N]`, as in `lsh`.
+
+  Returns:
+    `[...]`, one value per example, in at least float32.
+
+  Raises:
+    ValueError: If the shapes are inconsistent or there are no hashes.
   """
-  of_student, of_teacher = _both(student, teacher, kernel, bias)
+  of_student, of_teacher = _hash_pair(student, teacher, kernel, bias)
   return jnp.mean(magnitude(of_student - of_teacher), axis=-1)
 
 
 def lsh_squared(
   student: jax.Array, teacher: jax.Array, kernel: jax.Array, bias: jax.Array
 ) -> jax.Array:
-  r"""Mean over the hashes of :math:`(h^s_j - h^t_j)^2`; arguments as `lsh`'s.
+  r"""Computes the mean over the hashes of :math:`(h^s_j - h^t_j)^2`.
 
-  Over random planes it is :math:`\sigma^2 \lVert f^s - f^t \rVert^2` in
-  expectation. No bits are used, and :math:`b` cancels. No gradient is stopped.
+  Its expectation over random hyperplanes is :math:`\sigma^2 \lVert f^s - f^t
+  \rVert^2` with the standard deviation :math:`\sigma` of `draw_hashes`. It
+  compares hash values rather than bits, and :math:`b` cancels.
+
+  Args:
+    student: Float `[..., D]`.
+    teacher: Float `[..., D]`. Receives a gradient, too.
+    kernel: Float `[D, N]`, as in `lsh`.
+    bias: Float `[N]`, as in `lsh`.
+
+  Returns:
+    `[...]`, one value per example, in at least float32.
+
+  Raises:
+    ValueError: If the shapes are inconsistent or there are no hashes.
   """
-  of_student, of_teacher = _both(student, teacher, kernel, bias)
+  of_student, of_teacher = _hash_pair(student, teacher, kernel, bias)
   return jnp.mean(jnp.square(of_student - of_teacher), axis=-1)
 
 
-def _both(student, teacher, kernel, bias):
-  check_same('A hash loss', student, teacher)
+def _hash_pair(
+  student: jax.Array, teacher: jax.Array, kernel: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Computes the hash values of both networks."""
+  check_same_shape('A hash loss', student, teacher)
   return (
     hash_values(student, kernel, bias),
     hash_values(teacher, kernel, bias),

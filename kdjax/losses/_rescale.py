@@ -9,7 +9,7 @@ from kdjax.losses.numerics import full_precision
 
 Extent = Literal['channel', 'sample', 'batch', 'none']
 
-# Which axes of [B, H, W, C] share a minimum and a maximum.
+# Axes of [B, H, W, C] that share a minimum and a maximum.
 EXTENTS: dict[str, tuple[int, ...]] = {
   'channel': (1, 2),
   'sample': (1, 2, 3),
@@ -25,39 +25,35 @@ def min_max_rescale(
   epsilon: float = 1e-6,
   stop_gradient_range: bool = False,
 ) -> jax.Array:
-  r"""Maps to [0, 1] by their least and their largest value.
+  r"""Rescales feature maps to [0, 1] by their minimum and maximum.
 
   .. math::
     \nu(F) = \frac{F - \min F}{\max F - \min F + \epsilon}
 
-  ========= ============================================== ==================
-  `extent`  one minimum and one maximum for                and then
-  ========= ============================================== ==================
-  `channel` each image and channel                         a channel's scale
-                                                           and shift are lost
-  `sample`  each image                                     channels keep their
-                                                           relative scale
-  `batch`   the whole batch, over all devices              the value depends
-                                                           on the batch
-  `none`    nothing: the maps as they are, in full
-            precision
-  ========= ============================================== ==================
+  ========= ============================ =======================================
+  `extent`  minimum and maximum of       consequence
+  ========= ============================ =======================================
+  `channel` each channel of each image   scale and shift of a channel are lost
+  `sample`  each image                   channels keep their relative scale
+  `batch`   the batch, over all devices  the value of an image depends on others
+  `none`    (no rescaling)               maps are only promoted to float32
+  ========= ============================ =======================================
 
-  A constant map becomes 0. The gradient goes through minimum and maximum,
-  shared equally among ties; where a range is small it is large, up to
-  :math:`1 / \epsilon`.
+  A constant map becomes 0. The gradient includes minimum and maximum, shared
+  equally among ties. It is up to :math:`1 / \epsilon` times larger where the
+  range is small.
 
   Args:
-    maps: Float `[B, H, W, C]`.
-    extent: Over what the extremes are taken.
+    maps: Feature maps, float `[B, H, W, C]`.
+    extent: Key of `EXTENTS`: the elements that share a range.
     epsilon: :math:`\epsilon`.
-    stop_gradient_range: Treats minimum and maximum as constants.
+    stop_gradient_range: Whether to treat minimum and maximum as constants.
 
   Returns:
-    `[B, H, W, C]`, float32 at least.
+    `[B, H, W, C]`, in at least float32.
 
   Raises:
-    ValueError: If the extent is unknown or `maps` is no array of maps.
+    ValueError: If the extent is unknown or `maps` is not `[B, H, W, C]`.
   """
   if extent not in EXTENTS or maps.ndim != 4:
     raise ValueError(

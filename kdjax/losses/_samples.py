@@ -1,4 +1,4 @@
-"""Which axis of a feature map counts as samples."""
+"""Distances between distributions of features with a choice of samples."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -19,34 +19,38 @@ def over_samples(
   distance: Distance,
   samples: Samples,
 ) -> jax.Array:
-  """A distance between laws of features, the samples taken from one axis.
+  """Computes a distance between distributions with samples along one axis.
 
   ========== ======================= ===================== ===============
-  `samples`  one law for             its samples           their width
+  `samples`  one distribution for    its samples           their width
   ========== ======================= ===================== ===============
   `batch`    the whole batch         the images            H · W · C, or D
-  `spatial`  each image              its H · W positions   C
+  `spatial`  each image              its H · W pixels      C
   `channels` each image              its C channels        H · W
   ========== ======================= ===================== ===============
 
   Args:
-    student: Float `[B, H, W, C]`, or `[B, D]` with `samples='batch'`.
-    teacher: The same of the teacher; its width must be the student's.
-    distance: Of two arrays `[samples, width]`, such as `wasserstein2`.
-    samples: The axis that counts as samples.
+    student: Float `[B, H, W, C]`, or `[B, D]` for `samples='batch'`.
+    teacher: Features of the teacher, of the same kind and sample width.
+    distance: Distance of two arrays `[samples, width]`, such as
+      `wasserstein2`.
+    samples: The axis that contains the samples.
 
   Returns:
-    A scalar: the distance, averaged over the images where each has its own.
+    A scalar: the distance, averaged over the images if each image has its own
+    distribution.
 
   Raises:
     ValueError: If the axis is unknown or the arrays lack it.
   """
-  student, teacher = (_laws(array, samples) for array in (student, teacher))
+  student, teacher = (
+    _distributions(array, samples) for array in (student, teacher)
+  )
   if samples == 'batch':
     return distance(student, teacher)
   if len(student) != len(teacher):
     raise ValueError(
-      f'A law per image needs the same images of both networks, got '
+      f'A distribution per image needs the same images of both networks, got '
       f'{len(student)} and {len(teacher)}.'
     )
   return jnp.mean(jax.vmap(distance)(student, teacher))
@@ -59,53 +63,53 @@ def spatial_gaussian_wasserstein2(
   mean_weight: float = 4.0,
   epsilon: float = 1e-5,
 ) -> jax.Array:
-  r"""Gaussian distance of each image's positions, WKD-F.
+  r"""Computes the Gaussian distance of WKD-F between the pixels of an image.
 
   .. math::
     \frac1B \sum_b \rho \, \lVert \mu^s_b - \mu^t_b \rVert^2
       + \lVert s^s_b - s^t_b \rVert^2 ,
     \qquad s = \sqrt{\mathrm{var} + \epsilon}
 
-  with moments over the H · W positions of one image, the variance with divisor
-  H · W - 1. It is a law per image, where KD²M has one per batch.
+  with moments over the H · W pixels of one image (the variance has the divisor
+  H · W - 1): one distribution per image, where KD²M has one per batch.
 
   Args:
     student: Float `[B, H, W, C]`, after the projection to the teacher's width.
     teacher: Float `[B, H', W', C]`.
     mean_weight: :math:`\rho`: 4 for CIFAR, 2 for ImageNet.
-    epsilon: Keeps the root's gradient finite.
+    epsilon: :math:`\epsilon`, keeps the gradient of the square root finite.
 
   Returns:
-    A scalar, summed over the channels.
+    A scalar, in at least float32, summed over the channels.
 
   Raises:
-    ValueError: If shapes do not belong together or a map has one position.
+    ValueError: If the shapes are inconsistent or a map has one pixel.
 
   References:
     Lv, Yang and Li, `Wasserstein Distance Rivals Kullback-Leibler Divergence
     for Knowledge Distillation <https://arxiv.org/abs/2412.08139>`_, 2024.
   """
 
-  def distance(x, y):  # [positions, C] each
+  def distance(x: jax.Array, y: jax.Array) -> jax.Array:  # [pixels, C] each
     if x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
       raise ValueError(
-        'spatial_gaussian_wasserstein2 needs maps of two positions or more '
-        f'and of one width, got positions and width {x.shape} and {y.shape}.'
+        'spatial_gaussian_wasserstein2 needs maps of two pixels or more and of '
+        f'one width, got pixels and width {x.shape} and {y.shape}.'
       )
     means = jnp.mean(x, axis=0) - jnp.mean(y, axis=0)
-    spreads = _deviation(x, epsilon) - _deviation(y, epsilon)
-    return jnp.sum(mean_weight * means**2 + spreads**2)
+    deviations = _deviations(x, epsilon) - _deviations(y, epsilon)
+    return jnp.sum(mean_weight * means**2 + deviations**2)
 
   return over_samples(student, teacher, distance=distance, samples='spatial')
 
 
-def _deviation(x: jax.Array, epsilon: float) -> jax.Array:
-  """Root of the unbiased variance of each column plus epsilon."""
+def _deviations(x: jax.Array, epsilon: float) -> jax.Array:
+  """Computes the square root of unbiased variance plus epsilon, per column."""
   return jnp.sqrt(jnp.var(x, axis=0, ddof=1) + epsilon)
 
 
-def _laws(array: jax.Array, samples: Samples) -> jax.Array:
-  """`[samples, width]` for the batch, `[B, samples, width]` for each image."""
+def _distributions(array: jax.Array, samples: Samples) -> jax.Array:
+  """Returns `[samples, width]` of the batch or `[B, samples, width]`."""
   array = full_precision(array)
   if samples == 'batch' and array.ndim >= 2:
     return array.reshape(len(array), -1)

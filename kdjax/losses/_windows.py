@@ -1,4 +1,6 @@
-"""Weighted means of a map over a window at each place, in two ways."""
+"""Weighted window means of feature maps, computed in two ways."""
+
+# pyright: reportUnknownMemberType=false
 
 import functools
 from collections.abc import Callable
@@ -7,105 +9,152 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from kdjax.losses.numerics import HIGHEST
 
 Border = Literal['reflect', 'valid']
+Weights = npt.NDArray[np.float64]
 # `(maps [B, H, W, C], weights [k], border) -> [B, H', W', C]`.
-WindowMeans = Callable[[jax.Array, np.ndarray, Border], jax.Array]
+WindowMeans = Callable[[jax.Array, Weights, Border], jax.Array]
 
 BORDERS = ('reflect', 'valid')
-# An axis longer than this is cheaper by shifts: a product's cost per element
-# grows with the length, that of shifts is the window. See docs/ssim.md.
+# Shifts are faster for longer axes: the operations per element of a product
+# grow with the length of the axis, those of shifts with the window. Measured
+# by benchmarks/ssim.py.
 LONGEST_PRODUCT = 128
 
 
-def gaussian_window(size: int, sigma: float) -> np.ndarray:
-  """Float64 weights `[size]` that add up to 1.
+def gaussian_window(size: int, sigma: float) -> Weights:
+  """Computes the weights of a Gaussian window along one axis.
+
+  Args:
+    size: Number of pixels, odd.
+    sigma: Standard deviation in pixels.
+
+  Returns:
+    Float64 `[size]` with sum 1.
 
   Raises:
     ValueError: If the size is not odd or sigma not positive.
   """
   if size < 1 or size % 2 == 0 or not sigma > 0:
     raise ValueError(
-      'A window needs an odd size, so that it has a centre, and a positive '
+      'A window needs an odd size, so that it has a center, and a positive '
       f'sigma; got {size} and {sigma}.'
     )
-  places = np.arange(size) - size // 2
-  weights = np.exp(-(places**2) / (2 * sigma**2))
+  offsets = np.arange(size) - size // 2
+  weights = np.exp(-(offsets**2) / (2 * sigma**2))
   return weights / weights.sum()
 
 
 def window_means(
-  maps: jax.Array, weights: np.ndarray, border: Border
+  maps: jax.Array, weights: Weights, border: Border
 ) -> jax.Array:
-  """Each axis by whichever way measures faster for its length.
+  """Computes the weighted mean under a window around each pixel.
 
-  Products for an axis of at most `LONGEST_PRODUCT`, shifts for longer ones.
-  Both give the same numbers to rounding.
+  It uses matrix products for an axis of at most `LONGEST_PRODUCT` pixels and
+  shifts for a longer one, whichever is faster. Both give the same numbers up
+  to rounding.
 
   Args:
-    maps: `[B, H, W, C]`, float32 or float64.
-    weights: Odd `[k]`; the window is their outer product with themselves.
-    border: `reflect` mirrors the map at its edge, without the edge itself and
-      again and again where the map is smaller than the window, and repeats the
-      value of an axis of one place. `valid` takes the places whose window lies
-      within the map.
+    maps: Feature maps, float32 or float64 `[B, H, W, C]`.
+    weights: Weights along one axis, `[k]` with odd k; the window is their
+      outer product with themselves.
+    border: `reflect` mirrors the map at its edge without repeating the edge
+      (as often as needed if the map is smaller than the window, and repeating
+      the value of an axis of one pixel). `valid` omits the pixels whose window
+      exceeds the map.
 
   Returns:
-    `[B, H, W, C]`, with `valid` k - 1 places less in both axes.
+    `[B, H, W, C]`, or k - 1 pixels less in height and width with `valid`.
 
   Raises:
-    ValueError: If a map is smaller than the window and the border is `valid`.
+    ValueError: If the border is unknown, or a map is smaller than the window
+      and the border is `valid`.
   """
   for axis in (1, 2):
     short = maps.shape[axis] <= LONGEST_PRODUCT
-    along = _product_along if short else _shifts_along
-    maps = along(maps, weights, border, axis)
+    along_axis = _product_along_axis if short else _shifts_along_axis
+    maps = along_axis(maps, weights, border, axis)
   return maps
 
 
 def window_means_by_products(
-  maps: jax.Array, weights: np.ndarray, border: Border
+  maps: jax.Array, weights: Weights, border: Border
 ) -> jax.Array:
-  """As `window_means`, both axes as products with a banded matrix."""
-  rows = _product_along(maps, weights, border, 1)
-  return _product_along(rows, weights, border, 2)
+  """Computes `window_means` with a banded matrix product along both axes.
+
+  Args:
+    maps: Feature maps, float32 or float64 `[B, H, W, C]`.
+    weights: Weights along one axis, `[k]` with odd k.
+    border: `reflect` or `valid`, as in `window_means`.
+
+  Returns:
+    `[B, H', W', C]`, as `window_means`.
+
+  Raises:
+    ValueError: As `window_means`.
+  """
+  rows = _product_along_axis(maps, weights, border, 1)
+  return _product_along_axis(rows, weights, border, 2)
 
 
 def window_means_by_shifts(
-  maps: jax.Array, weights: np.ndarray, border: Border
+  maps: jax.Array, weights: Weights, border: Border
 ) -> jax.Array:
-  """As `window_means`, both axes as a separable depthwise convolution.
+  """Computes `window_means` as a sum of shifted maps along both axes.
 
-  Its gradient exists in reverse mode only.
+  This is a separable depthwise convolution. It supports reverse-mode
+  differentiation only.
+
+  Args:
+    maps: Feature maps, float32 or float64 `[B, H, W, C]`.
+    weights: Weights along one axis, `[k]` with odd k.
+    border: `reflect` or `valid`, as in `window_means`.
+
+  Returns:
+    `[B, H', W', C]`, as `window_means`.
+
+  Raises:
+    ValueError: As `window_means`.
   """
-  rows = _shifts_along(maps, weights, border, 1)
-  return _shifts_along(rows, weights, border, 2)
+  rows = _shifts_along_axis(maps, weights, border, 1)
+  return _shifts_along_axis(rows, weights, border, 2)
 
 
-def banded_matrix(
-  length: int, weights: np.ndarray, border: Border
-) -> np.ndarray:
-  """What the window does to one axis, borders included, `[places, length]`."""
+def banded_matrix(length: int, weights: Weights, border: Border) -> Weights:
+  """Returns the matrix of window means along one axis, with borders.
+
+  Args:
+    length: Number of pixels of the axis.
+    weights: Weights along the axis, `[k]` with odd k.
+    border: `reflect` or `valid`, as in `window_means`.
+
+  Returns:
+    Float64 `[length, length]`, or `[length - k + 1, length]` with `valid`.
+  """
   half = len(weights) // 2
-  places = np.arange(length)
+  pixels = np.arange(length)
   if border == 'reflect':
-    places = np.pad(places, half, mode='reflect')
-  count = len(places) - 2 * half
+    pixels = np.pad(pixels, half, mode='reflect')
+  count = len(pixels) - 2 * half
   matrix = np.zeros((count, length))
   rows = np.arange(count)
   for shift, weight in enumerate(weights):
-    np.add.at(matrix, (rows, places[shift : shift + count]), weight)
+    np.add.at(matrix, (rows, pixels[shift : shift + count]), weight)
   return matrix
 
 
-def _product_along(maps, weights, border, axis):
-  _check_fits(maps.shape[axis], weights, border)
+def _product_along_axis(
+  maps: jax.Array, weights: Weights, border: Border, axis: int
+) -> jax.Array:
+  """Computes window means along one axis as a product with a banded matrix."""
+  _check_border(maps.shape[axis], weights, border)
   batch, height, width, channels = maps.shape
   matrix = banded_matrix(maps.shape[axis], weights, border)
-  # What lies behind the axis is one long row, so that each product is wide;
-  # a batched product is the form that XLA's CPU compiler runs without copies.
+  # Merging the axes after `axis` makes each product wide. XLA compiles the
+  # batched product without copies on a CPU.
   lead = batch if axis == 1 else batch * height
   rows = maps.reshape(lead, maps.shape[axis], -1)
   matrices = jnp.broadcast_to(
@@ -117,8 +166,11 @@ def _product_along(maps, weights, border, axis):
   return means.reshape(sizes)
 
 
-def _shifts_along(maps, weights, border, axis):
-  _check_fits(maps.shape[axis], weights, border)
+def _shifts_along_axis(
+  maps: jax.Array, weights: Weights, border: Border, axis: int
+) -> jax.Array:
+  """Computes window means along one axis as a sum of shifted maps."""
+  _check_border(maps.shape[axis], weights, border)
   if border == 'reflect':
     half = len(weights) // 2
     pads = [(half, half) if a == axis else (0, 0) for a in range(4)]
@@ -127,11 +179,13 @@ def _shifts_along(maps, weights, border, axis):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _correlate(maps, weights, axis):
-  """Sum of shifted maps, over the places where the window fits."""
+def _correlate(
+  maps: jax.Array, weights: tuple[float, ...], axis: int
+) -> jax.Array:
+  """Computes the correlation with the weights where the window fits."""
   count = maps.shape[axis] - len(weights) + 1
   # The barriers keep XLA from computing the padding once per shift, and the
-  # sum once per place that the next axis' window sees.
+  # sum once per pixel under the window of the next axis.
   maps = jax.lax.optimization_barrier(maps)
   shifted = [
     jnp.asarray(weight, maps.dtype)
@@ -141,13 +195,21 @@ def _correlate(maps, weights, axis):
   return jax.lax.optimization_barrier(functools.reduce(jnp.add, shifted))
 
 
-def _correlate_forward(maps, weights, axis):
+def _correlate_forward(
+  maps: jax.Array, weights: tuple[float, ...], axis: int
+) -> tuple[jax.Array, None]:
+  """Computes the correlation; its gradient needs no residuals."""
   return _correlate(maps, weights, axis), None
 
 
-def _correlate_backward(weights, axis, _, gradient):
-  # The adjoint, as shifts again: what `grad` would make of the slices is a sum
-  # of as many padded maps, many times slower.
+def _correlate_backward(
+  weights: tuple[float, ...], axis: int, _: None, gradient: jax.Array
+) -> tuple[jax.Array]:
+  """Computes the adjoint as shifts, too.
+
+  The gradient of the slices would be a sum of as many padded maps, which is
+  many times slower.
+  """
   pads = [(len(weights) - 1,) * 2 if a == axis else (0, 0) for a in range(4)]
   return (_correlate(jnp.pad(gradient, pads), weights[::-1], axis),)
 
@@ -155,12 +217,13 @@ def _correlate_backward(weights, axis, _, gradient):
 _correlate.defvjp(_correlate_forward, _correlate_backward)
 
 
-def _check_fits(length, weights, border):
+def _check_border(length: int, weights: Weights, border: Border) -> None:
+  """Raises unless the border is known and the window fits with `valid`."""
   if border not in BORDERS:
     raise ValueError(f'border must be one of {BORDERS}, got {border!r}.')
   if border == 'valid' and length < len(weights):
     raise ValueError(
-      f'A window of {len(weights)} fits nowhere into {length} places with '
-      'border=valid; give a smaller window, or border=reflect, which mirrors '
-      'the map.'
+      f'A window of {len(weights)} pixels does not fit into {length} pixels '
+      'with border=valid; choose a smaller window, or border=reflect, which '
+      'mirrors the map.'
     )

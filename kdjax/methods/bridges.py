@@ -14,16 +14,17 @@ Resize = Literal['same', 'half', 'double']
 
 
 class Bridge(nn.Module):
-  """A convolution, a norm and, for rectified features, a leaky ReLU.
+  """Convolution, norm and, for rectified features, leaky ReLU.
 
-  Maps of one size: 3×3 without a bias. A source twice as large: 3×3 with
-  stride 2; half as large: transposed 4×4 with stride 2; both with a bias. After
-  FCFD (`Liu et al. <https://openreview.net/forum?id=pgHNOcxEdRI>`_, 2023).
+  The convolution is 3×3 without a bias between feature maps of equal size, 3×3
+  with stride 2 and a bias to half the size, and a transposed 4×4 with stride 2
+  and a bias to twice the size. As in FCFD (`Liu et al.
+  <https://openreview.net/forum?id=pgHNOcxEdRI>`_, 2023).
 
   Attributes:
-    width: Channels of the destination.
-    resize: From the source to the destination.
-    rectified: Whether the destination's stages take rectified features.
+    width: Number of channels of the destination.
+    resize: Size of the destination relative to the source.
+    rectified: Whether the stages of the destination expect rectified features.
   """
 
   width: int
@@ -32,7 +33,7 @@ class Bridge(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """`[B, H, W, C]` to `[B, H', W', width]`."""
+    """Translates `[B, H, W, C]` to `[B, H', W', width]`."""
     if self.resize == 'double':
       convolve = layers.ConvTranspose(
         self.width, 4, 2, 1, dtype=x.dtype, name='conv'
@@ -52,17 +53,16 @@ class Bridge(nn.Module):
 
 
 class TokenBridge(nn.Module):
-  """Between tokens and maps, or tokens and tokens.
+  """Bridge between tokens and feature maps, or between tokens.
 
-  Tokens of patches lie on a square grid, which is brought to the other side's
-  size by a whole factor: by means where it shrinks, by repetition where it
-  grows. Then the same translation as `Bridge`'s of one size. Where the
-  destination has a class token, it is a linear map of the source's mean over
-  all places.
+  Tokens of patches form a square grid, which is resized to the destination's
+  grid by a whole factor: by means if it shrinks, by repetition if it grows. A
+  `Bridge` between equal sizes follows. A class token of the destination is a
+  linear map of the mean of the source over all positions.
 
   Attributes:
-    destination: Shape of one image's features there.
-    rectified: Whether the destination's stages take rectified features.
+    destination: Shape of the features of one image at the destination.
+    rectified: Whether the stages of the destination expect rectified features.
   """
 
   destination: tuple[int, ...]
@@ -70,35 +70,48 @@ class TokenBridge(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Features `[B, …]` of the source to `[B, *destination]`."""
+    """Translates features `[B, …]` to `[B, *destination]`."""
     grid = _as_map(x)
     height, width, channels = map_shape(self.destination)
     bridge = Bridge(channels, 'same', self.rectified, name='map')
-    y = bridge(_resampled(grid, height, width), train=train)
+    y = bridge(_resample(grid, height, width), train=train)
     if len(self.destination) == 3:
       return y
     tokens = y.reshape(y.shape[0], -1, channels)
     if self.destination[0] == tokens.shape[1]:
       return tokens
-    first = layers.Dense(channels, dtype=x.dtype, name='class_token')(
+    class_token = layers.Dense(channels, dtype=x.dtype, name='class_token')(
       layers.global_mean(grid)
     )
-    return jnp.concatenate([first[:, None], tokens], axis=1)
+    return jnp.concatenate([class_token[:, None], tokens], axis=1)
 
 
 class Side(NamedTuple):
-  """One network's features at one stage, without the batch."""
+  """Features of one network at one stage.
+
+  Attributes:
+    name: Name of the network, for messages.
+    shape: Shape of the features of one image.
+    boundary: The network's kind of boundary.
+  """
 
   name: str
   shape: tuple[int, ...]
   boundary: Boundary
 
 
-def make_bridge(stage: int, source: Side, destination: Side) -> nn.Module:
-  """The bridge between two networks' features at a stage.
+def make_bridge(
+  stage: int, source: Side, destination: Side
+) -> Bridge | TokenBridge:
+  """Returns the bridge between two networks' features at a stage.
+
+  Args:
+    stage: Index of the stage, for messages.
+    source: The features that are translated.
+    destination: The features that the translation resembles.
 
   Raises:
-    ValueError: With the stage and both shapes, if there is none.
+    ValueError: If there is no bridge between such shapes.
   """
   rectified = destination.boundary == 'post_relu'
   shapes = source.shape, destination.shape
@@ -106,22 +119,26 @@ def make_bridge(stage: int, source: Side, destination: Side) -> nn.Module:
     resize = _resize(*shapes)
     if resize is not None:
       return Bridge(destination.shape[-1], resize, rectified)
-    needed = 'maps of the same, half or twice the height and width'
+    needed = 'feature maps of the same, half or twice the height and width'
   else:
-    if _resamples(*shapes):
+    if _can_resample(*shapes):
       return TokenBridge(destination.shape, rectified)
-    needed = 'square grids of tokens and maps whose sizes divide each other'
+    needed = (
+      'square grids of tokens and feature maps whose sizes divide each other'
+    )
   raise ValueError(
     f'No bridge leads from {source.name} to {destination.name} at stage '
     f'{stage}: {source.shape} to {destination.shape}, and there are bridges '
-    f'between {needed}. Take another pair, or images of another size.'
+    f'between {needed}. Choose another pair, or images of another size.'
   )
 
 
 def map_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-  """Height, width and channels of a map, or of the grid behind tokens.
+  """Returns height, width and channels of a feature map or a grid of tokens.
 
-  Tokens are `[n, width]` with `n` a square, or a square and a class token.
+  Args:
+    shape: `[H, W, C]`, or tokens `[n, width]` with `n` a square number, or one
+      more for a class token.
   """
   if len(shape) == 3:
     return shape[0], shape[1], shape[2]
@@ -129,7 +146,10 @@ def map_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
   return side, side, shape[1]
 
 
-def _resize(source, destination) -> Resize | None:
+def _resize(
+  source: tuple[int, ...], destination: tuple[int, ...]
+) -> Resize | None:
+  """Returns the relative size of two feature maps, `None` for any other."""
   pairs = list(zip(source[:2], destination[:2]))
   if all(a == b for a, b in pairs):
     return 'same'
@@ -138,8 +158,8 @@ def _resize(source, destination) -> Resize | None:
   return 'double' if all(2 * a == b for a, b in pairs) else None
 
 
-def _resamples(*shapes: tuple[int, ...]) -> bool:
-  """Whether both are maps or tokens and one grid divides the other."""
+def _can_resample(*shapes: tuple[int, ...]) -> bool:
+  """Returns whether both are maps or tokens and one grid divides the other."""
   for shape in shapes:
     if len(shape) not in (2, 3):
       return False
@@ -152,7 +172,7 @@ def _resamples(*shapes: tuple[int, ...]) -> bool:
 
 
 def _as_map(x: jax.Array) -> jax.Array:
-  """Maps as they are; tokens as maps, without the class token."""
+  """Returns tokens as feature maps, without the class token."""
   if x.ndim == 4:
     return x
   height, width, channels = map_shape(x.shape[1:])
@@ -160,7 +180,8 @@ def _as_map(x: jax.Array) -> jax.Array:
   return patches.reshape(-1, height, width, channels)
 
 
-def _resampled(x: jax.Array, height: int, width: int) -> jax.Array:
+def _resample(x: jax.Array, height: int, width: int) -> jax.Array:
+  """Resizes feature maps by a whole factor."""
   batch, rows, columns, channels = x.shape
   if rows >= height:
     x = x.reshape(

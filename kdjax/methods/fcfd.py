@@ -1,29 +1,49 @@
-"""FCFD: features that the later layers of both networks read alike."""
+"""FCFD: features from which the later stages compute the same outputs."""
+
+# pyright: reportUnknownMemberType=false
 
 import dataclasses
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from kdjax.features import NetworkSpec
-from kdjax.methods import base, fcfd_observe, fcfd_paths
+from kdjax.methods import fcfd_check, fcfd_observe, fcfd_paths
+from kdjax.methods.base import (
+  Context,
+  Method,
+  Observations,
+  TrainSpec,
+  Updates,
+)
 from kdjax.methods.bridges import Side, make_bridge
 from kdjax.methods.fcfd_paths import Directions, Path
 from kdjax.methods.fcfd_step import Step, stage_name
+from kdjax.methods.passes import Pass
 from kdjax.methods.schedules import Weight, check_weight, value_at, warm_up
+from kdjax.methods.settings import (
+  check_choice,
+  check_not_negative,
+  check_positive,
+)
+from kdjax.typing import Batch, PyTree, Terms, Variables
+
+# The types of some transformations are incomplete.
+_jax: Any = jax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fcfd(base.Method):
+class Fcfd(Method):
   r"""Function-consistent feature distillation.
 
-  Both networks are cut into the same stages. A bridge after each stage
+  Both networks are divided into the same stages. A bridge after each stage
   :math:`i \ge 1` translates the student's features into the teacher's space.
-  They are compared with the teacher's (appearance), and, on paths drawn anew
-  for each step, the later stages of one network read the translated features of
-  the other (function). With :math:`X_i` the translated features at stage
-  :math:`i` and those that arrive there on a path through the teacher,
+  They are compared with the teacher's (appearance), and on random paths the
+  later stages of one network process the translated features of the other
+  (function). With the features :math:`X_i` in the teacher's space at stage
+  :math:`i`, translated or on a path,
 
   .. math::
     L = L_{task} + \nu\,\mathrm{KL}_T(p_t \| p_s)
@@ -31,24 +51,33 @@ class Fcfd(base.Method):
       + \mu \sum_{j} \mathrm{KL}_T(p_t \| p_j) .
 
   At the last stage the inputs of the classifier are compared as well, with the
-  same weight. Nothing is averaged over stages or paths. Liu, Kan, Shan and
-  Chen, `Function-consistent feature distillation
-  <https://openreview.net/forum?id=pgHNOcxEdRI>`_, 2023.
+  same weight. Losses are summed over stages and paths. Liu, Kan, Shan and Chen,
+  `Function-consistent feature distillation
+  <https://openreview.net/forum?id=pgHNOcxEdRI>`_, 2023; see docs/fcfd.md.
 
   Attributes:
-    kd_weight: :math:`\nu`, of the soft targets of the student itself.
-    feature_weight: :math:`\lambda`, of all features, bridged or on a path.
-    mixed_weight: :math:`\mu`, of the soft targets of each path.
-    temperature: :math:`T` of the student's soft targets.
-    mixed_temperature: Of the paths'; as the student's without.
-    warmup_epochs: :math:`w` rises over so many, `min(1, (epoch + 1) / n)`.
-    directions: Of the paths to draw from: `s2t` from the student into the
-      teacher, `t2s` back, `bi` both, `nomix` none: appearance alone.
-    extra_paths: How many different paths a step takes; without, two, or none
-      where there are none to draw from.
-    paths: Draw from these paths only: one digit per stage, 0 for the teacher.
-    teacher_bn: `train` as published: the teacher normalises with the batch, and
-      its running statistics drift.
+    kd_weight: Weight ν of the soft targets of the student: a number, or pairs
+      of an epoch, from 0, and the value from that epoch on.
+    feature_weight: Weight λ of the distances of features: a number, or pairs of
+      an epoch, from 0, and the value from that epoch on.
+    mixed_weight: Weight μ of the soft targets of paths: a number, or pairs of
+      an epoch, from 0, and the value from that epoch on.
+    temperature: Divisor of the logits of student and teacher before the
+      softmax.
+    mixed_temperature: Divisor of the logits of paths and teacher before the
+      softmax (default: `temperature`).
+    warmup_epochs: Number n of epochs over which the weight of features rises by
+      the factor w = min(1, (epoch + 1) / n); 0 for none.
+    directions: Paths to draw from: `s2t` from the student into the teacher,
+      `t2s` from the teacher into the student, `bi` both, `nomix` none
+      (appearance only).
+    extra_paths: Number of different paths that are drawn in each step (default:
+      2, or all if there are fewer).
+    paths: Names of the only paths to draw from, with one digit per stage, 0 for
+      the teacher and 1 for the student (default: all of the directions).
+    teacher_bn: `train` for a teacher that normalizes with the batch and updates
+      its running statistics, as published; `eval` for a teacher that uses its
+      running statistics.
   """
 
   kd_weight: Weight = 1.0
@@ -67,83 +96,93 @@ class Fcfd(base.Method):
     super().__post_init__()
     for name in ('kd_weight', 'feature_weight', 'mixed_weight'):
       check_weight('Fcfd', name, getattr(self, name))
-    base.check_positive(self, 'temperature')
+    check_positive(self, 'temperature')
     if self.mixed_temperature is not None:
-      base.check_positive(self, 'mixed_temperature')
-    base.check_not_negative(self, 'warmup_epochs')
-    base.check_choice(self, 'directions', ('bi', 's2t', 't2s', 'nomix'))
-    base.check_choice(self, 'teacher_bn', ('train', 'eval'))
+      check_positive(self, 'mixed_temperature')
+    check_not_negative(self, 'warmup_epochs')
+    check_choice(self, 'directions', ('bi', 's2t', 't2s', 'nomix'))
+    check_choice(self, 'teacher_bn', ('train', 'eval'))
     if self.extra_paths is not None:
-      base.check_not_negative(self, 'extra_paths')
+      check_not_negative(self, 'extra_paths')
     if len(set(self.paths)) < len(self.paths):
       raise ValueError(f'paths of Fcfd must be different, got {self.paths}.')
 
   @property
-  def teacher_mode(self):
-    """Training mode unless the settings say otherwise."""
+  def teacher_mode(self) -> Literal['train', 'eval']:  # pyright: ignore
+    """Mode in which the teacher normalizes."""
     return self.teacher_bn
 
-  def init(self, key, student, teacher):
-    """Bridges both ways after every stage but the stem."""
-    _check_pair(student, teacher)
+  def init(
+    self,
+    key: jax.Array,
+    student: NetworkSpec,
+    teacher: NetworkSpec,
+    data: TrainSpec,
+  ) -> Variables:
+    """Returns bridges in both directions after every stage but the stem."""
+    del data
+    fcfd_check.check_pair(student, teacher)
     sides = _sides(student), _sides(teacher)
     self._candidates(len(sides[0]))
 
-    @jax.jit
-    def draw(key):
-      made = {'params': {}, 'state': {}}
-      for way, (sources, destinations) in enumerate((sides, sides[::-1])):
-        drawn = {
-          stage_name(i): make_bridge(i, sources[i], destinations[i]).init(
-            jax.random.fold_in(key, 2 * i + way),
-            jnp.zeros((1, *sources[i].shape)),
-            train=False,
-          )
-          for i in range(1, len(sources))
+    def draw(key: jax.Array) -> Variables:
+      to_teacher = _init_bridges(key, 0, *sides)
+      to_student = _init_bridges(key, 1, *sides[::-1])
+      return {
+        collection: {
+          'to_teacher': {i: v[name] for i, v in to_teacher.items()},
+          'to_student': {i: v[name] for i, v in to_student.items()},
         }
-        name = ('to_teacher', 'to_student')[way]
-        made['params'][name] = {i: v['params'] for i, v in drawn.items()}
-        made['state'][name] = {i: v['batch_stats'] for i, v in drawn.items()}
-      return made
+        for collection, name in (('params', 'params'), ('state', 'batch_stats'))
+      }
 
-    return draw(key)
+    return _jax.jit(draw)(key)
 
-  def terms(self, variables, student, teacher, batch, context):
-    """`kd`, `appearance`, and `function` through each of the networks.
+  def terms(
+    self,
+    variables: Variables,
+    student: Pass,
+    teacher: Pass,
+    batch: Batch,
+    context: Context,
+  ) -> tuple[Terms, Updates]:
+    """Computes `kd`, `appearance`, `function` and `function_t2s`.
 
-    `function` is what paths into the teacher add, features and soft targets;
-    `function_t2s` what those into the student do.
+    `function` is the sum of the losses of paths into the teacher, features and
+    soft targets; `function_t2s` that of paths into the student, soft targets.
+    See `Method.terms`.
     """
     del batch
-    step = Step(self, variables, student, teacher, self.weights(context.epoch))
+    step = self._step(variables, student, teacher, self.weights(context.epoch))
     translated, stats = step.translate()
-    terms = {
+    terms: Terms = {
       'kd': value_at(self.kd_weight, context.epoch)
       * step.divergence(student.features.logits, self.temperature),
       'appearance': step.appearance(translated),
     }
-    state = {'to_teacher': stats, 'to_student': dict(step.state['to_student'])}
-    active = {
-      'to_teacher': True,
-      'to_student': dict.fromkeys(state['to_student'], False),
-    }
+    student_stats = dict(step.state['to_student'])
+    active: dict[str, jax.Array | bool] = dict.fromkeys(student_stats, False)
     paths = self._candidates(len(student.features.boundaries))
-    count = self._count(paths)
-    for path, chosen in fcfd_paths.draw(context.key, paths, count).items():
+    drawn = fcfd_paths.draw(context.key, paths, self._count(paths))
+    for path, chosen in drawn.items():
       if path.to_teacher:
         name, value = 'function', step.into_teacher(path, chosen, translated)
       else:
-        name = 'function_t2s'
-        value, stats = step.into_student(path, chosen)
-        state['to_student'][stage_name(path.split)] = stats
-        active['to_student'][stage_name(path.split)] = chosen
-      terms[name] = terms.get(name, 0.0) + value
-    return terms, base.Updates(state=state, active=active)
+        name, stage = 'function_t2s', stage_name(path.split)
+        value, student_stats[stage] = step.into_student(path, chosen)
+        active[stage] = chosen
+      terms[name] = terms.get(name, jnp.zeros(())) + value
+    return terms, Updates(
+      state={'to_teacher': stats, 'to_student': student_stats},
+      active={'to_teacher': True, 'to_student': active},
+    )
 
-  def observe(self, variables, student, teacher, batch):
-    """`function_gap` and `anisotropy`; see `kdjax.methods.fcfd_observe`."""
+  def observe(
+    self, variables: Variables, student: Pass, teacher: Pass, batch: Batch
+  ) -> Observations:
+    """Computes `function_gap` and `anisotropy`; see `fcfd_observe`."""
     del batch
-    step = Step(self, variables, student, teacher, {}, train=False)
+    step = self._step(variables, student, teacher, {}, train=False)
     translated, _ = step.translate()
     maps = {i: translated[i] for i in range(1, len(translated))}
     return {
@@ -152,15 +191,32 @@ class Fcfd(base.Method):
     }
 
   def weights(self, epoch: jax.typing.ArrayLike) -> dict[str, jax.Array]:
-    """Those of an epoch: of `features`, warm-up and all, and `mixed`."""
-    warm = warm_up(epoch, self.warmup_epochs)
+    """Returns the weights of an epoch: `features`, with warm-up, and `mixed`.
+
+    Args:
+      epoch: Epochs completed before this one.
+    """
+    factor = jnp.asarray(warm_up(self.warmup_epochs)(epoch))
     return {
-      'features': warm * value_at(self.feature_weight, epoch),
+      'features': factor * value_at(self.feature_weight, epoch),
       'mixed': value_at(self.mixed_weight, epoch),
     }
 
+  def _step(
+    self,
+    variables: Variables,
+    student: Pass,
+    teacher: Pass,
+    weights: dict[str, jax.Array],
+    train: bool = True,
+  ) -> Step:
+    temperature = self.temperature
+    if self.mixed_temperature is not None:
+      temperature = self.mixed_temperature
+    return Step(variables, student, teacher, weights, temperature, train)
+
   def _candidates(self, stages: int) -> tuple[Path, ...]:
-    """The paths to draw from, after a check that there are enough."""
+    """Returns the paths to draw from, after a check that there are enough."""
     known = fcfd_paths.candidates(stages, self.directions)
     paths = fcfd_paths.named(self.paths, known) if self.paths else known
     if self._count(paths) > len(paths):
@@ -172,33 +228,11 @@ class Fcfd(base.Method):
       )
     return paths
 
-  def _count(self, paths) -> int:
+  def _count(self, paths: Sequence[Path]) -> int:
+    """Returns the number of paths that a step takes."""
     if self.extra_paths is None:
       return min(2, len(paths))
     return self.extra_paths
-
-
-def _check_pair(student: NetworkSpec, teacher: NetworkSpec) -> None:
-  """Raises a `ValueError` if the two cannot be cut into the same stages."""
-  for network in (student, teacher):
-    if not network.has_tail or len(network.features.boundaries) < 2:
-      raise ValueError(
-        'fcfd passes the features of one network through later stages of the '
-        f'other, but {network.name} cannot be entered in the middle: it is no '
-        'stack of stages. Give its forward_tail and boundaries '
-        '(docs/own-networks.md), or use a method of features only.'
-      )
-  counts = [len(n.features.boundaries) for n in (student, teacher)]
-  if counts[0] != counts[1]:
-    described = '; '.join(
-      f'{network.name} has {count}: '
-      + ', '.join(str(shape.shape[1:]) for shape in network.features.boundaries)
-      for network, count in zip((student, teacher), counts)
-    )
-    raise ValueError(
-      'fcfd needs networks with the same number of stages, the stem counted. '
-      f'{described}. Take another pair.'
-    )
 
 
 def _sides(network: NetworkSpec) -> list[Side]:
@@ -206,3 +240,18 @@ def _sides(network: NetworkSpec) -> list[Side]:
     Side(network.name, boundary.shape[1:], network.boundary)
     for boundary in network.features.boundaries
   ]
+
+
+def _init_bridges(
+  key: jax.Array, offset: int, sources: list[Side], destinations: list[Side]
+) -> dict[str, PyTree]:
+  """Returns the variables of all bridges of one direction, by stage."""
+  variables: dict[str, Any] = {}
+  for i in range(1, len(sources)):
+    bridge: Any = make_bridge(i, sources[i], destinations[i])
+    variables[stage_name(i)] = bridge.init(
+      jax.random.fold_in(key, 2 * i + offset),
+      jnp.zeros((1, *sources[i].shape)),
+      train=False,
+    )
+  return variables

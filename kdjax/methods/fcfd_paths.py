@@ -1,4 +1,4 @@
-"""FCFD's paths: first one network, then a bridge, then the other."""
+"""FCFD's paths: stages of one network, a bridge, stages of the other."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -10,12 +10,12 @@ Directions = Literal['bi', 's2t', 't2s', 'nomix']
 
 
 class Path(NamedTuple):
-  """A pass that changes networks once.
+  """A path that changes networks once.
 
   Attributes:
-    split: The last stage of the first network.
-    to_teacher: Whether the student comes first.
-    stages: How many there are.
+    split: Index of the last stage of the first network.
+    to_teacher: Whether the first network is the student.
+    stages: Number of stages of each network.
   """
 
   split: int
@@ -31,12 +31,22 @@ class Path(NamedTuple):
 
 
 def candidates(stages: int, directions: Directions) -> tuple[Path, ...]:
-  """All paths of a pair with so many stages, the stem counted.
+  """Returns all paths between two networks.
 
-  Neither the stem nor the last stage is a place to change at: of the first
-  nothing is left to translate, and after the last no later stage reads it.
+  No path changes networks after the stem, whose bridge does not exist, or after
+  the last stage, behind which no stage is left.
+
+  Args:
+    stages: Number of stages of each network, including the stem.
+    directions: `s2t` from the student to the teacher, `t2s` back, `bi` both,
+      `nomix` none.
   """
-  wanted = {'bi': (False, True), 's2t': (True,), 't2s': (False,), 'nomix': ()}
+  wanted: dict[Directions, tuple[bool, ...]] = {
+    'bi': (False, True),
+    's2t': (True,),
+    't2s': (False,),
+    'nomix': (),
+  }
   return tuple(
     Path(split, to_teacher, stages)
     for to_teacher in wanted[directions]
@@ -45,17 +55,21 @@ def candidates(stages: int, directions: Directions) -> tuple[Path, ...]:
 
 
 def named(names: Sequence[str], known: Sequence[Path]) -> tuple[Path, ...]:
-  """The paths of these names.
+  """Returns the paths of some names.
+
+  Args:
+    names: Names of paths, such as `1100`.
+    known: The paths of the two networks.
 
   Raises:
-    ValueError: If one of them is no path of this pair.
+    ValueError: If a name is not that of a known path.
   """
   by_name = {path.name: path for path in known}
   for name in names:
     if name not in by_name:
       raise ValueError(
-        f'There is no path {name!r} between these networks; one digit per '
-        f'stage, 0 is the teacher: {", ".join(by_name) or "none"}.'
+        f'There is no path {name!r} between these networks. Paths have one '
+        f'digit per stage, 0 for the teacher: {", ".join(by_name) or "none"}.'
       )
   return tuple(by_name[name] for name in names)
 
@@ -63,8 +77,17 @@ def named(names: Sequence[str], known: Sequence[Path]) -> tuple[Path, ...]:
 def draw(
   key: jax.Array, paths: Sequence[Path], count: int
 ) -> dict[Path, jax.Array | bool]:
-  """Which paths a step takes: `count` different ones, all equally likely."""
+  """Draws different paths, all equally likely.
+
+  Args:
+    key: Random key.
+    paths: The paths to draw from.
+    count: Number of paths to draw.
+
+  Returns:
+    Whether each path is drawn, bool `[]`; `True` if all are.
+  """
   if count == len(paths):
     return dict.fromkeys(paths, True)
   drawn = jax.random.choice(key, len(paths), (count,), replace=False)
-  return {path: jnp.any(drawn == place) for place, path in enumerate(paths)}
+  return {path: jnp.any(drawn == i) for i, path in enumerate(paths)}

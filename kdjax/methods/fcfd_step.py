@@ -1,42 +1,61 @@
-"""One step of FCFD: bridges, appearance, and both kinds of paths."""
+"""FCFD's losses of a batch: bridges, appearance and both kinds of paths."""
 
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from kdjax import losses
 from kdjax.features import Features
-from kdjax.methods.base import Pass
 from kdjax.methods.bridges import Side, make_bridge
+from kdjax.methods.fcfd_paths import Path
+from kdjax.methods.passes import Pass
 from kdjax.methods.sampled import if_chosen
-from kdjax.typing import PyTree
+from kdjax.typing import PyTree, Variables
+
+Chosen = jax.Array | bool
 
 
 class Step:
-  """What one step of FCFD computes.
+  """Losses of one batch.
 
   Args:
-    method: The settings.
-    variables: Of the bridges.
-    student: Its pass.
-    teacher: Its pass.
-    weights: Of this epoch: `features` and `mixed`.
-    train: The mode the bridges are in.
+    variables: Variables of the bridges.
+    student: The student's pass.
+    teacher: The teacher's pass.
+    weights: Weights of this epoch: `features` and `mixed`.
+    temperature: Temperature of the soft targets of paths.
+    train: Whether the bridges normalize with the batch.
   """
 
-  def __init__(self, method, variables, student, teacher, weights, train=True):
-    self.method = method
+  def __init__(
+    self,
+    variables: Variables,
+    student: Pass,
+    teacher: Pass,
+    weights: Mapping[str, jax.Array],
+    temperature: float,
+    train: bool = True,
+  ):
     self.params, self.state = variables['params'], variables['state']
     self.student, self.teacher = student, teacher
-    self.weights = weights
+    self.weights, self.temperature = weights, temperature
     self.train = train
     self.targets: Features = jax.lax.stop_gradient(teacher.features)
     self.stages = len(student.features.boundaries)
 
   def translate(self) -> tuple[list[Any], dict[str, PyTree]]:
-    """The student's features in the teacher's space, by stage; statistics."""
+    """Returns the student's features in the teacher's space.
+
+    Returns:
+      The features by stage, `None` for the stem, and the new running statistics
+      of the bridges by name.
+    """
     translated: list[Any] = [None]
-    stats = {}
+    stats: dict[str, PyTree] = {}
     for i in range(1, self.stages):
       params = self.params['to_teacher'][stage_name(i)]
       features = self.student.features.boundaries[i]
@@ -44,78 +63,105 @@ class Step:
       translated.append(value)
     return translated, stats
 
-  def appearance(self, translated) -> jax.Array:
-    """The weighted distance of all translated features to the teacher's."""
+  def appearance(self, translated: Sequence[Any]) -> jax.Array:
+    """Computes the weighted distance of translated features, `[]`.
+
+    Args:
+      translated: The student's features in the teacher's space, by stage.
+    """
     last = self.teacher.tail(translated[-1], self.stages)
-    total = sum(self._distance(translated[i], i) for i in range(1, self.stages))
-    return self.weights['features'] * (total + self._pooled(last))
+    total = sum(
+      (self._distance(translated[i], i) for i in range(1, self.stages)),
+      start=jnp.zeros(()),
+    )
+    return self.weights['features'] * (total + self._embedding_distance(last))
 
-  def into_teacher(self, path, chosen, translated) -> jax.Array:
-    """The weighted terms of the teacher's later stages on translated features.
+  def into_teacher(
+    self, path: Path, chosen: Chosen, translated: Sequence[Any]
+  ) -> jax.Array:
+    """Computes the weighted loss of a path into the teacher, `[]`.
 
-    Its parameters and targets are constants; the gradient goes back into the
-    bridge and the student's earlier stages.
+    The teacher's parameters and the targets are constants; the gradient flows
+    into the bridge and the student's earlier stages.
+
+    Args:
+      path: The path.
+      chosen: bool `[]`, whether this step takes it; the loss is 0 otherwise.
+      translated: The student's features in the teacher's space, by stage.
     """
 
-    def branch(hidden):
+    def loss(hidden: jax.Array) -> tuple[jax.Array, tuple[()]]:
       features = self.teacher.tail(hidden, path.split + 1)
       later = range(path.split + 1, self.stages)
-      total = sum(self._distance(features.boundaries[i], i) for i in later)
-      total = self.weights['features'] * (total + self._pooled(features))
-      return total + self._mixed(features.logits), ()
+      total = sum(
+        (self._distance(features.boundaries[i], i) for i in later),
+        start=jnp.zeros(()),
+      )
+      total = total + self._embedding_distance(features)
+      total = self.weights['features'] * total
+      return total + self._soft_targets(features.logits), ()
 
-    return if_chosen(chosen, branch, translated[path.split], ())[0]
+    return if_chosen(chosen, loss, translated[path.split], ())[0]
 
-  def into_student(self, path, chosen) -> tuple[jax.Array, PyTree]:
-    """The weighted term of the student's later stages on teacher's features.
+  def into_student(
+    self, path: Path, chosen: Chosen
+  ) -> tuple[jax.Array, PyTree]:
+    """Computes the weighted loss of a path into the student.
 
-    Soft targets alone: no feature is compared in the student's space. The
-    gradient goes to the bridge and to those later stages.
+    It has soft targets only: features are not compared in the student's space.
+    The gradient flows into the bridge and the student's later stages.
+
+    Args:
+      path: The path.
+      chosen: bool `[]`, whether this step takes it.
+
+    Returns:
+      The loss, `[]`, 0 if not chosen, and the new running statistics of the
+      bridge.
     """
     stage = stage_name(path.split)
     features = self.targets.boundaries[path.split]
 
-    def branch(operands):
+    def loss(operands: tuple[PyTree, PyTree]) -> tuple[jax.Array, PyTree]:
       params, bridge = operands
       hidden, stats = self.bridge(path.split, False, bridge, features)
       variables = {**self.student.variables, 'params': params}
       logits = self.student.run_tail(variables, hidden, path.split + 1).logits
-      return self._mixed(logits), stats
+      return self._soft_targets(logits), stats
 
     operands = (
       self.student.variables['params'],
       self.params['to_student'][stage],
     )
-    return if_chosen(chosen, branch, operands, self.state['to_student'][stage])
+    return if_chosen(chosen, loss, operands, self.state['to_student'][stage])
 
-  def divergence(self, logits, temperature) -> jax.Array:
-    """KL_T of the teacher's classes from these, the batch's mean."""
+  def divergence(self, logits: jax.Array, temperature: float) -> jax.Array:
+    """Computes the mean divergence from the teacher's soft targets, `[]`.
+
+    Args:
+      logits: `[B, K]`.
+      temperature: Divisor of both logits.
+    """
     return losses.soft_target_kl(
       logits, self.targets.logits, temperature=temperature
     ).mean()
 
-  def _mixed(self, logits):
-    temperature = self.method.mixed_temperature or self.method.temperature
-    return self.weights['mixed'] * self.divergence(logits, temperature)
+  def bridge(
+    self, stage: int, to_teacher: bool, params: PyTree, features: jax.Array
+  ) -> tuple[jax.Array, PyTree]:
+    """Returns translated features and new running statistics of a bridge.
 
-  def _distance(self, features, stage):
-    return losses.mean_squared_error(
-      features, self.targets.boundaries[stage]
-    ).mean()
-
-  def _pooled(self, features: Features):
-    # What the classifier reads: rectified and averaged over the image.
-    return losses.mean_squared_error(
-      features.embedding, self.targets.embedding
-    ).mean()
-
-  def bridge(self, stage, to_teacher, params, features):
-    """Translated features, and the bridge's running statistics afterwards."""
+    Args:
+      stage: Index of the stage.
+      to_teacher: Whether the source is the student.
+      params: Parameters of the bridge.
+      features: Features of the source at this stage.
+    """
     ends = (_side(self.student, stage), _side(self.teacher, stage))
     source, destination = ends if to_teacher else ends[::-1]
-    way = 'to_teacher' if to_teacher else 'to_student'
-    stats = self.state[way][stage_name(stage)]
-    bridge = make_bridge(stage, source, destination)
+    direction = 'to_teacher' if to_teacher else 'to_student'
+    stats = self.state[direction][stage_name(stage)]
+    bridge: Any = make_bridge(stage, source, destination)
     translated, updated = bridge.apply(
       {'params': params, 'batch_stats': stats},
       features,
@@ -124,9 +170,25 @@ class Step:
     )
     return translated, updated['batch_stats']
 
+  def _soft_targets(self, logits: jax.Array) -> jax.Array:
+    """Computes the weighted divergence of a path's logits."""
+    return self.weights['mixed'] * self.divergence(logits, self.temperature)
+
+  def _distance(self, features: jax.Array, stage: int) -> jax.Array:
+    """Computes the distance from the teacher's features at a stage."""
+    return losses.mean_squared_error(
+      features, self.targets.boundaries[stage]
+    ).mean()
+
+  def _embedding_distance(self, features: Features) -> jax.Array:
+    """Computes the distance of the inputs of the teacher's classifier."""
+    return losses.mean_squared_error(
+      features.embedding, self.targets.embedding
+    ).mean()
+
 
 def stage_name(index: int) -> str:
-  """What the variables of a stage are called."""
+  """Returns the key of a stage in the variables of the bridges."""
   return f'stage_{index}'
 
 

@@ -1,4 +1,4 @@
-"""Parts of a batch: what a device would see of it, without an exchange."""
+"""Groups of a batch: the images that one device would hold."""
 
 import math
 
@@ -8,15 +8,31 @@ from kdjax.typing import PyTree
 
 
 def group_count(groups: int, images: int) -> int:
-  """Into how many equal parts so many images are cut, at most `groups`."""
+  """Returns the number of groups of equal size, at most `groups`.
+
+  Args:
+    groups: Number of groups of a batch that they divide.
+    images: Number of images of the batch.
+  """
   return math.gcd(groups, images)
 
 
 def grouped(tree: PyTree, groups: int) -> PyTree:
-  """Arrays `[n, ...]` as runs of equal length, `[groups, n / groups, ...]`.
+  """Splits a batch into groups of consecutive images, for `jax.vmap`.
 
-  Fewer groups where they do not divide the batch, as the smaller last one of
-  an epoch; `jax.vmap` then gives what each group gives.
+  A batch that the number of groups does not divide, such as the last one of an
+  epoch, has fewer groups.
+
+  Args:
+    tree: Arrays `[B, ...]`.
+    groups: Number of groups, `G`.
+
+  Returns:
+    Arrays `[G, B / G, ...]`.
   """
   count = group_count(groups, len(jax.tree.leaves(tree)[0]))
-  return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), tree)
+
+  def split(array: jax.Array) -> jax.Array:
+    return array.reshape(count, -1, *array.shape[1:])
+
+  return jax.tree.map(split, tree)

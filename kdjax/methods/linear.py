@@ -1,20 +1,27 @@
-"""Trained linear maps between embeddings, started as PyTorch starts them."""
+"""Trained linear maps between embeddings, initialized as PyTorch does."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax import losses
+from kdjax.losses import numerics
 
+# `kernel` `[inputs, outputs]` and `bias` `[outputs]`.
 Layer = dict[str, jax.Array]
 
 
 def init_linear(key: jax.Array, inputs: int, outputs: int) -> Layer:
-  """Kernel `[inputs, outputs]` and bias, uniform in ±1/sqrt(inputs)."""
+  """Returns a float32 layer, uniform in ±1/sqrt(inputs).
+
+  Args:
+    key: Random key.
+    inputs: Width of its input.
+    outputs: Width of its output.
+  """
   bound = inputs**-0.5
   kernel_key, bias_key = jax.random.split(key)
 
-  def draw(key, shape):
+  def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
   return {
@@ -24,15 +31,29 @@ def init_linear(key: jax.Array, inputs: int, outputs: int) -> Layer:
 
 
 def apply_linear(layer: Layer, rows: jax.Array) -> jax.Array:
-  """Rows `[B, inputs]` to `[B, outputs]`, in at least float32."""
-  product = losses.matmul(losses.full_precision(rows), layer['kernel'])
+  """Returns `rows @ kernel + bias` in at least float32.
+
+  Args:
+    layer: The layer.
+    rows: `[..., inputs]`.
+
+  Returns:
+    `[..., outputs]`.
+  """
+  product = numerics.matmul(numerics.full_precision(rows), layer['kernel'])
   return product + layer['bias']
 
 
-def merge_linear(first: Layer, second: Layer) -> tuple[np.ndarray, np.ndarray]:
-  """Kernel and bias of the one layer that does what two do.
+def merge_linear(
+  first: Layer, second: Layer
+) -> tuple[np.typing.NDArray[np.floating], np.typing.NDArray[np.floating]]:
+  """Returns kernel and bias of the composition of two layers.
 
-  Multiplied in float64 on the host, so that it is rounded once.
+  The products are computed in float64 on the host and rounded once.
+
+  Args:
+    first: The layer that is applied first.
+    second: The layer that is applied to its output.
   """
   kernel, bias, last, shift = (
     np.asarray(layer[name], np.float64)

@@ -1,4 +1,6 @@
-"""LSHFM: the student's embedding mimics the teacher's, bit by bit."""
+"""LSHFM: the student's embedding mimics the teacher's, by hashes."""
+
+# pyright: reportUnknownMemberType=false
 
 import dataclasses
 from typing import Literal
@@ -8,60 +10,74 @@ import jax.numpy as jnp
 
 from kdjax import losses
 from kdjax.features import LinearClassifier, NetworkSpec
-from kdjax.methods import base
-from kdjax.methods.linear import apply_linear, init_linear, merge_linear
-from kdjax.methods.lshfm_bias import GIB, Bias, classifier_spread, fit_bias
+from kdjax.losses import numerics
+from kdjax.methods import lshfm_head
+from kdjax.methods.base import Context, Method, TrainSpec, Updates, Walk
+from kdjax.methods.linear import apply_linear
+from kdjax.methods.lshfm_bias import GIB, Bias, classifier_std, fit_bias
+from kdjax.methods.lshfm_losses import (
+  FEATURE_LOSSES,
+  HASH_LOSSES,
+  feature_loss,
+  is_correct,
+  masked_mean,
+  uses_hashes,
+)
+from kdjax.methods.passes import Pass
 from kdjax.methods.schedules import Weight, check_weight, value_at
+from kdjax.methods.settings import check_choice, check_positive
+from kdjax.network import Network
+from kdjax.typing import Batch, PyTree, Terms, Variables
 
-_FEATURE_LOSSES = {
-  'l1': (losses.mean_absolute_error, False),
-  'l2': (losses.mean_squared_error, False),
-  'lsh': (None, True),
-  'lshl2': (losses.mean_squared_error, True),
-}
-_HASH_LOSSES = {
-  'bce': losses.lsh,
-  'l1': losses.lsh_absolute,
-  'l2': losses.lsh_squared,
-}
 _CHOICES = {
-  'loss': tuple(name + kept for kept in ('', '_s') for name in _FEATURE_LOSSES),
-  'hash_loss': tuple(_HASH_LOSSES),
+  'loss': tuple(name + kept for kept in ('', '_s') for name in FEATURE_LOSSES),
+  'hash_loss': tuple(HASH_LOSSES),
   'bias': ('zero', 'mean', 'median'),
   'head': ('auto', '1fc', '2fc'),
-  'trained': ('all', 'embedding'),
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lshfm(base.Method):
-  """Feature mimicking with locality-sensitive hashes; see docs/lshfm.md.
+class Lshfm(Method):
+  r"""Feature mimicking with locality-sensitive hashes.
+
+  With hashes :math:`h = f W + b` of an embedding with respect to random
+  hyperplanes, the student predicts the signs of the teacher's hashes. The loss
+  is
+
+  .. math::
+    \beta \, \frac1n \sum_i \Bigl(
+      \frac1N \sum_j \mathrm{BCE}(h^s_{ij}, [h^t_{ij} > 0])
+      + \frac1D \lVert f^s_i - f^t_i \rVert^2 \Bigr) .
 
   Wang, Ge and Wu, Distilling Knowledge by Mimicking Features, 2021,
-  https://arxiv.org/abs/2011.01424. The defaults are those for CIFAR-100. The
-  planes are drawn once and are part of the state, so that a resumed run keeps
-  them.
+  https://arxiv.org/abs/2011.01424; see docs/lshfm.md. The defaults are those
+  for CIFAR-100. The hyperplanes are drawn once and are part of the state.
 
   Attributes:
-    weight: β, of the feature loss; may be steps by epoch.
-    loss: Between embeddings: `l1`, `l2`, `lsh` or `lshl2`, the sum of the two.
-      With `_s` at its end only images count whose class the teacher gets right;
-      it is 0 where there are none.
-    hash_loss: What `lsh` stands for: the cross-entropy with the teacher's bits,
-      or the distance of the hashes themselves.
-    hashes: N; 32 times the teacher's width without.
-    spread: Standard deviation of the planes' entries; that of the teacher's
-      classifier without.
-    bias: Where the planes lie: through zero, or through the mean or the lower
-      median of the training set's hashes.
-    memory: Bytes that the fit of the bias may take on the host.
-    head: `2fc` puts a linear layer to the teacher's width before a classifier
-      of the method's own; the two leave as one. `auto` does where the widths
-      differ.
-    embedding_spread: Standard deviation of that layer's first kernel, with a
-      bias of zero; PyTorch's uniform kernel and bias without.
-    trained: `embedding` trains nothing but that layer, as in the first of the
-      two stages of the multi-label recipes (with `task_weight` 0).
+    weight: Weight β of the feature loss: a number, or pairs of an epoch, from
+      0, and the value from that epoch on.
+    loss: Loss between embeddings: `l1` or `l2` for the mean absolute or squared
+      difference, `lsh` for the hashes, `lshl2` for `lsh` plus `l2`. With a
+      trailing `_s` it is the mean over the images that the teacher classifies
+      correctly only, and 0 if there are none.
+    hash_loss: Loss between hashes: `bce` for the cross-entropy with the signs
+      of the teacher's hashes, `l1` or `l2` for the mean absolute or squared
+      difference.
+    hashes: Number N of hashes (default: 32 times the width of the teacher's
+      embedding).
+    spread: Standard deviation of the entries of W (default: that of the weights
+      of the teacher's classifier).
+    bias: Offset b of the hyperplanes: `zero`, or minus the `mean` or lower
+      `median` of the hashes of the training images.
+    memory: Host memory in bytes that the fit of the bias may use.
+    head: `2fc` replaces the student's classifier by a linear layer to the
+      teacher's width, whose output is compared, and a classifier; they are
+      exported as one classifier. `1fc` keeps it, and `auto` is `2fc` if the
+      widths differ.
+    embedding_spread: Standard deviation of the kernel of the first of the two
+      layers, whose bias is zero then (default: a uniform kernel and bias as in
+      PyTorch).
   """
 
   weight: Weight = 6.0
@@ -73,179 +89,146 @@ class Lshfm(base.Method):
   memory: int = GIB
   head: Literal['auto', '1fc', '2fc'] = 'auto'
   embedding_spread: float | None = None
-  trained: Literal['all', 'embedding'] = 'all'
 
   teacher_reads = 'outputs'
 
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()
-    check_weight(type(self).__name__, 'weight', self.weight)
+    check_weight('Lshfm', 'weight', self.weight)
     for name, known in _CHOICES.items():
-      base.check_choice(self, name, known)
-    base.check_positive(self, 'memory')
+      check_choice(self, name, known)
+    check_positive(self, 'memory')
     for name in ('hashes', 'spread', 'embedding_spread'):
       if getattr(self, name) is not None:
-        base.check_positive(self, name)
+        check_positive(self, name)
 
-  def init(self, key, student, teacher):
-    """Planes, and the two layers of a `2fc` head; see `Method.init`."""
-    hash_key, embedding_key, classifier_key = jax.random.split(key, 3)
+  def init(
+    self,
+    key: jax.Array,
+    student: NetworkSpec,
+    teacher: NetworkSpec,
+    data: TrainSpec,
+  ) -> Variables:
+    """Returns the hyperplanes and the two layers of a `2fc` head."""
+    del data
+    hash_key, *layer_keys = jax.random.split(key, 3)
     self._check_teacher(teacher)
-    wide = teacher.features.embedding.shape[-1]
-    state, params = {}, {}
-    if self._uses_hashes:
-      count = self.hashes or 32 * wide
-      spread = 1.0 if self.spread is None else self.spread  # see `prepare`
-      kernel = losses.draw_hashes(hash_key, wide, count, spread)
+    state: dict[str, jax.Array] = {}
+    if uses_hashes(self.loss):
+      width = teacher.features.embedding.shape[-1]
+      count = self.hashes or 32 * width
+      # `prepare` scales them where the standard deviation is the teacher's.
+      std = 1.0 if self.spread is None else self.spread
+      kernel = losses.draw_hashes(hash_key, width, count, std)
       state = {'kernel': kernel, 'bias': jnp.zeros(count)}
-    if self._has_two_layers(student, teacher):
-      narrow = student.features.embedding.shape[-1]
-      classes = student.features.logits.shape[-1]
-      params = {
-        'embedding': self._first_layer(embedding_key, narrow, wide),
-        'classifier': init_linear(classifier_key, wide, classes),
-      }
-    return {'params': params, 'state': state}
+    if not self._has_two_layers(student, teacher):
+      lshfm_head.check_one_layer(student, teacher)
+      return {'params': {}, 'state': state}
+    lshfm_head.check_two_layers(student)
+    layers = lshfm_head.init_two_layers(
+      (layer_keys[0], layer_keys[1]), student, teacher, self.embedding_spread
+    )
+    return {'params': layers, 'state': state}
 
-  def prepare(self, variables, passes, classifier, key):
-    """The planes' spread and bias; see `Method.prepare`."""
+  def prepare(
+    self,
+    variables: Variables,
+    walk: Walk,
+    classifier: LinearClassifier | None,
+    key: jax.Array,
+  ) -> Variables:
+    """Returns scaled and centered hyperplanes; see `Method.prepare`."""
     del key
-    if not self._uses_hashes:
+    if not uses_hashes(self.loss):
       return variables
     kernel = variables['state']['kernel']
     if self.spread is None:
-      assert classifier is not None  # `init` has asked
-      kernel = kernel * classifier_spread(classifier.kernel)
+      assert classifier is not None  # checked by `init`
+      kernel = kernel * classifier_std(classifier.kernel)
     bias = fit_bias(
       kernel,
-      lambda: (features.embedding for features, _ in passes()),
+      lambda: walk(lambda features, batch: features.embedding),
       self.bias,
       memory=self.memory,
     )
     return {**variables, 'state': {'kernel': kernel, 'bias': jnp.array(bias)}}
 
-  def terms(self, variables, student, teacher, batch, context):
-    """`lshfm`: weight · loss, the mean over the images that count."""
+  def terms(
+    self,
+    variables: Variables,
+    student: Pass,
+    teacher: Pass,
+    batch: Batch,
+    context: Context,
+  ) -> tuple[Terms, Updates]:
+    """Computes `lshfm`, the weighted mean over images; see `Method.terms`."""
     layers = variables['params']
-    # Once, so that the gradients of both losses add up in float32.
-    mimicking = losses.full_precision(student.features.embedding)
+    # Once, so that the gradients of both losses are added in float32.
+    embedding = numerics.full_precision(student.features.embedding)
     if layers:
-      mimicking = apply_linear(layers['embedding'], mimicking)
-    values = self._values(
+      embedding = apply_linear(layers['embedding'], embedding)
+    values = feature_loss(
+      self.loss,
+      self.hash_loss,
       variables['state'],
-      mimicking,
+      embedding,
       jax.lax.stop_gradient(teacher.features.embedding),
     )
-    value = values.mean()
     if self.loss.endswith('_s'):
-      value = mean_over(values, _is_correct(teacher.features.logits, batch))
-    term = value_at(self.weight, context.epoch) * value
-    return {'lshfm': term}, self._updates(bool(layers))
+      mean = masked_mean(values, is_correct(teacher.features.logits, batch))
+    else:
+      mean = values.mean()
+    term = value_at(self.weight, context.epoch) * mean
+    # With two layers the student's own classifier is not used.
+    return {'lshfm': term}, Updates(student='body' if layers else 'all')
 
-  def predicting(self, variables, student, teacher):
-    """Through both layers of a `2fc` head; see `Method.predicting`."""
+  def predicting(
+    self, variables: Variables, student: Pass, teacher: Pass | None
+  ) -> tuple[Pass, PyTree]:
+    """Predicts through both layers of a `2fc` head; see `Method.predicting`."""
     del teacher
     layers = variables['params']
     if not layers:
+      return student, None
+    return student.with_head(lambda x: lshfm_head.classify(layers, x)), None
+
+  def export(
+    self,
+    variables: Variables,
+    student: tuple[Network, PyTree],
+    teacher: tuple[Network, PyTree] | None,
+  ) -> tuple[Network, PyTree]:
+    """Returns the student with both layers as its one linear classifier."""
+    del teacher
+    if not variables['params']:
       return student
-    return student.with_head(
-      lambda embedding: apply_linear(
-        layers['classifier'], apply_linear(layers['embedding'], embedding)
-      )
-    )
-
-  def export(self, variables, student, with_classifier):
-    """Both layers as the one classifier of the student."""
-    layers = variables['params']
-    if not layers:
-      return student
-    merged = merge_linear(layers['embedding'], layers['classifier'])
-    return with_classifier(student, LinearClassifier(*map(jnp.asarray, merged)))
-
-  @property
-  def _uses_hashes(self) -> bool:
-    return _FEATURE_LOSSES[self.loss.removesuffix('_s')][1]
-
-  def _values(self, planes, student, teacher) -> jax.Array:
-    """The feature loss of each image, `[B]`."""
-    of_features, hashed = _FEATURE_LOSSES[self.loss.removesuffix('_s')]
-    found = []
-    if hashed:
-      of_hashes = _HASH_LOSSES[self.hash_loss]
-      found.append(
-        of_hashes(student, teacher, planes['kernel'], planes['bias'])
-      )
-    if of_features is not None:
-      found.append(of_features(student, teacher))
-    return sum(found[1:], found[0])
-
-  def _updates(self, two_layers: bool) -> base.Updates:
-    if self.trained == 'embedding':
-      active = {'embedding': True, 'classifier': False}
-      return base.Updates(active=active, student='none')
-    # With two layers the student's own classifier is out of use.
-    return base.Updates(student='body' if two_layers else 'all')
+    network, own = student
+    merged = lshfm_head.merged(variables['params'])
+    return network, network.with_classifier(own, merged)
 
   def _has_two_layers(self, student: NetworkSpec, teacher: NetworkSpec) -> bool:
-    narrow, wide = (
+    if self.head != 'auto':
+      return self.head == '2fc'
+    widths = {
       network.features.embedding.shape[-1] for network in (student, teacher)
-    )
-    two = self.head == '2fc' or (self.head == 'auto' and narrow != wide)
-    if not two and narrow != wide:
-      raise ValueError(
-        f'lshfm compares embeddings of one width, but {student.name} has '
-        f'{narrow} and {teacher.name} has {wide}. Give --method.head=2fc '
-        '(beside another method --method.lshfm.head=2fc) to train a layer '
-        'between them.'
-      )
-    if not two and self.trained == 'embedding':
-      raise ValueError(
-        'lshfm has no embedding layer to train alone; give --method.head=2fc.'
-      )
-    if two and student.classifier is None:
-      raise ValueError(
-        f'{student.name} does not say where its linear classifier is, which '
-        'the two layers of lshfm take the place of. Give its module a '
-        'classifier_name, or the network read_classifier and write_classifier.'
-      )
-    return two
-
-  def _first_layer(self, key, narrow: int, wide: int):
-    layer = init_linear(key, narrow, wide)
-    if self.embedding_spread is None:
-      return layer
-    kernel = self.embedding_spread * jax.random.normal(key, (narrow, wide))
-    return {'kernel': kernel, 'bias': jnp.zeros(wide)}
+    }
+    return len(widths) > 1
 
   def _check_teacher(self, teacher: NetworkSpec) -> None:
-    if self._uses_hashes and self.spread is None and teacher.classifier is None:
+    needs_std = uses_hashes(self.loss) and self.spread is None
+    if needs_std and teacher.classifier is None:
       raise ValueError(
-        'lshfm draws its planes with the spread of the linear classifier of '
-        f'the teacher, and {teacher.name} has none, or does not say where. '
-        'Give --method.spread (beside another method --method.lshfm.spread): '
-        'PyTorch starts a classifier of width D with 1 / sqrt(3 D).'
+        'lshfm draws its hyperplanes with the standard deviation of the '
+        f'weights of the linear classifier of the teacher, and {teacher.name} '
+        'has none or does not declare it. Give --method.spread (beside another '
+        'method --method.lshfm.spread): PyTorch initializes a classifier of '
+        'width D with 1 / sqrt(3 D).'
       )
     if self.loss.endswith('_s') and not teacher.has_head:
       plain = self.loss.removesuffix('_s')
       raise ValueError(
-        f'lshfm with loss={self.loss} asks which images {teacher.name} gets '
-        f'right, and it has no classifier. Give --method.loss={plain}.'
+        f'lshfm with loss={self.loss} needs the images that {teacher.name} '
+        'classifies correctly, and it has no classifier. Give '
+        f'--method.loss={plain}.'
       )
-
-
-def _is_correct(logits: jax.Array, batch) -> jax.Array:
-  """Bool `[B]`: whether the largest logit is the label's."""
-  label = batch['label']
-  if label.ndim != 1:
-    raise ValueError(
-      'The correct-only losses of lshfm need one class per image, got labels '
-      f'{label.shape}. Give --method.loss without _s.'
-    )
-  return jnp.argmax(logits, axis=-1) == label
-
-
-def mean_over(values: jax.Array, kept: jax.Array) -> jax.Array:
-  """The mean of what is kept; 0, with gradient 0, where nothing is."""
-  total = jnp.sum(jnp.where(kept, values, 0))
-  return total / jnp.maximum(jnp.sum(kept), 1)

@@ -1,126 +1,152 @@
-"""Where LSHFM's planes lie: found in the teacher's features, on the host."""
+"""Offsets of LSHFM's hyperplanes, fitted to features on the host."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 Bias = Literal['zero', 'mean', 'median']
-Walk = Callable[[], Iterable[np.typing.ArrayLike]]
+Floats = NDArray[np.floating[Any]]
+# Each call yields all features in batches `[n_i, D]`.
+FeatureBatches = Callable[[], Iterable[ArrayLike]]
 
 GIB = 2**30
 
 
 def fit_bias(
-  kernel: np.typing.ArrayLike,
-  walk: Walk,
+  kernel: ArrayLike,
+  batches: FeatureBatches,
   kind: Bias,
   *,
   memory: int = GIB,
   unseen: int = 0,
-) -> np.ndarray:
-  r"""Shifts the planes to the middle of the teacher's features.
+) -> Floats:
+  r"""Returns offsets that move the hyperplanes to the center of the features.
 
   With the hashes :math:`h_{ij} = \sum_d f_{id} W_{dj}` of :math:`n` features,
-  :math:`b_j` is minus their mean, or minus their lower median: the one in place
-  :math:`\lfloor (n - 1) / 2 \rfloor` of the sorted ones, counted from 0. With
-  the median exactly :math:`\lfloor n / 2 \rfloor` features have bit 1 where the
+  :math:`b_j` is minus their mean, or minus their lower median: the one with
+  index :math:`\lfloor (n - 1) / 2 \rfloor` after sorting. With the median
+  exactly :math:`\lfloor n / 2 \rfloor` features have a positive hash, if all
   hashes differ.
 
-  The median is exact, in chunks of hashes that fit the memory. The features are
-  kept if they take half of it at most, and otherwise walked over again for each
-  chunk.
+  The median is exact and is computed for chunks of hashes that fit into the
+  memory. Features are stored if they need at most half of it, and otherwise
+  computed again for each chunk.
 
   Args:
     kernel: :math:`W`, `[D, N]`.
-    walk: Each call gives all features, in batches `[n_i, D]`.
-    kind: `zero` looks at no feature.
-    memory: Bytes that the fit may take.
-    unseen: Features that were not seen and whose hashes count as 0, as those of
-      the last batch do in the published multi-label code.
+    batches: Yields all features, in batches; not called for `zero`.
+    kind: `zero`, `mean` or `median`.
+    memory: Host memory in bytes that the fit may use.
+    unseen: Number of features that are missing and whose hashes count as 0, as
+      those of the last batch do in the published multi-label code.
 
   Returns:
-    `[N]`, in float32 at least.
+    :math:`b`, `[N]`, in at least float32.
 
   Raises:
     ValueError: If there are no features, or one hash of all features does not
-      fit the memory.
+      fit into the memory.
   """
-  kernel = _full_precision(kernel)
+  weights = _full_precision(kernel)
   if kind == 'zero':
-    return np.zeros(kernel.shape[1], kernel.dtype)
-  fit = _mean if kind == 'mean' else _lower_median
-  return -fit(kernel, lambda: map(_full_precision, walk()), memory, unseen)
+    return np.zeros_like(weights[0])
+
+  def features() -> Iterator[Floats]:
+    return map(_full_precision, batches())
+
+  if kind == 'mean':
+    return np.negative(_mean(weights, features, unseen))
+  return np.negative(_lower_median(weights, features, memory, unseen))
 
 
-def classifier_spread(kernel: np.typing.ArrayLike) -> float:
-  """Standard deviation of all entries of a kernel, with divisor count - 1.
+def classifier_std(kernel: ArrayLike) -> float:
+  """Returns the standard deviation of a kernel, with divisor count - 1.
 
   Raises:
-    ValueError: If it is no positive number.
+    ValueError: If it is not positive.
   """
-  spread = float(np.std(np.asarray(kernel, np.float64), ddof=1))
-  if not spread > 0:
+  std = float(np.std(np.asarray(kernel, np.float64), ddof=1))
+  if not std > 0:
     raise ValueError(
-      'The weights of the classifier of the teacher have no spread that lshfm '
-      f'could draw its planes with ({spread}). Give --method.spread.'
+      "The standard deviation of the weights of the teacher's classifier, with "
+      f'which lshfm draws its hyperplanes, is {std} and must be positive. Give '
+      '--method.spread.'
     )
-  return spread
+  return std
 
 
-def _mean(kernel, walk, memory, unseen):
-  del memory
+def _mean(
+  kernel: Floats, features: Callable[[], Iterable[Floats]], unseen: int
+) -> Floats:
+  """Returns the mean of each hash, `[N]`."""
   count, total = unseen, np.zeros(len(kernel))
-  for rows in walk():
+  for rows in features():
     total += rows.sum(0, dtype=np.float64)
     count += len(rows)
   _check_any(count - unseen)
   return (total / count @ kernel).astype(kernel.dtype)
 
 
-def _lower_median(kernel, walk, memory, unseen):
-  kept, count = _features(walk, memory // 2)
+def _lower_median(
+  kernel: Floats,
+  features: Callable[[], Iterable[Floats]],
+  memory: int,
+  unseen: int,
+) -> Floats:
+  """Returns the lower median of each hash, `[N]`."""
+  stored, count = _store(features, memory // 2)
   _check_any(count)
-  if kept is not None:
-    memory -= sum(rows.nbytes for rows in kept)
-    walk = kept.__iter__
+  if stored is not None:
+    memory -= sum(rows.nbytes for rows in stored)
   middle = (count + unseen - 1) // 2
-  medians = []
+  medians: list[Floats] = []
   for start, stop in _chunks(kernel, count + unseen, memory):
     values = np.zeros((stop - start, count + unseen), kernel.dtype)
-    place = 0
-    for rows in walk():
-      values[:, place : place + len(rows)] = kernel[:, start:stop].T @ rows.T
-      place += len(rows)
+    column = 0
+    for rows in features() if stored is None else stored:
+      values[:, column : column + len(rows)] = kernel[:, start:stop].T @ rows.T
+      column += len(rows)
     values.partition(middle, axis=1)
     medians.append(values[:, middle].copy())
-    del values  # before the next chunk takes as much
+    del values  # before the next chunk is allocated
   return np.concatenate(medians)
 
 
-def _features(walk, room):
-  """All features, or `None` if they need more room; and how many there are."""
-  kept, count = [], 0
-  for rows in walk():
+def _store(
+  features: Callable[[], Iterable[Floats]], memory: int
+) -> tuple[list[Floats] | None, int]:
+  """Returns all features, or `None` if they need more memory; their number."""
+  stored: list[Floats] | None = []
+  count = 0
+  for rows in features():
     count += len(rows)
-    room -= rows.nbytes
-    if room < 0:
-      kept = None
-    if kept is not None:
-      kept.append(rows)
-  return kept, count
+    memory -= rows.nbytes
+    if memory < 0:
+      stored = None
+    if stored is not None:
+      stored.append(rows)
+  return stored, count
 
 
 def _chunks(
-  kernel: np.ndarray, values: int, memory: int
+  kernel: Floats, values: int, memory: int
 ) -> Iterator[tuple[int, int]]:
-  """Ranges of hashes whose values fit the memory, with those of one batch."""
-  each = 2 * values * kernel.itemsize
-  size = memory // each
+  """Yields ranges of hashes whose values fit into the memory, with a batch's.
+
+  Args:
+    kernel: `[D, N]`.
+    values: Number of values of a hash.
+    memory: Bytes.
+  """
+  bytes_per_hash = 2 * values * kernel.itemsize
+  size = memory // bytes_per_hash
   if size < 1:
     raise ValueError(
-      f'The median of {values} hashes needs at least {4 * each} bytes of '
-      'memory. Give it, or bias=mean or bias=zero, which need next to none.'
+      f'The median of {values} hashes needs at least {4 * bytes_per_hash} '
+      'bytes of memory. Give more, or bias=mean or bias=zero, which need '
+      'almost none.'
     )
   for start in range(0, kernel.shape[1], size):
     yield start, min(start + size, kernel.shape[1])
@@ -131,7 +157,7 @@ def _check_any(count: int) -> None:
     raise ValueError('A bias cannot be fitted to no features at all.')
 
 
-def _full_precision(array: np.typing.ArrayLike) -> np.ndarray:
-  """A NumPy array in float32 at least; bfloat16 is none of NumPy's own."""
-  array = np.asarray(array)
-  return array if array.dtype == np.float64 else array.astype(np.float32)
+def _full_precision(array: ArrayLike) -> Floats:
+  """Returns the array in at least float32; NumPy itself has no bfloat16."""
+  floats = np.asarray(array)
+  return floats if floats.dtype == np.float64 else floats.astype(np.float32)

@@ -1,13 +1,19 @@
 """Parts of a loss that only some steps compute."""
 
-import functools
+# pyright: reportUnknownMemberType=false
+
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kdjax.typing import PyTree
 
+# The types of some transformations are incomplete.
+_jax: Any = jax
+
+# Operands to a scalar and any other results.
 Branch = Callable[[PyTree], tuple[jax.Array, PyTree]]
 
 
@@ -17,65 +23,77 @@ def if_chosen(
   operands: PyTree,
   otherwise: PyTree,
 ) -> tuple[jax.Array, PyTree]:
-  """`branch(operands)` in the steps that choose it, else nothing.
+  """Returns `branch(operands)` in steps that choose it, and 0 in others.
 
-  The gradient is computed in the same branch as the value. Under `grad` a
-  `lax.cond` alone would hand all that its backward pass needs out of the
-  branch: every activation, and zeros in its place in the steps that do not
-  choose it. Here only the gradient itself leaves it.
+  The gradient is computed in the same branch as the value. The derivative of
+  `lax.cond` would return everything that its backward pass needs from the
+  branch: every activation, and zeros of that size in steps that do not choose
+  it. Here the branch returns the gradient only.
 
   Args:
-    chosen: bool `[]`; where it is known while tracing there is no branch at
-      all.
-    branch: `operands -> (scalar, rest)`. What it closes over is not
-      differentiated, and neither is the rest.
-    operands: A tree of float arrays: what the scalar is differentiated by.
-    otherwise: The rest in a step that does not choose it.
+    chosen: bool `[]`; a Python `bool` compiles no branch at all.
+    branch: `operands -> (scalar, others)`. The arrays that it closes over are
+      not differentiated, and neither are the other results.
+    operands: A tree of float arrays with respect to which the scalar is
+      differentiated.
+    otherwise: The other results in a step that does not choose the branch.
 
   Returns:
-    The scalar, 0 where not chosen, and the rest.
+    The scalar, 0 if not chosen, and the other results.
   """
   if isinstance(chosen, bool):
-    value, rest = branch(operands) if chosen else (jnp.zeros(()), otherwise)
-    return value, jax.lax.stop_gradient(rest)
+    value, others = branch(operands) if chosen else (jnp.zeros(()), otherwise)
+    return value, jax.lax.stop_gradient(others)
   return _if_chosen(branch, chosen, operands, otherwise)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _if_chosen(branch, chosen, operands, otherwise):
-  return jax.lax.cond(
-    chosen,
-    lambda operands, _: branch(operands),
-    lambda operands, rest: (_zero(branch, operands), rest),
-    operands,
-    otherwise,
-  )
+def _value(
+  branch: Branch, chosen: jax.Array, operands: PyTree, otherwise: PyTree
+) -> tuple[jax.Array, PyTree]:
+  def run(operands: PyTree, otherwise: PyTree) -> tuple[jax.Array, PyTree]:
+    del otherwise
+    return branch(operands)
+
+  def skip(operands: PyTree, otherwise: PyTree) -> tuple[jax.Array, PyTree]:
+    return _zero(branch, operands), otherwise
+
+  return _jax.lax.cond(chosen, run, skip, operands, otherwise)
 
 
-def _forward(branch, chosen, operands, otherwise):
-  def taken(operands, _):
-    return jax.value_and_grad(branch, has_aux=True)(operands)
+def _forward(
+  branch: Branch, chosen: jax.Array, operands: PyTree, otherwise: PyTree
+) -> tuple[tuple[jax.Array, PyTree], PyTree]:
+  """Returns the value, and the gradient for the backward pass."""
 
-  def left(operands, rest):
-    zeros = jax.tree.map(jnp.zeros_like, operands)
-    return (_zero(branch, operands), rest), zeros
+  def run(operands: PyTree, otherwise: PyTree) -> Any:
+    del otherwise
+    return _jax.value_and_grad(branch, has_aux=True)(operands)
 
-  return jax.lax.cond(chosen, taken, left, operands, otherwise)
+  def skip(operands: PyTree, otherwise: PyTree) -> Any:
+    zeros = _jax.tree.map(jnp.zeros_like, operands)
+    return (_zero(branch, operands), otherwise), zeros
+
+  return _jax.lax.cond(chosen, run, skip, operands, otherwise)
 
 
-def _backward(branch, gradient, cotangents):
+def _backward(
+  branch: Branch, gradient: PyTree, cotangents: tuple[jax.Array, PyTree]
+) -> tuple[None, PyTree, None]:
   del branch
-  # The value is a scalar, so its gradient by anything is known up to a factor.
-  scale, _ = cotangents
-  scaled = jax.tree.map(
-    lambda leaf: (scale * leaf).astype(leaf.dtype), gradient
-  )
-  return None, scaled, None
+  # The value is a scalar: its gradient is known up to a factor.
+  factor, _ = cotangents
+
+  def scale(leaf: jax.Array) -> jax.Array:
+    return (factor * leaf).astype(leaf.dtype)
+
+  return None, jax.tree.map(scale, gradient), None
 
 
-_if_chosen.defvjp(_forward, _backward)
-
-
-def _zero(branch, operands):
-  value, _ = jax.eval_shape(branch, operands)
+def _zero(branch: Branch, operands: PyTree) -> jax.Array:
+  """Returns 0 in the dtype of the branch's scalar."""
+  value, _ = _jax.eval_shape(branch, operands)
   return jnp.zeros(value.shape, value.dtype)
+
+
+_if_chosen = _jax.custom_vjp(_value, nondiff_argnums=(0,))
+_if_chosen.defvjp(_forward, _backward)

@@ -1,7 +1,8 @@
-"""SSIM: the structure of feature maps, stage by stage."""
+"""SSIM: structural similarity of feature maps, stage by stage."""
+
+# pyright: reportUnknownMemberType=false
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Literal
 
 import jax
@@ -9,14 +10,13 @@ import jax.numpy as jnp
 
 from kdjax import losses
 from kdjax.features import NetworkSpec
-from kdjax.methods.base import (
-  Method,
-  Updates,
-  check_choice,
-  check_not_negative,
-  check_positive,
-)
-from kdjax.methods.linear import apply_linear, init_linear
+from kdjax.methods import ssim_maps
+from kdjax.methods.base import Context, Method, TrainSpec, Updates
+from kdjax.methods.linear import Layer, apply_linear, init_linear
+from kdjax.methods.passes import Pass
+from kdjax.methods.schedules import Weight, check_weight, value_at
+from kdjax.methods.settings import check_choice, check_positive
+from kdjax.typing import Batch, Terms, Variables
 
 _CHOICES = {
   'compare': ('ssim', 'l1', 'l2'),
@@ -28,31 +28,46 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ssim(Method):
-  """Feature maps alike in local mean, contrast and structure.
+  r"""Distillation of the local structure of feature maps.
 
-  Maps of both networks, the student's behind a trained 1×1 convolution where
-  the channels differ, are rescaled to [0, 1] and compared by their structural
-  similarity; the mean of each stage, the sum over the stages. De Rijk,
-  Schneider, Cordts and Gavrila, Structural Knowledge Distillation for Object
-  Detection, 2022, https://arxiv.org/abs/2211.13133; see docs/ssim.md.
+  Feature maps of both networks are rescaled to [0, 1] and compared by their
+  structural similarity:
+
+  .. math::
+    \lambda \sum_{stages} \mathrm{mean} \bigl(
+      \tfrac12 (1 - \mathrm{SSIM}(x, y)) \bigr) .
+
+  The student's maps pass through a trained 1×1 convolution first where the
+  numbers of channels differ. De Rijk, Schneider, Cordts and Gavrila, Structural
+  Knowledge Distillation for Object Detection, 2022,
+  https://arxiv.org/abs/2211.13133; see docs/ssim.md.
 
   Attributes:
-    weight: λ, of the sum over the stages.
-    stages: Which of the student's stages are compared, in the order of the
-      field's tables; negative ones count from the last.
-    teacher_stages: The teacher's, one for each; the same without.
-    compare: `ssim`, or mean absolute or squared differences of the same maps.
-    extent: Over what minimum and maximum are taken; see
-      `losses.min_max_rescale`. `none` is for maps that lie in the data range.
-    stop_gradient_range: Treats minimum and maximum as constants.
-    epsilon: Added to the range of a map.
-    adapter: Whether the student's maps pass through a 1×1 convolution.
-    resize: `smaller` averages the larger of two maps over blocks, to the
-      smaller's height and width.
+    weight: Weight λ of the sum over the stages: a number, or pairs of an epoch,
+      from 0, and the value from that epoch on.
+    stages: Indices of the student's stages that are compared, the stem being 0;
+      negative ones count from the last stage.
+    teacher_stages: Indices of the teacher's stages, one for each of `stages`
+      (default: those of `stages`).
+    compare: What is computed of the rescaled feature maps: `ssim`, or `l1` or
+      `l2` for the mean absolute or squared difference.
+    extent: Values that share a minimum and maximum when a feature map is
+      rescaled: those of a `channel` of an image, of a `sample` (an image), or
+      of the whole `batch`. `none` does not rescale, for feature maps that lie
+      in the data range.
+    stop_gradient_range: Whether minimum and maximum are constants in the
+      gradient.
+    epsilon: Constant added to the range, maximum minus minimum, of a feature
+      map.
+    adapter: Whether the student's feature maps pass through a trained 1×1
+      convolution: `if_needed` where the numbers of channels differ, `always` or
+      `never`.
+    resize: What is done if heights or widths differ: `never` is an error,
+      `smaller` averages the larger feature map over blocks.
     similarity: Window, exponents, constants and border of the SSIM.
   """
 
-  weight: float = 4.0
+  weight: Weight = 4.0
   stages: tuple[int, ...] = (-2, -1)
   teacher_stages: tuple[int, ...] = ()
   compare: Literal['ssim', 'l1', 'l2'] = 'ssim'
@@ -66,7 +81,7 @@ class Ssim(Method):
   def __post_init__(self):
     """Checks the settings."""
     super().__post_init__()
-    check_not_negative(self, 'weight')
+    check_weight('Ssim', 'weight', self.weight)
     check_positive(self, 'epsilon')
     for setting, known in _CHOICES.items():
       check_choice(self, setting, known)
@@ -81,36 +96,62 @@ class Ssim(Method):
 
   @property
   def pairs(self) -> list[tuple[int, int]]:
-    """Stages of student and teacher that belong together."""
+    """Indices of the stages of student and teacher that are compared."""
     return list(zip(self.stages, self.teacher_stages or self.stages))
 
-  def init(self, key, student, teacher):
-    """A 1×1 convolution for each stage that has one; see `Method.init`."""
-    params = {}
-    for place, (mine, theirs) in enumerate(self.pairs):
-      shapes = (_shape(student, mine), _shape(teacher, theirs))
-      self._check_pair((student, teacher), (mine, theirs), shapes)
-      if self._adapts(*(shape[-1] for shape in shapes)):
-        channels = (shapes[0][-1], shapes[1][-1])
-        key_of_stage = jax.random.fold_in(key, place)
-        params[str(place)] = init_linear(key_of_stage, *channels)
+  def init(
+    self,
+    key: jax.Array,
+    student: NetworkSpec,
+    teacher: NetworkSpec,
+    data: TrainSpec,
+  ) -> Variables:
+    """Returns the 1×1 convolutions by index in `stages`; see `Method.init`."""
+    del data
+    params: dict[str, Layer] = {}
+    networks = (student, teacher)
+    for i, pair in enumerate(self.pairs):
+      shapes = (
+        ssim_maps.map_shape(student, pair[0]),
+        ssim_maps.map_shape(teacher, pair[1]),
+      )
+      self._check(ssim_maps.describe(networks, pair, shapes), shapes)
+      inputs, outputs = shapes[0][-1], shapes[1][-1]
+      if self._adapts(inputs, outputs):
+        stage_key = jax.random.fold_in(key, i)
+        params[str(i)] = init_linear(stage_key, inputs, outputs)
     return {'params': params, 'state': {}}
 
-  def terms(self, variables, student, teacher, batch, context):
-    """`ssim`: weight · sum over the stages; see `Method.terms`."""
-    del batch, context
-    total = 0.0
-    for place, (mine, theirs) in enumerate(self.pairs):
-      maps = student.features.stages[mine]
-      layer = variables['params'].get(str(place))
+  def terms(
+    self,
+    variables: Variables,
+    student: Pass,
+    teacher: Pass,
+    batch: Batch,
+    context: Context,
+  ) -> tuple[Terms, Updates]:
+    """Computes `ssim`, the weighted sum over stages; see `Method.terms`."""
+    del batch
+    total = jnp.zeros(())
+    for i, (student_stage, teacher_stage) in enumerate(self.pairs):
+      maps = student.features.stages[student_stage]
+      layer = variables['params'].get(str(i))
       if layer is not None:
         maps = apply_linear(layer, maps)
-      wanted = jax.lax.stop_gradient(teacher.features.stages[theirs])
-      total += self.distance(maps, wanted).mean()
-    return {'ssim': self.weight * total}, Updates()
+      target = jax.lax.stop_gradient(teacher.features.stages[teacher_stage])
+      total += self.distance(maps, target).mean()
+    return {'ssim': value_at(self.weight, context.epoch) * total}, Updates()
 
   def distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
-    """Of maps `[B, H, W, C]` of as many channels: `[B]`, without the weight."""
+    """Computes the distance of the feature maps of each image.
+
+    Args:
+      student: `[B, H, W, C]`, after the 1×1 convolution.
+      teacher: `[B, H', W', C]`.
+
+    Returns:
+      `[B]`, without the weight.
+    """
     student, teacher = (
       losses.min_max_rescale(
         maps,
@@ -118,7 +159,7 @@ class Ssim(Method):
         epsilon=self.epsilon,
         stop_gradient_range=self.stop_gradient_range,
       )
-      for maps in _averaged(student, teacher)
+      for maps in ssim_maps.resize_to_smaller(student, teacher)
     )
     if self.compare == 'l1':
       return losses.mean_absolute_error(student, teacher)
@@ -126,82 +167,20 @@ class Ssim(Method):
       return losses.mean_squared_error(student, teacher)
     return losses.ssim(student, teacher, self.similarity)
 
-  def _adapts(self, narrow: int, wide: int) -> bool:
+  def _adapts(self, inputs: int, outputs: int) -> bool:
+    """Returns whether feature maps pass through a 1×1 convolution."""
     if self.adapter == 'if_needed':
-      return narrow != wide
+      return inputs != outputs
     return self.adapter == 'always'
 
-  def _check_pair(self, networks, stages, shapes):
-    """Raises a `ValueError` if two maps cannot be compared."""
-    named = ' and '.join(
-      f'stage {stage} of {network.name} ({" x ".join(map(str, shape))})'
-      for network, stage, shape in zip(networks, stages, shapes)
-    )
-    hint = '(beside another method --method.ssim...)'
-    if shapes[0][-1] != shapes[1][-1] and self.adapter == 'never':
-      raise ValueError(
-        f'ssim cannot compare {named} without an adapter: their channels '
-        f'differ. Give --method.adapter=if_needed {hint}.'
-      )
-    if shapes[0][:2] != shapes[1][:2] and self.resize == 'never':
-      raise ValueError(
-        f'ssim compares maps of one height and width, got {named}. Name '
-        'stages that fit by --method.stages and --method.teacher_stages, or '
-        f'give --method.resize=smaller {hint}.'
-      )
-    if not all(size % least == 0 for size, least in _sizes(*shapes)):
-      raise ValueError(
-        f'ssim averages the larger map over whole blocks, got {named}, whose '
-        'sizes do not divide each other. Name stages that fit by '
-        f'--method.stages and --method.teacher_stages {hint}.'
-      )
+  def _check(
+    self, names: str, shapes: tuple[ssim_maps.Shape, ssim_maps.Shape]
+  ) -> None:
+    """Raises a `ValueError` if two feature maps cannot be compared."""
+    if self.adapter == 'never':
+      ssim_maps.check_channels(names, shapes)
+    if self.resize == 'never':
+      ssim_maps.check_equal_sizes(names, shapes)
+    ssim_maps.check_divisible_sizes(names, shapes)
     if self.compare == 'ssim' and self.similarity.border == 'valid':
-      smallest = min(min(shape[:2]) for shape in shapes)
-      if smallest < self.similarity.window:
-        raise ValueError(
-          f'A window of {self.similarity.window} fits nowhere into {named} '
-          'with border=valid; give --method.similarity.window or '
-          f'--method.similarity.border=reflect {hint}.'
-        )
-
-
-def _sizes(*shapes) -> list[tuple[int, int]]:
-  """Each height and width, and the least of all heights or widths."""
-  return [
-    (shape[axis], min(other[axis] for other in shapes))
-    for shape in shapes
-    for axis in (0, 1)
-  ]
-
-
-def _averaged(*maps: jax.Array) -> Iterator[jax.Array]:
-  """Each in the least height and width, by means over blocks."""
-  height, width = (min(x.shape[axis] for x in maps) for axis in (1, 2))
-  for x in maps:
-    if x.shape[1:3] != (height, width):
-      batch, rows, columns, channels = x.shape
-      blocks = (rows // height, columns // width)
-      x = x.reshape(batch, height, blocks[0], width, blocks[1], channels)
-      x = x.mean((2, 4), dtype=jnp.promote_types(x.dtype, jnp.float32))
-    yield x
-
-
-def _shape(network: NetworkSpec, stage: int) -> tuple[int, int, int]:
-  """Height, width and channels of a stage.
-
-  Raises:
-    ValueError: If there is no such stage, or it is no map.
-  """
-  stages = network.features.stages
-  if not -len(stages) <= stage < len(stages):
-    raise ValueError(
-      f'{network.name} has {len(stages)} stages, 0 to {len(stages) - 1} or '
-      f'-{len(stages)} to -1; ssim was asked for {stage}.'
-    )
-  maps = stages[stage]
-  if maps is None or maps.ndim != 4:
-    raise ValueError(
-      f'ssim compares maps [B, H, W, C]; stage {stage} of {network.name} is '
-      f'{None if maps is None else maps.shape}.'
-    )
-  return maps.shape[1:]
+      ssim_maps.check_window(names, shapes, self.similarity.window)

@@ -1,4 +1,4 @@
-"""Networks as stacks of stages; `create(name, num_classes=…)` makes one."""
+"""Networks of stages; `create(name, num_classes=…)` returns one by name."""
 
 from kdjax.models.convnet import ConvNet
 from kdjax.models.linen import linen_network

@@ -1,4 +1,4 @@
-"""Stems and stages that several families share."""
+"""Stems, stages and layers that several families of networks share."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,16 @@ from kdjax.models.stack import StageOutput
 
 
 class Stem(nn.Module):
-  """Convolution, norm, ReLU and, for large images, a 3×3 maximum.
+  """Convolution, batch norm, ReLU and, for large images, max pooling.
 
   Attributes:
     width: Output channels.
-    size: The kernel's.
-    strides: The convolution's.
-    pool: Whether the largest of 3×3 with stride 2 follows.
+    size: Height and width of the kernel.
+    strides: Stride of the convolution.
+    pool: Whether 3×3 max pooling with stride 2 follows.
     boundary: `pre_relu` leaves the ReLU to the next stage.
-    kernel_init: First kernel.
-    dtype: What it computes in.
+    kernel_init: Initializer of the kernel.
+    dtype: Dtype of the computation.
   """
 
   width: int
@@ -36,7 +36,7 @@ class Stem(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Images to features."""
+    """Maps images to feature maps."""
     x = layers.Conv(
       self.width,
       self.size,
@@ -47,24 +47,24 @@ class Stem(nn.Module):
     )(x)
     x = layers.BatchNorm(dtype=self.dtype, name='norm')(x, train=train)
     if self.pool:
-      # Taking the largest and rectifying may change places.
+      # Max pooling and ReLU commute.
       x = windows.max_pool(x, 3, 2, padding=1)
-    # The field's tables list the stem rectified in both lists.
+    # The papers' tables list the stem after its ReLU in both lists.
     out = nn.relu(x)
     return StageOutput(x if self.boundary == 'pre_relu' else out, out, out)
 
 
 class Stage(nn.Module):
-  """Blocks that do not rectify what they return; a ReLU follows.
+  """Residual blocks without a ReLU at their end, each followed by one.
 
   Attributes:
-    count: Blocks.
-    block: Makes one: `(strides=…, dtype=…, name=…)`, called as
-      `(x, train=…)`.
-    strides: Of the first block.
-    relu_between: Whether a ReLU stands between two blocks too.
+    count: Number of blocks.
+    block: Constructor of a block, `(strides=…, dtype=…, name=…)`; the block is
+      called as `(x, train=…)`.
+    strides: Stride of the first block.
+    relu_between: Whether a ReLU follows the other blocks, too.
     boundary: `pre_relu` moves the last ReLU to the start of the next stage.
-    dtype: What it computes in.
+    dtype: Dtype of the computation.
   """
 
   count: int
@@ -76,7 +76,7 @@ class Stage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Features of the stage before to this stage's."""
+    """Maps the feature maps of the previous stage to those of this one."""
     pre = nn.relu(x) if self.boundary == 'pre_relu' else x
     for index in range(self.count):
       if index > 0 and self.relu_between:
@@ -102,9 +102,23 @@ def conv_norm(
   kernel_init: layers.Initializer = layers.fan_out_normal,
   dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
-  """The convolution and the norm number so-and-so of the module around.
+  """Applies a convolution and a batch norm of the calling module.
 
-  To be called in a compact module, whose parts they become.
+  To be called in a compact module, which owns the two layers.
+
+  Args:
+    x: `[B, H, W, C]`.
+    number: Suffix of the layers' names: `conv{number}`, `norm{number}`.
+    width: Output channels.
+    size: Height and width of the kernel.
+    strides: Stride of both axes.
+    train: Whether to normalize with the batch.
+    groups: See `layers.Conv`.
+    kernel_init: Initializer of the kernel.
+    dtype: Dtype of the computation.
+
+  Returns:
+    `[B, H / strides, W / strides, width]`.
   """
   x = layers.Conv(
     width,

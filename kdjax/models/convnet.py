@@ -1,4 +1,4 @@
-"""Small plain networks for small images, such as 8×8 digits."""
+"""Small convolutional networks for small images, such as 8×8 digits."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from kdjax.models.stack import Stack, StageOutput
 
 
 class ConvNet(Stack, kw_only=True):
-  """Convolution, norm, ReLU, repeated; each stage after the first halves.
+  """Stages of convolution, batch norm and ReLU; all but the first halve.
 
   Attributes:
     widths: Channels of the 3×3 convolutions of each stage.
@@ -19,7 +19,7 @@ class ConvNet(Stack, kw_only=True):
   widths: tuple[tuple[int, ...], ...]
 
   def make_stages(self):
-    """One stage per entry of `widths`."""
+    """Returns one stage per entry of `widths`."""
     return [
       Stage(widths, strides=1 if index == 0 else 2, dtype=self.dtype)
       for index, widths in enumerate(self.widths)
@@ -27,7 +27,13 @@ class ConvNet(Stack, kw_only=True):
 
 
 class Stage(nn.Module):
-  """Convolutions of the given widths; the first one has the stride."""
+  """Convolutions with batch norm and ReLU.
+
+  Attributes:
+    widths: Output channels of each convolution.
+    strides: Stride of the first convolution.
+    dtype: Dtype of the computation.
+  """
 
   widths: tuple[int, ...]
   strides: int
@@ -35,7 +41,7 @@ class Stage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Features of the stage before to this stage's."""
+    """Maps the feature maps of the previous stage to those of this one."""
     pre = x
     for index, width in enumerate(self.widths):
       x = layers.Conv(

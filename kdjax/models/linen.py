@@ -18,17 +18,39 @@ def linen_network(
   mean: tuple[float, ...] = (0.0,),
   std: tuple[float, ...] = (1.0,),
 ) -> Network:
-  """A `Network` from a Linen module that returns `Features`.
+  """Creates a `Network` from a Linen module that returns `Features`.
 
   Args:
-    module: Called as `module(images, train=…)`; with a method
-      `tail(hidden, start, train=…)` if it can be entered in the middle, and
-      with a method `classify(embedding)` if its classifier can run alone,
-      and an attribute `classifier_name` if that is linear: the path in its
-      parameters, as `head`, to what has a `kernel` and a `bias`.
-    name: As tables and messages print it.
+    module: Called as `module(images, train=…)`. Optional are a method
+      `tail(hidden, start, train=…)`, which starts in the middle, a method
+      `classify(embedding)`, which is the classifier alone, and an attribute
+      `classifier_name`: the path in the parameters, such as `head`, of a linear
+      classifier with a `kernel` and a `bias`.
+    name: Name in tables and messages.
     mean: Per-channel mean of the images in [0, 1].
     std: Per-channel standard deviation of the images in [0, 1].
+
+  Returns:
+    The network; it can do what the module has methods for.
+
+  Examples:
+    >>> import flax.linen as nn
+    >>> from kdjax import models
+    >>> from kdjax.features import Features
+    >>> class OneStage(nn.Module):
+    ...   num_classes: int
+    ...
+    ...   @nn.compact
+    ...   def __call__(self, images, *, train):
+    ...     hidden = nn.Conv(8, (3, 3))(images)
+    ...     stages = (nn.relu(hidden),)
+    ...     embedding = stages[-1].mean(axis=(1, 2))
+    ...     logits = nn.Dense(self.num_classes)(embedding)
+    ...     return Features(stages, (hidden,), stages, embedding, logits)
+    >>> module = OneStage(num_classes=5)
+    >>> network = models.linen_network(module, name='one_stage')
+    >>> network.describe((32, 32, 3)).features.logits.shape
+    (1, 5)
   """
 
   def run(variables, train, *args, **kwargs) -> tuple[Any, PyTree]:
@@ -49,14 +71,13 @@ def linen_network(
   def forward_head(variables, embedding) -> Any:
     return module.apply(variables, embedding, method='classify')
 
-  named = getattr(module, 'classifier_name', None)
   return Network(
     name=name,
     init=init,
     forward=lambda variables, images, train: run(variables, train, images),
     forward_tail=forward_tail if hasattr(module, 'tail') else None,
     forward_head=forward_head if hasattr(module, 'classify') else None,
-    **_linear_at(named),
+    **_classifier_access(getattr(module, 'classifier_name', None)),
     boundary=getattr(module, 'boundary', 'post_relu'),
     mean=mean,
     std=std,
@@ -64,29 +85,29 @@ def linen_network(
   )
 
 
-def _linear_at(name: str | None) -> dict[str, Any]:
-  """How a linear classifier is read and written, if there is one."""
+def _classifier_access(name: str | None) -> dict[str, Any]:
+  """Functions that read and write a linear classifier, if there is one."""
   if name is None:
     return {}
-  place = ('params', *name.split('/'))
+  path = ('params', *name.split('/'))
   return {
-    'read_classifier': functools.partial(_read_linear, place),
-    'write_classifier': functools.partial(_write_linear, place),
+    'read_classifier': functools.partial(_read_linear, path),
+    'write_classifier': functools.partial(_write_linear, path),
   }
 
 
-def _read_linear(place: tuple[str, ...], variables: PyTree) -> LinearClassifier:
-  """The classifier at a path of nested dicts."""
-  layer = functools.reduce(lambda tree, name: tree[name], place, variables)
+def _read_linear(path: tuple[str, ...], variables: PyTree) -> LinearClassifier:
+  """The classifier at a path of nested dictionaries."""
+  layer = functools.reduce(lambda tree, name: tree[name], path, variables)
   return LinearClassifier(layer['kernel'], layer['bias'])
 
 
 def _write_linear(
-  place: tuple[str, ...], variables: PyTree, classifier: LinearClassifier
+  path: tuple[str, ...], variables: PyTree, classifier: LinearClassifier
 ) -> PyTree:
-  """A copy of the nested dicts along a path, with another classifier there."""
-  if not place:
+  """Nested dictionaries with another classifier at a path."""
+  if not path:
     return {'kernel': classifier.kernel, 'bias': classifier.bias}
-  name, *rest = place
+  name, *rest = path
   below = _write_linear(tuple(rest), variables[name], classifier)
   return {**variables, name: below}

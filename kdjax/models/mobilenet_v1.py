@@ -12,13 +12,13 @@ from kdjax.models.stack import Stack, StageOutput
 
 
 class MobileNetV1(Stack, kw_only=True):
-  """Depthwise and 1×1 convolutions in turn, for images of about 224 pixels.
+  """Alternating depthwise and 1×1 convolutions for images of 224 pixels.
 
   Howard et al., `MobileNets <https://arxiv.org/abs/1704.04861>`_, 2017.
 
   Attributes:
     widths: Output channels of the blocks of each stage. Every stage halves the
-      image once, the first one in its second block, the others in their first.
+      resolution once: the first in its second block, the others in their first.
   """
 
   widths: tuple[tuple[int, ...], ...] = (
@@ -29,19 +29,26 @@ class MobileNetV1(Stack, kw_only=True):
   )
 
   def make_stages(self):
-    """The stem and four stages; each halves once."""
+    """Returns the stem and four stages."""
     stages = []
     number = 1
-    for place, widths in enumerate(self.widths):
-      # The stem's resolution holds for one more block.
-      halves_at = 1 if place == 0 else 0
+    for index, widths in enumerate(self.widths):
+      # The first block keeps the resolution of the stem.
+      halves_at = 1 if index == 0 else 0
       stages.append(SeparableStage(widths, number, halves_at, dtype=self.dtype))
       number += len(widths)
     return [Stem(32, strides=2, dtype=self.dtype), *stages]
 
 
 class SeparableStage(nn.Module):
-  """Blocks `number`, `number + 1`, …; the one at `halves_at` has stride 2."""
+  """Separable blocks.
+
+  Attributes:
+    widths: Output channels of each block.
+    number: Number of the first block, counted through the network.
+    halves_at: Index of the block with stride 2.
+    dtype: Dtype of the computation.
+  """
 
   widths: tuple[int, ...]
   number: int
@@ -50,7 +57,7 @@ class SeparableStage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Features of the stage before to this stage's."""
+    """Maps the feature maps of the previous stage to those of this one."""
     pre = x
     for index, width in enumerate(self.widths):
       pre = SeparableBlock(
@@ -64,7 +71,13 @@ class SeparableStage(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-  """Depthwise 3×3, norm, ReLU, 1×1, norm."""
+  """Depthwise 3×3 convolution, batch norm, ReLU, 1×1 convolution, batch norm.
+
+  Attributes:
+    width: Output channels.
+    strides: Stride of the depthwise convolution.
+    dtype: Dtype of the computation.
+  """
 
   width: int
   strides: int
@@ -72,7 +85,7 @@ class SeparableBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """`[B, H, W, C]` to `[B, H / strides, W / strides, width]`."""
-    together = functools.partial(conv_norm, train=train, dtype=self.dtype)
-    x = nn.relu(together(x, 1, x.shape[-1], 3, self.strides, groups=0))
-    return together(x, 2, self.width, 1)
+    """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, width]`."""
+    conv_bn = functools.partial(conv_norm, train=train, dtype=self.dtype)
+    x = nn.relu(conv_bn(x, 1, x.shape[-1], 3, self.strides, groups=0))
+    return conv_bn(x, 2, self.width, 1)

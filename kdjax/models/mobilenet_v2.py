@@ -13,7 +13,7 @@ from kdjax.features import Boundary
 from kdjax.models.blocks import conv_norm
 from kdjax.models.stack import Stack, StageOutput
 
-# Expansion, output channels, repeats, stride of the first.
+# Expansion, output channels, number of blocks, stride of the first block.
 Setting = tuple[int, int, int, int]
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -38,20 +38,21 @@ IMAGENET_SETTINGS: tuple[Setting, ...] = (
 
 
 class MobileNetV2(Stack, kw_only=True):
-  """Inverted residuals: narrow linear features, depthwise wide ones between.
+  """Inverted residual blocks: narrow linear maps, wide ones in between.
 
-  Stages follow the strides. Boundaries are linear features, but for the stem
-  and the last one, which stop before their activation.
+  A new stage starts with each stride. Boundaries are linear maps, except for
+  the stem's and the last one, which lie before an activation.
 
   Sandler et al., `MobileNetV2 <https://arxiv.org/abs/1801.04381>`_, 2018,
   without dropout.
 
   Attributes:
-    settings: Of the seven groups of blocks.
+    settings: Settings of the seven groups of blocks.
     stem_width: Channels of the stem, which has stride 2.
     last_width: Channels of the 1×1 convolution before the classifier.
-    expand_always: Whether an expansion of 1 has a 1×1 convolution too.
-    activation: Between the convolutions.
+    expand_always: Whether blocks with an expansion of 1 have the expanding 1×1
+      convolution, too.
+    activation: Activation between the convolutions.
   """
 
   boundary: Boundary = 'pre_relu'
@@ -62,8 +63,8 @@ class MobileNetV2(Stack, kw_only=True):
   activation: Activation = nn.relu
 
   def make_stages(self):
-    """The stem and four stages of one, two or three groups."""
-    stem = RectifiedStem(self.stem_width, self.activation, dtype=self.dtype)
+    """Returns the stem and four stages of one or two groups each."""
+    stem = LinearStem(self.stem_width, self.activation, dtype=self.dtype)
     stages = [
       InvertedStage(
         range(first, last),
@@ -79,7 +80,7 @@ class MobileNetV2(Stack, kw_only=True):
     return [stem, *stages]
 
   def make_head(self):
-    """The classifier."""
+    """Returns the classifier."""
     return layers.Dense(
       self.num_classes,
       kernel_init=nn.initializers.normal(0.01),
@@ -88,12 +89,18 @@ class MobileNetV2(Stack, kw_only=True):
     )
 
   def embed(self, hidden: jax.Array) -> jax.Array:
-    """The last boundary to the classifier's input `[B, D]`."""
+    """Maps the last boundary to the embedding `[B, D]`."""
     return self.pooled(self.activation(hidden))
 
 
-class RectifiedStem(nn.Module):
-  """3×3 convolution with stride 2 and norm; hands on what is not rectified."""
+class LinearStem(nn.Module):
+  """3×3 convolution with stride 2 and batch norm; its boundary is linear.
+
+  Attributes:
+    width: Output channels.
+    activation: See `MobileNetV2`.
+    dtype: Dtype of the computation.
+  """
 
   width: int
   activation: Activation
@@ -101,7 +108,7 @@ class RectifiedStem(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Images to features of half their height and width."""
+    """Maps images to feature maps of half their height and width."""
     x = layers.Conv(self.width, 3, 2, dtype=self.dtype, name='conv')(x)
     x = layers.BatchNorm(dtype=self.dtype, name='norm')(x, train=train)
     out = self.activation(x)
@@ -109,16 +116,17 @@ class RectifiedStem(nn.Module):
 
 
 class InvertedStage(nn.Module):
-  """Some of the groups of blocks.
+  """Groups of inverted residual blocks.
 
   Attributes:
-    groups: Which of the settings.
-    settings: All of them.
-    last_width: Channels of a last 1×1 convolution and norm, if there is one.
-    activates: Whether what comes in is to be rectified.
+    groups: Indices of the groups in `settings`.
+    settings: Settings of all groups.
+    last_width: Channels of a final 1×1 convolution with batch norm (`None`:
+      there is none).
+    activates: Whether the input needs an activation.
     expand_always: See `MobileNetV2`.
     activation: See `MobileNetV2`.
-    dtype: What it computes in.
+    dtype: Dtype of the computation.
   """
 
   groups: range
@@ -131,7 +139,7 @@ class InvertedStage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Features of the stage before to this stage's."""
+    """Maps the feature maps of the previous stage to those of this one."""
     if self.activates:
       x = self.activation(x)
     for group in self.groups:
@@ -154,7 +162,16 @@ class InvertedStage(nn.Module):
 
 
 class InvertedBlock(nn.Module):
-  """1×1 to more channels, depthwise 3×3, 1×1 to few; linear at its end."""
+  """Expanding 1×1, depthwise 3×3 and linear 1×1 convolution, and a shortcut.
+
+  Attributes:
+    width: Output channels.
+    expansion: Factor of the channels in between.
+    strides: Stride of the depthwise convolution.
+    expands: Whether there is an expanding convolution.
+    activation: See `MobileNetV2`.
+    dtype: Dtype of the computation.
+  """
 
   width: int
   expansion: int
@@ -165,12 +182,12 @@ class InvertedBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """`[B, H, W, C]` to `[B, H / strides, W / strides, width]`."""
-    together = functools.partial(conv_norm, train=train, dtype=self.dtype)
+    """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, width]`."""
+    conv_bn = functools.partial(conv_norm, train=train, dtype=self.dtype)
     wide = x.shape[-1] * self.expansion
     y = x
     if self.expands:
-      y = self.activation(together(y, 1, wide, 1))
-    y = self.activation(together(y, 2, wide, 3, self.strides, groups=0))
-    y = together(y, 3, self.width, 1)
+      y = self.activation(conv_bn(y, 1, wide, 1))
+    y = self.activation(conv_bn(y, 2, wide, 3, self.strides, groups=0))
+    y = conv_bn(y, 3, self.width, 1)
     return x + y if x.shape == y.shape else y

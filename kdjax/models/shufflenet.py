@@ -17,15 +17,15 @@ _conv_norm = functools.partial(conv_norm, kernel_init=layers.torch_uniform)
 
 
 class ShuffleNetV1(Stack, kw_only=True):
-  """Grouped 1×1 convolutions with the groups' channels mixed between.
+  """Grouped 1×1 convolutions whose channels are shuffled across groups.
 
   Zhang et al., `ShuffleNet <https://arxiv.org/abs/1707.01083>`_, 2017, with a
   1×1 stem at full resolution.
 
   Attributes:
-    blocks: Blocks of the three stages.
-    widths: Their output channels.
-    groups: Of the 1×1 convolutions.
+    blocks: Number of blocks of each of the three stages.
+    widths: Output channels of each stage.
+    groups: Groups of the 1×1 convolutions.
   """
 
   boundary: Boundary = 'pre_relu'
@@ -34,31 +34,31 @@ class ShuffleNetV1(Stack, kw_only=True):
   groups: int = 3
 
   def make_stages(self):
-    """The stem and three stages."""
+    """Returns the stem and three stages."""
     stages = [
       Stage(
         count,
-        functools.partial(GroupedBlock, width, self.groups, place == 0),
+        functools.partial(GroupedBlock, width, self.groups, index == 0),
         strides=2,
         boundary=self.boundary,
         dtype=self.dtype,
       )
-      for place, (count, width) in enumerate(zip(self.blocks, self.widths))
+      for index, (count, width) in enumerate(zip(self.blocks, self.widths))
     ]
     return [_stem(self.boundary, self.dtype), *stages]
 
 
 class GroupedBlock(nn.Module):
-  """1×1, shuffle, depthwise 3×3, 1×1; not rectified.
+  """1×1, shuffle, depthwise 3×3 and 1×1, and a shortcut; no ReLU at its end.
 
   Attributes:
     width: Output channels.
-    groups: Of the 1×1 convolutions.
-    after_stem: Whether its stage follows the stem: there the first convolution
-      of the block with the stride is not grouped.
-    strides: 2 halves the image and puts the input's means beside the branch;
-      1 adds the input.
-    dtype: What it computes in.
+    groups: Groups of the 1×1 convolutions.
+    after_stem: Whether the stage follows the stem, where the first convolution
+      of the block with stride 2 is not grouped.
+    strides: Stride of the depthwise convolution: 2 concatenates the average
+      pooled input, 1 adds the input.
+    dtype: Dtype of the computation.
   """
 
   width: int
@@ -69,32 +69,32 @@ class GroupedBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """`[B, H, W, C]` to `[B, H / strides, W / strides, width]`."""
+    """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, width]`."""
     halves = self.strides == 2
     out = self.width - x.shape[-1] if halves else self.width
     first = 1 if halves and self.after_stem else self.groups
-    together = functools.partial(_conv_norm, train=train, dtype=self.dtype)
-    y = nn.relu(together(x, 1, out // 4, 1, groups=first))
+    conv_bn = functools.partial(_conv_norm, train=train, dtype=self.dtype)
+    y = nn.relu(conv_bn(x, 1, out // 4, 1, groups=first))
     y = shuffle(y, first)
-    y = together(y, 2, out // 4, 3, self.strides, groups=0)
-    y = together(nn.relu(y), 3, out, 1, groups=self.groups)
+    y = conv_bn(y, 2, out // 4, 3, self.strides, groups=0)
+    y = conv_bn(nn.relu(y), 3, out, 1, groups=self.groups)
     if not halves:
       return x + y
     return jnp.concatenate([y, windows.mean_pool(x, 3, 2, padding=1)], -1)
 
 
 class ShuffleNetV2(Stack, kw_only=True):
-  """Blocks that work on half of the channels and mix the halves after.
+  """Blocks that transform half of the channels and then shuffle both halves.
 
-  Before the activation a stage is listed with its channels as they are before
-  the shuffle; after it, as they are after.
+  The pre-activation of a stage has the order of channels before the shuffle,
+  its output the order after it.
 
   Ma et al., `ShuffleNet V2 <https://arxiv.org/abs/1807.11164>`_, 2018, with a
   1×1 stem at full resolution.
 
   Attributes:
-    blocks: Blocks of the three stages, the one that halves included.
-    widths: Their output channels.
+    blocks: Number of blocks of each of the three stages.
+    widths: Output channels of each stage.
     last_width: Channels of the 1×1 convolution before the classifier.
   """
 
@@ -103,21 +103,29 @@ class ShuffleNetV2(Stack, kw_only=True):
   last_width: int = 1024
 
   def make_stages(self):
-    """The stem and three stages; the last one ends on a 1×1 convolution."""
+    """Returns the stem and three stages; a 1×1 convolution ends the last."""
     stages = [
       SplitStage(
         count,
         width,
-        last_width=self.last_width if place == 2 else None,
+        last_width=self.last_width if index == 2 else None,
         dtype=self.dtype,
       )
-      for place, (count, width) in enumerate(zip(self.blocks, self.widths))
+      for index, (count, width) in enumerate(zip(self.blocks, self.widths))
     ]
     return [_stem(self.boundary, self.dtype), *stages]
 
 
 class SplitStage(nn.Module):
-  """One block that halves the image, then blocks that keep it."""
+  """One block that halves the resolution, then blocks that keep it.
+
+  Attributes:
+    count: Number of blocks.
+    width: Output channels.
+    last_width: Channels of a final 1×1 convolution with batch norm (default:
+      there is none).
+    dtype: Dtype of the computation.
+  """
 
   count: int
   width: int
@@ -126,7 +134,7 @@ class SplitStage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Features of the stage before to this stage's."""
+    """Maps the feature maps of the previous stage to those of this one."""
     parts = (x, x)
     for index in range(self.count):
       block = DownBlock if index == 0 else SplitBlock
@@ -134,7 +142,7 @@ class SplitStage(nn.Module):
         x, train=train
       )
       x = shuffle(nn.relu(jnp.concatenate(parts, -1)), 2)
-    # What SplitBlock passes on was rectified before: its ReLU changes nothing.
+    # The half that SplitBlock keeps is already rectified; ReLU keeps it as is.
     pre = jnp.concatenate(parts, -1)
     if self.last_width is None:
       return StageOutput(x, x, pre)
@@ -150,7 +158,12 @@ class SplitStage(nn.Module):
 
 
 class DownBlock(nn.Module):
-  """Two branches that halve the image; neither is rectified at its end."""
+  """Two branches that halve the resolution; neither ends with a ReLU.
+
+  Attributes:
+    width: Output channels of each branch.
+    dtype: Dtype of the computation.
+  """
 
   width: int
   dtype: DTypeLike = jnp.float32
@@ -159,17 +172,22 @@ class DownBlock(nn.Module):
   def __call__(
     self, x: jax.Array, *, train: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """`[B, H, W, C]` to two of `[B, H / 2, W / 2, width]`."""
-    together = functools.partial(_conv_norm, train=train, dtype=self.dtype)
-    left = together(x, 1, x.shape[-1], 3, 2, groups=0)
-    left = together(left, 2, self.width, 1)
-    right = nn.relu(together(x, 3, self.width, 1))
-    right = together(right, 4, self.width, 3, 2, groups=0)
-    return left, together(right, 5, self.width, 1)
+    """Maps `[B, H, W, C]` to two of `[B, H / 2, W / 2, width]`."""
+    conv_bn = functools.partial(_conv_norm, train=train, dtype=self.dtype)
+    left = conv_bn(x, 1, x.shape[-1], 3, 2, groups=0)
+    left = conv_bn(left, 2, self.width, 1)
+    right = nn.relu(conv_bn(x, 3, self.width, 1))
+    right = conv_bn(right, 4, self.width, 3, 2, groups=0)
+    return left, conv_bn(right, 5, self.width, 1)
 
 
 class SplitBlock(nn.Module):
-  """The first half of the channels as it is, the second through a branch."""
+  """Identity for the first half of the channels, a branch for the second.
+
+  Attributes:
+    width: Channels of each half.
+    dtype: Dtype of the computation.
+  """
 
   width: int
   dtype: DTypeLike = jnp.float32
@@ -178,16 +196,24 @@ class SplitBlock(nn.Module):
   def __call__(
     self, x: jax.Array, *, train: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """`[B, H, W, 2 width]` to two of `[B, H, W, width]`."""
-    together = functools.partial(_conv_norm, train=train, dtype=self.dtype)
+    """Maps `[B, H, W, 2 width]` to two of `[B, H, W, width]`."""
+    conv_bn = functools.partial(_conv_norm, train=train, dtype=self.dtype)
     kept, y = jnp.split(x, 2, -1)
-    y = nn.relu(together(y, 1, self.width, 1))
-    y = together(y, 2, self.width, 3, groups=0)
-    return kept, together(y, 3, self.width, 1)
+    y = nn.relu(conv_bn(y, 1, self.width, 1))
+    y = conv_bn(y, 2, self.width, 3, groups=0)
+    return kept, conv_bn(y, 3, self.width, 1)
 
 
 def shuffle(x: jax.Array, groups: int) -> jax.Array:
-  """Channels `[g, C/g]` to `[C/g, g]`: neighbours come from all groups."""
+  """Shuffles channels across groups, by transposing `[g, C/g]` channels.
+
+  Args:
+    x: `[..., C]`.
+    groups: Number of groups g.
+
+  Returns:
+    `[..., C]`, in which neighboring channels come from different groups.
+  """
   mixed = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
   return mixed.swapaxes(-1, -2).reshape(x.shape)
 

@@ -1,4 +1,4 @@
-"""A network as a stack of stages: whole, or entered at any boundary."""
+"""Base class of networks that consist of stages."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +13,14 @@ from kdjax.features import Boundary, Features
 
 
 class StageOutput(NamedTuple):
-  """What one stage gives; see `Features` for the first three.
+  """Output of one stage.
 
-  `entry` is for networks whose activations follow the norm of the *next* stage:
-  the value before the activation of the previous stage, which this one computes
-  on its way in.
+  Attributes:
+    boundary: Input of the next stage; see `Features.boundaries`.
+    stage: Output after the activation; see `Features.stages`.
+    pre_stage: Output before the activation; see `Features.pre_stages`.
+    entry: Pre-activation of the previous stage, in networks in which this stage
+      computes it (`None`: it is the previous stage's `pre_stage`).
   """
 
   boundary: jax.Array
@@ -34,18 +37,18 @@ POOLINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Stack(nn.Module):
-  """Base of all networks here: named stages and a linear classifier.
+  """Base class of networks: named stages and a linear classifier.
 
-  A network says what its stages are (`make_stages`), and, where it differs from
-  "ReLU, mean over the image", how the last boundary becomes the embedding.
+  Subclasses define `make_stages`, and `embed` unless the embedding is a ReLU
+  and pooling of the last boundary.
 
   Attributes:
-    num_classes: Logits.
-    dtype: What it computes in; parameters and statistics are float32.
-    boundary: What one stage hands to the next.
-    pooling: How the last maps become one vector: their mean (`gap`), their
-      maximum (`gmp`), or half of both (`gwp`), each over the whole image. The
-      network's own way without; most have the mean.
+    num_classes: Number of classes.
+    dtype: Dtype of the computation; parameters and statistics are float32.
+    pooling: Pooling of the last feature maps over the whole image: their mean
+      (`gap`), their maximum (`gmp`) or the mean of both (`gwp`) (`None`: the
+      network's own, in most networks the mean).
+    boundary: Kind of the boundaries; see `Network.boundary`.
   """
 
   num_classes: int
@@ -53,24 +56,24 @@ class Stack(nn.Module):
   pooling: str | None = None
   boundary: Boundary = 'post_relu'
 
-  classifier_name = 'head'  # no attribute of a network: all have it
+  classifier_name = 'head'  # not annotated: the same in all networks
 
   def make_stages(self) -> Sequence[nn.Module]:
-    """The stages, the stem first; each `(x, train=…) -> StageOutput`."""
+    """Returns the stages, stem first; each `(x, train=…) -> StageOutput`."""
     raise NotImplementedError
 
   def make_head(self) -> nn.Module:
-    """The classifier."""
+    """Returns the classifier."""
     return layers.Dense(self.num_classes, dtype=self.dtype)
 
   def embed(self, hidden: jax.Array) -> jax.Array:
-    """The last boundary to the classifier's input `[B, D]`."""
-    # On rectified maps this changes nothing, but what another network's
-    # translated features bring here need not be rectified.
+    """Maps the last boundary to the embedding `[B, D]`."""
+    # Has no effect on rectified maps, but the output of a bridge from another
+    # network need not be rectified.
     return self.pooled(nn.relu(hidden))
 
   def pooled(self, maps: jax.Array) -> jax.Array:
-    """Activated maps `[B, H, W, C]` as one vector each, `[B, C]`."""
+    """Pools activated feature maps `[B, H, W, C]` to `[B, C]`."""
     return POOLINGS[self.pooling or 'gap'](maps)
 
   def setup(self):
@@ -79,18 +82,28 @@ class Stack(nn.Module):
     self.head = self.make_head()
 
   def __call__(self, images: jax.Array, *, train: bool) -> Features:
-    """Features of normalised images `[B, H, W, C]`."""
+    """Computes the features of normalized images.
+
+    Args:
+      images: `[B, H, W, C]`.
+      train: Whether to normalize with the batch and update the running
+        statistics.
+    """
     return self.tail(images, 0, train=train)
 
   def tail(self, hidden: jax.Array, start: int, *, train: bool) -> Features:
-    """Features of the stages from `start` on.
+    """Computes the features of the stages from `start` on.
 
     Args:
-      hidden: What stage `start` takes: `boundaries[start - 1]` of a whole pass,
-        or anything of its shape.
-      start: From 0, the whole network, to the number of stages, which runs the
-        classifier alone.
-      train: Whether to normalise with the batch and move the statistics.
+      hidden: Input of stage `start`: `boundaries[start - 1]` of a whole pass,
+        or any array of its shape.
+      start: Index of a stage; 0 is the whole network, and the number of stages
+        is the classifier alone.
+      train: Whether to normalize with the batch and update the running
+        statistics.
+
+    Returns:
+      Features, with `None` for the stages before `start`.
 
     Raises:
       ValueError: If there is no such stage.
@@ -98,11 +111,11 @@ class Stack(nn.Module):
     stages: Any = self.stage
     if not 0 <= start <= len(stages):
       raise ValueError(
-        f'{type(self).__name__} can be entered at 0 to {len(stages)}, got '
+        f'{type(self).__name__} can start at stages 0 to {len(stages)}, got '
         f'start={start}.'
       )
-    nothing: list[jax.Array | None] = [None] * start
-    boundaries, outputs, pre_outputs = nothing[:], nothing[:], nothing[:]
+    skipped: list[jax.Array | None] = [None] * start
+    boundaries, outputs, pre_outputs = skipped[:], skipped[:], skipped[:]
     for index, stage in enumerate(stages[start:], start):
       out = stage(hidden, train=train)
       hidden = out.boundary
@@ -121,5 +134,5 @@ class Stack(nn.Module):
     )
 
   def classify(self, embedding: jax.Array) -> jax.Array:
-    """Logits `[B, K]` of embeddings `[B, D]`: the classifier alone."""
+    """Computes logits `[B, K]` of embeddings `[B, D]`."""
     return self.head(embedding)

@@ -12,17 +12,18 @@ from kdjax.models.stack import Stack, StageOutput
 
 
 class Vgg(Stack, kw_only=True):
-  """Five stages of 3×3 convolutions with bias, norm and ReLU.
+  """Five stages of 3×3 convolutions with bias, batch norm and ReLU.
 
-  A stage ends on its last norm; its ReLU and the pooling open the next. The
-  last stage pools only what is at least 8 pixels high, images of 64 and more.
+  A stage ends with its last batch norm; its ReLU and max pooling start the next
+  stage. The last stage pools only maps of at least 8 pixels, from images of 64
+  pixels or more.
 
   Simonyan and Zisserman, `Very deep convolutional networks
   <https://arxiv.org/abs/1409.1556>`_, 2014, with one linear layer.
 
   Attributes:
-    convs: Convolutions of each of the five stages.
-    widths: Their channels.
+    convs: Number of convolutions of each of the five stages.
+    widths: Output channels of each stage.
   """
 
   boundary: Boundary = 'pre_relu'
@@ -30,14 +31,14 @@ class Vgg(Stack, kw_only=True):
   widths: tuple[int, ...] = (64, 128, 256, 512, 512)
 
   def make_stages(self):
-    """The five stages."""
+    """Returns the five stages."""
     return [
-      Stage(count, width, place, dtype=self.dtype)
-      for place, (count, width) in enumerate(zip(self.convs, self.widths))
+      Stage(count, width, index, dtype=self.dtype)
+      for index, (count, width) in enumerate(zip(self.convs, self.widths))
     ]
 
   def make_head(self):
-    """The classifier."""
+    """Returns the classifier."""
     return layers.Dense(
       self.num_classes,
       kernel_init=nn.initializers.normal(0.01),
@@ -47,32 +48,39 @@ class Vgg(Stack, kw_only=True):
 
 
 class Stage(nn.Module):
-  """Stage number `place`: ReLU and pooling, then the convolutions."""
+  """ReLU and max pooling, then convolutions.
+
+  Attributes:
+    count: Number of convolutions.
+    width: Output channels.
+    index: Index of the stage; stage 0 has neither ReLU nor pooling.
+    dtype: Dtype of the computation.
+  """
 
   count: int
   width: int
-  place: int
+  index: int
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Features of the stage before to this stage's."""
-    if self.place > 0:
+    """Maps the feature maps of the previous stage to those of this one."""
+    if self.index > 0:
       x = nn.relu(x)
-      if self.place < 4 or x.shape[1] >= 8:
+      if self.index < 4 or x.shape[1] >= 8:
         x = windows.max_pool(x, 2, 2)
     pre = x
-    for index in range(self.count):
+    for number in range(self.count):
       pre = layers.Conv(
         self.width,
         use_bias=True,
         bias_init=layers.zeros,
         dtype=self.dtype,
-        name=f'conv_{index}',
-      )(nn.relu(pre) if index else pre)
-      pre = layers.BatchNorm(dtype=self.dtype, name=f'norm_{index}')(
+        name=f'conv_{number}',
+      )(nn.relu(pre) if number else pre)
+      pre = layers.BatchNorm(dtype=self.dtype, name=f'norm_{number}')(
         pre, train=train
       )
     out = nn.relu(pre)
-    # The field's tables list the first stage rectified in both lists.
-    return StageOutput(pre, out, pre if self.place > 0 else out)
+    # The papers' tables list the first stage after its ReLU in both lists.
+    return StageOutput(pre, out, pre if self.index > 0 else out)

@@ -13,22 +13,22 @@ _normal = nn.initializers.truncated_normal(0.02)
 
 
 class VisionTransformer(Stack, kw_only=True):
-  """Patches as tokens, a class token first; the layout is timm's.
+  """Transformer on a class token and patches, with timm's layout.
 
-  The stem makes tokens, each later stage is a quarter of the blocks, and the
-  final norm belongs to the last. Boundaries are all tokens
-  `[B, 1 + h w, width]`; `stages` are those of the patches as maps
-  `[B, h, w, width]`; the embedding is the class token's. Places are learned for
-  the size of image it is initialised with.
+  The stem computes the tokens; each later stage has the same number of blocks,
+  and the last stage the final layer norm. Boundaries are all tokens
+  `[B, 1 + h w, width]`; `stages` are the patch tokens as feature maps
+  `[B, h, w, width]`; the embedding is the class token. Position embeddings are
+  learned for the image size at initialization.
 
   Dosovitskiy et al., `An image is worth 16x16 words
   <https://arxiv.org/abs/2010.11929>`_, 2020. No dropout.
 
   Attributes:
-    width: Of a token.
-    heads: Of the attention.
-    depth: Blocks, a multiple of `parts`.
-    parts: Stages after the stem.
+    width: Width of a token.
+    heads: Attention heads.
+    depth: Number of blocks, a multiple of `parts`.
+    parts: Number of stages after the stem.
     patch: Height and width of a patch in pixels.
   """
 
@@ -40,10 +40,10 @@ class VisionTransformer(Stack, kw_only=True):
   patch: int = 16
 
   def make_stages(self):
-    """The stem and `parts` groups of blocks."""
+    """Returns the stem and `parts` groups of blocks."""
     if self.depth % self.parts:
       raise ValueError(
-        f'{self.depth} blocks do not fall into {self.parts} equal stages.'
+        f'{self.depth} blocks cannot be divided into {self.parts} stages.'
       )
     count = self.depth // self.parts
     groups = [
@@ -58,7 +58,7 @@ class VisionTransformer(Stack, kw_only=True):
     return [Patches(self.width, self.patch, dtype=self.dtype), *groups]
 
   def make_head(self):
-    """The classifier."""
+    """Returns the classifier."""
     return layers.Dense(
       self.num_classes,
       kernel_init=_normal,
@@ -67,12 +67,18 @@ class VisionTransformer(Stack, kw_only=True):
     )
 
   def embed(self, hidden: jax.Array) -> jax.Array:
-    """The class token of the normalised tokens."""
+    """Selects the class token: `[B, N, D]` to `[B, D]`."""
     return hidden[:, 0]
 
 
 class Patches(nn.Module):
-  """Images to tokens with their places."""
+  """Images to tokens with position embeddings.
+
+  Attributes:
+    width: Width of a token.
+    patch: Height and width of a patch in pixels.
+    dtype: Dtype of the computation.
+  """
 
   width: int
   patch: int
@@ -80,12 +86,12 @@ class Patches(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """`[B, H, W, C]` to `[B, 1 + H W / patch², width]`."""
+    """Maps `[B, H, W, C]` to `[B, 1 + H W / patch², width]`."""
     del train
     if x.shape[1] % self.patch or x.shape[1] != x.shape[2]:
       raise ValueError(
-        f'Patches of {self.patch} pixels need square images of a multiple of '
-        f'that, got {x.shape[1]} by {x.shape[2]}.'
+        f'Patches of {self.patch} pixels need square images whose size is a '
+        f'multiple of that, got {x.shape[1]} by {x.shape[2]}.'
       )
     x = layers.Conv(
       self.width,
@@ -98,16 +104,24 @@ class Patches(nn.Module):
       name='conv',
     )(x)
     x = x.reshape(x.shape[0], -1, self.width)
-    first = self.param('cls_token', _normal, (1, 1, self.width), jnp.float32)
+    shape = (1, 1, self.width)
+    class_token = self.param('cls_token', _normal, shape, jnp.float32)
     shape = (1, x.shape[1] + 1, self.width)
-    places = self.param('pos_embed', _normal, shape, jnp.float32)
-    first = jnp.broadcast_to(first, (x.shape[0], 1, self.width))
-    x = jnp.concatenate([first.astype(self.dtype), x], axis=1)
-    return _output(x + places.astype(self.dtype))
+    positions = self.param('pos_embed', _normal, shape, jnp.float32)
+    class_token = jnp.broadcast_to(class_token, (x.shape[0], 1, self.width))
+    x = jnp.concatenate([class_token.astype(self.dtype), x], axis=1)
+    return _output(x + positions.astype(self.dtype))
 
 
 class Blocks(nn.Module):
-  """Some of the blocks; after the last of all stands the final norm."""
+  """Consecutive blocks of the network.
+
+  Attributes:
+    numbers: Numbers of the blocks, counted through the network.
+    heads: Attention heads.
+    last: Whether the final layer norm follows.
+    dtype: Dtype of the computation.
+  """
 
   numbers: range
   heads: int
@@ -116,7 +130,7 @@ class Blocks(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> StageOutput:
-    """Tokens to tokens."""
+    """Maps tokens `[B, N, D]` to the same shape."""
     del train
     for number in self.numbers:
       x = Block(self.heads, self.dtype, name=f'block_{number}')(x)
@@ -126,14 +140,19 @@ class Blocks(nn.Module):
 
 
 class Block(nn.Module):
-  """Attention, then two linear layers with GELU; each beside its input."""
+  """Attention and two linear layers with GELU, with shortcuts and layer norms.
+
+  Attributes:
+    heads: Attention heads.
+    dtype: Dtype of the computation.
+  """
 
   heads: int
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """`[B, N, D]` to the same."""
+    """Maps tokens `[B, N, D]` to the same shape."""
     width = x.shape[-1]
     y = _linear(3 * width, self.dtype, 'qkv')(_norm(self.dtype, 'norm1')(x))
     y = _linear(width, self.dtype, 'proj')(attention(y, self.heads))
@@ -144,14 +163,16 @@ class Block(nn.Module):
 
 
 def attention(qkv: jax.Array, heads: int) -> jax.Array:
-  r""":math:`\mathrm{softmax}(q k^T / \sqrt{d})\, v` of each head.
+  r"""Computes :math:`\mathrm{softmax}(q k^T / \sqrt{d})\, v` of each head.
+
+  The softmax is computed in float32 (float64 for float64 inputs).
 
   Args:
-    qkv: Queries, keys and values side by side, `[B, N, 3 heads d]`.
-    heads: Their number.
+    qkv: Queries, keys and values, concatenated: `[B, N, 3 heads d]`.
+    heads: Number of heads.
 
   Returns:
-    `[B, N, heads d]`; the softmax runs in at least float32.
+    `[B, N, heads d]`.
   """
   batch, tokens, width = qkv.shape
   parts = qkv.reshape(batch, tokens, 3, heads, width // (3 * heads))
@@ -164,7 +185,7 @@ def attention(qkv: jax.Array, heads: int) -> jax.Array:
 
 
 def _output(tokens: jax.Array) -> StageOutput:
-  """Tokens as a boundary, and those of the patches as a square map."""
+  """Tokens as the boundary, and the patch tokens as a square feature map."""
   batch, count, width = tokens.shape
   side = round((count - 1) ** 0.5)
   square = tokens[:, 1:].reshape(batch, side, side, width)

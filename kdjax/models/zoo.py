@@ -1,4 +1,4 @@
-"""The networks by name."""
+"""Networks by name."""
 
 import dataclasses
 import functools
@@ -27,8 +27,8 @@ _O = {'boundary': 'pre_relu'}  # FCFD's "o" networks, cut before the ReLU
 _PADDED = {'block': functools.partial(BasicBlock, padded=True)}
 _NARROW = {'stem_width': 64, 'relu_between': False, 'pool': 4}
 
-# Each is called as `NETWORKS[name](num_classes=…, dtype=…)` and gives a Linen
-# module or a `Network`. Users add their own: docs/own-networks.md.
+# Constructors, called as `NETWORKS[name](num_classes=…, dtype=…)`, which return
+# a Linen module or a `Network`. Users may add theirs: docs/own-networks.md.
 NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
   name: functools.partial(constructor, **settings)
   for name, (constructor, settings) in {
@@ -36,7 +36,7 @@ NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
     'convnet_8_16': (ConvNet, {'widths': ((8,), (16,), (16,))}),
     'convnet_32_64': (ConvNet, {'widths': ((32, 32), (64,), (64,))}),
     'convnet_32_64_16': (ConvNet, {'widths': ((32, 32), (64,), (16,))}),
-    # CIFAR, as RepDistiller and mdistiller have them.
+    # CIFAR networks of RepDistiller and mdistiller.
     'resnet8': (ResNet, {'blocks': (1, 1, 1)}),
     'resnet8o': (ResNet, {'blocks': (1, 1, 1), **_O}),
     'resnet14': (ResNet, {'blocks': (2, 2, 2)}),
@@ -72,7 +72,7 @@ NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
     'cifar10_resnet20': (ResNet, {'blocks': (3, 3, 3), **_PADDED}),
     'cifar10_resnet32': (ResNet, {'blocks': (5, 5, 5), **_PADDED}),
     'cifar10_resnet56': (ResNet, {'blocks': (9, 9, 9), **_PADDED}),
-    # CIFAR-100 teachers with a wide stem and no ReLU between blocks.
+    # CIFAR-100 teachers with a wide stem and without ReLU between blocks.
     'cifar100_resnet8': (ResNet, {'blocks': (1, 1, 1), **_NARROW}),
     'cifar100_resnet20': (ResNet, {'blocks': (3, 3, 3), **_NARROW}),
     'cifar100_resnet32': (ResNet, {'blocks': (5, 5, 5), **_NARROW}),
@@ -104,15 +104,25 @@ NETWORKS: dict[str, Callable[..., nn.Module | Network]] = {
 
 
 def check_name(name: str) -> None:
-  """Raises a `ValueError` with the nearest names, if there is none such."""
+  """Checks that there is a network of a name.
+
+  Args:
+    name: Should be a key of `NETWORKS`.
+
+  Raises:
+    ValueError: If it is not; suggests similar names.
+  """
   if name not in NETWORKS:
     raise ValueError(names.unknown('network', name, NETWORKS))
 
 
 def is_mobile(name: str) -> bool:
-  """Whether it is one of the small networks of depthwise convolutions.
+  """Whether a network is a small one with depthwise convolutions.
 
-  They learn at a fifth of the rate of others in the field's recipes.
+  The papers' recipes train these with a fifth of the usual learning rate.
+
+  Args:
+    name: A key of `NETWORKS`.
   """
   return any(family in name.lower() for family in ('mobilenet', 'shuffle'))
 
@@ -126,20 +136,35 @@ def create(
   std: tuple[float, ...] = (1.0,),
   pooling: str | None = None,
 ) -> Network:
-  """A network of this zoo.
+  """Creates a network by name.
 
   Args:
     name: A key of `NETWORKS`.
-    num_classes: Logits.
-    dtype: What it computes in; parameters and statistics are float32.
-    mean: Per-channel mean of the images in [0, 1] it is trained on.
-    std: Per-channel standard deviation of those.
-    pooling: Of the last maps: `gap`, `gmp` or `gwp`, see `Stack`; the
-      network's own without.
+    num_classes: Number of classes.
+    dtype: Dtype of the computation; parameters and statistics are float32.
+    mean: Per-channel mean of the training images in [0, 1].
+    std: Per-channel standard deviation of the training images in [0, 1].
+    pooling: Pooling of the last feature maps, `gap`, `gmp` or `gwp`; see
+      `Stack` (`None`: the network's own).
+
+  Returns:
+    The network, a teacher or a student.
 
   Raises:
-    ValueError: If there is no such network; names the nearest ones. Or if it
-      does not pool so.
+    ValueError: If there is no such network, with similar names, or no such
+      pooling of it.
+
+  Examples:
+    >>> import jax
+    >>> from kdjax import models
+    >>> network = models.create('convnet_4_8', num_classes=10)
+    >>> variables = network.initialize(jax.random.key(0), (8, 8, 1))
+    >>> images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 1))
+    >>> features, _ = network.apply(variables, images, train=False)
+    >>> features.logits.shape
+    (2, 10)
+    >>> [stage.shape for stage in features.stages]
+    [(2, 8, 8, 4), (2, 4, 4, 8), (2, 2, 2, 8)]
   """
   check_name(name)
   options = {}
@@ -147,9 +172,11 @@ def create(
     if pooling not in POOLINGS:
       raise ValueError(names.unknown('pooling', pooling, POOLINGS))
     if name.startswith('vit'):
-      raise ValueError(f'{name} has a class token and pools nothing.')
+      raise ValueError(
+        f'{name} classifies a class token and has no pooling: leave it out.'
+      )
     options = {'pooling': pooling}
-  made = NETWORKS[name](num_classes=num_classes, dtype=dtype, **options)
-  if isinstance(made, Network):
-    return dataclasses.replace(made, name=name, mean=mean, std=std)
-  return linen_network(made, name=name, mean=mean, std=std)
+  network = NETWORKS[name](num_classes=num_classes, dtype=dtype, **options)
+  if isinstance(network, Network):
+    return dataclasses.replace(network, name=name, mean=mean, std=std)
+  return linen_network(network, name=name, mean=mean, std=std)

@@ -1,7 +1,8 @@
-"""What a study found: one table, its plots and one HTML page, from its logs.
+"""Reports of a study: one table, its plots and one HTML page, from its logs.
 
-`write` makes everything, `table` is what a terminal shows, `read_study` is for
-those who want the numbers. A picture of your own is one line in `plots.PLOTS`.
+`write` writes the whole report, `table` returns the table for a terminal, and
+`read_study` returns the logged numbers. To add a plot, add one entry to
+`plots.PLOTS`.
 """
 
 from kdjax.report.logs import Run, Study, read_study

@@ -1,4 +1,7 @@
-"""`python -m kdjax.report WORKDIR`: the report of a study, again or early."""
+"""`python -m kdjax.report WORKDIR`: writes the report of a study.
+
+The study may be finished or still running.
+"""
 
 import argparse
 import sys
@@ -10,12 +13,18 @@ from kdjax import report
 
 
 def main() -> int:
-  """Prints the table, writes the report; 1 if there is nothing to report."""
+  """Prints the table and writes the report.
+
+  Returns:
+    The exit status: 0, or 1 if the folder has no runs or cannot be read.
+  """
   parser = argparse.ArgumentParser(
     prog='python -m kdjax.report',
-    description="Makes table, plots and report.html from a study's logs.",
+    description="Writes the table, plots and report.html of a study's logs.",
   )
-  parser.add_argument('workdir', type=epath.Path, help='holds runs/')
+  parser.add_argument(
+    'workdir', type=epath.Path, help='work folder of the study (contains runs/)'
+  )
   workdir = parser.parse_args().workdir
   try:
     page = report.write(workdir)

@@ -1,4 +1,4 @@
-"""How every picture looks: figures without global state, one pen per arm."""
+"""Common style of all plots: figures without global state, one pen per arm."""
 
 import dataclasses
 
@@ -8,17 +8,17 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kdjax.report.logs import Study
 
-INK = '#222222'
-FAINT = '#d9d9d9'
+INK = '#222222'  # text and axes
+FAINT = '#d9d9d9'  # grid
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; their yellow
-# is left out (too light for a line), their black and a grey are the baselines'.
+# The color-blind safe palette of Okabe and Ito. Yellow is omitted because it is
+# too light for a line; black and a gray are reserved for teacher and student.
 _TEACHER = '#000000'
 _STUDENT = '#7a7a7a'
 _METHODS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
-_LINES = ('-', (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
+_LINE_STYLES = ('-', (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 
-# Petroff's ten colours (https://arxiv.org/abs/2107.02270), for classes.
+# Petroff's ten colors (https://arxiv.org/abs/2107.02270), for classes.
 CLASSES = (
   '#3f90da',
   '#ffa90e',
@@ -35,36 +35,62 @@ CLASSES = (
 
 @dataclasses.dataclass(frozen=True)
 class Pen:
-  """Colour and line of one arm, the same in all pictures of a study."""
+  """Color and line style of one arm, the same in all plots of a study.
+
+  Attributes:
+    color: A Matplotlib color.
+    line: A Matplotlib line style.
+  """
 
   color: str
   line: str | tuple
 
 
 def pens(study: Study) -> dict[str, Pen]:
-  """A pen for each arm: black teachers, grey students, coloured methods."""
-  drawn, methods = {}, 0
+  """Returns a pen for each arm: black teachers, gray students, colored methods.
+
+  Args:
+    study: The study whose arms are drawn.
+
+  Returns:
+    The pens by arm, in the study's order. Beyond six methods the colors repeat
+    with another line style.
+  """
+  by_arm, methods = {}, 0
   for arm, runs in study.arms.items():
     if runs[0].role == 'teacher':
-      drawn[arm] = Pen(_TEACHER, '--')
+      by_arm[arm] = Pen(_TEACHER, '--')
     elif runs[0].role == 'student':
-      drawn[arm] = Pen(_STUDENT, '-')
+      by_arm[arm] = Pen(_STUDENT, '-')
     else:
       color = _METHODS[methods % len(_METHODS)]
-      line = _LINES[methods // len(_METHODS) % len(_LINES)]
-      drawn[arm] = Pen(color, line)
+      line = _LINE_STYLES[methods // len(_METHODS) % len(_LINE_STYLES)]
+      by_arm[arm] = Pen(color, line)
       methods += 1
-  return drawn
+  return by_arm
 
 
 def figure(width: float, height: float) -> Figure:
-  """An empty figure, inches; drawn by Agg, unknown to pyplot."""
+  """Returns an empty figure that pyplot does not manage.
+
+  Args:
+    width: In inches.
+    height: In inches.
+
+  Returns:
+    A figure of 150 dots per inch with automatic margins.
+  """
   margins = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
   return Figure(figsize=(width, height), dpi=150, layout=margins)
 
 
 def plain_axes(axes: Axes, title: str = '') -> None:
-  """Two spines, a faint grid behind the data, a title to the left."""
+  """Styles axes: two spines, a faint grid, a left-aligned title.
+
+  Args:
+    axes: Modified in place.
+    title: The title (default: none).
+  """
   axes.spines[['top', 'right']].set_visible(False)
   axes.spines[['left', 'bottom']].set_color(INK)
   axes.grid(color=FAINT, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""Features of students and teacher in one plane, before training and after."""
+"""Scatter plots of students' and teacher's embeddings in one plane."""
 
 import dataclasses
 
@@ -11,87 +11,103 @@ from kdjax.report import canvas, projection
 from kdjax.report.embeddings import Features, first_of_each_arm
 from kdjax.report.logs import Study
 
-_IMAGES = 600  # drawn of each cloud; more would hide one another
+_MAX_IMAGES = 600  # per panel; more points would hide one another
 _BEFORE = 'before training'
 
 
 def features(study: Study) -> Figure | None:
-  """The teacher, the student before training, and every student after it."""
-  found = first_of_each_arm(study)
-  teacher = found.pop(study.arm_of_role('teacher') or '', None)
-  if teacher is None or not found:
+  """Draws the teacher, the student before training, and every trained student.
+
+  Args:
+    study: The study; the first seed with embeddings of each arm is drawn.
+
+  Returns:
+    The figure, or None without embeddings of the teacher and of a student.
+  """
+  students = first_of_each_arm(study)
+  teacher = students.pop(study.arm_of_role('teacher') or '', None)
+  if teacher is None or not students:
     return None
-  rows = _drawn(teacher.labels)
+  rows = _rows_to_draw(teacher.labels)
   target = teacher.embedding[rows].astype(np.float64)
   scene = _Scene(
     plane=projection.principal_plane(target),
     features=target,
     labels=teacher.labels[rows],
   )
-  panels = {'teacher': None, **_panels(found)}
+  panels = {'teacher': None, **_embeddings_by_title(students)}
   columns = 2 if len(panels) <= 4 else 3 if len(panels) <= 6 else 4
   lines = -(-len(panels) // columns)
   figure = canvas.figure(3.1 * columns + 1, 3.2 * lines)
-  for index, (title, cloud) in enumerate(panels.items()):
+  for index, (title, embedding) in enumerate(panels.items()):
     axes = figure.add_subplot(lines, columns, index + 1)
     canvas.plain_axes(axes, title)
-    points = scene.teacher if cloud is None else scene.place(cloud[rows])
-    _draw(axes, scene, None if cloud is None else points)
-    if not title.endswith(_BEFORE):  # classes have no places yet
-      _name_classes(axes, scene, points)
+    student = None if embedding is None else scene.project(embedding[rows])
+    _draw(axes, scene, student)
+    if not title.endswith(_BEFORE):  # classes are not separated yet
+      _label_classes(axes, scene, scene.teacher if student is None else student)
   _legend(figure)
-  figure.set_label(_caption(scene, found))
+  figure.set_label(_caption(scene, students))
   return figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Scene:
-  """The teacher's plane and what stands on it."""
+  """The teacher's principal plane and the images drawn in it."""
 
   plane: projection.Plane
-  features: np.ndarray  # [n, D], the teacher's
+  features: np.ndarray  # [n, D], the teacher's embeddings
   labels: np.ndarray  # [n]
 
   @property
   def teacher(self) -> np.ndarray:
+    """Coordinates `[n, 2]` of the teacher's embeddings."""
     return self.plane.project(self.features)
 
-  def place(self, cloud: np.ndarray) -> np.ndarray:
-    cloud = cloud.astype(np.float64)
-    if cloud.shape[1] == len(self.plane.mean):
-      return self.plane.project(cloud)
-    return self.plane.project(projection.align(cloud, self.features))
+  def project(self, embedding: np.ndarray) -> np.ndarray:
+    """Returns coordinates `[n, 2]`, after alignment if the widths differ."""
+    embedding = embedding.astype(np.float64)
+    if embedding.shape[1] == len(self.plane.mean):
+      return self.plane.project(embedding)
+    return self.plane.project(projection.align(embedding, self.features))
 
-  def color(self, label) -> str:
+  def color(self, label: int) -> str:
+    """Returns the color of a class."""
     classes = np.unique(self.labels).tolist()
     return canvas.CLASSES[classes.index(label) % len(canvas.CLASSES)]
 
 
-def _panels(students: dict[str, Features]) -> dict[str, np.ndarray]:
-  """Clouds by title; one before training where all students start alike."""
-  starts = [f.before for f in students.values() if f.before is not None]
-  alike = all(np.array_equal(starts[0], start) for start in starts)
+def _embeddings_by_title(
+  students: dict[str, Features],
+) -> dict[str, np.ndarray]:
+  """Returns the students' embeddings by panel title.
+
+  If all students start from the same weights, one panel shows them before
+  training; otherwise each arm has its own.
+  """
+  initial = [f.before for f in students.values() if f.before is not None]
+  same = all(np.array_equal(initial[0], other) for other in initial)
   panels = {}
-  if starts and alike:
-    panels[f'student {_BEFORE}'] = starts[0]
-  for arm, found in students.items():
-    if found.before is not None and not alike:
-      panels[f'{arm}, {_BEFORE}'] = found.before
-    panels[f'{arm}, trained'] = found.embedding
+  if initial and same:
+    panels[f'student {_BEFORE}'] = initial[0]
+  for arm, student in students.items():
+    if student.before is not None and not same:
+      panels[f'{arm}, {_BEFORE}'] = student.before
+    panels[f'{arm}, trained'] = student.embedding
   return panels
 
 
-def _drawn(labels: np.ndarray) -> np.ndarray:
-  """Rows to draw: of the first ten classes, spread evenly over the set."""
+def _rows_to_draw(labels: np.ndarray) -> np.ndarray:
+  """Returns evenly spaced row indices of images of the first ten classes."""
   classes = np.unique(labels)[: len(canvas.CLASSES)]
   rows = np.flatnonzero(np.isin(labels, classes))
-  if len(rows) <= _IMAGES:
+  if len(rows) <= _MAX_IMAGES:
     return rows
-  return rows[np.linspace(0, len(rows) - 1, _IMAGES).astype(int)]
+  return rows[np.linspace(0, len(rows) - 1, _MAX_IMAGES).astype(int)]
 
 
-def _draw(axes: Axes, scene: _Scene, points: np.ndarray | None) -> None:
-  """The teacher's rings, alone or faintly behind the student's dots."""
+def _draw(axes: Axes, scene: _Scene, student: np.ndarray | None) -> None:
+  """Draws the teacher as rings, and the student as dots in front of them."""
   colors = [scene.color(label) for label in scene.labels.tolist()]
   axes.scatter(
     *scene.teacher.T,
@@ -99,16 +115,16 @@ def _draw(axes: Axes, scene: _Scene, points: np.ndarray | None) -> None:
     facecolors='none',
     edgecolors=colors,
     linewidths=0.6,
-    alpha=0.9 if points is None else 0.5,
+    alpha=0.9 if student is None else 0.5,
   )
-  if points is not None:
-    axes.scatter(*points.T, s=9, c=colors, linewidths=0, alpha=0.85)
+  if student is not None:
+    axes.scatter(*student.T, s=9, c=colors, linewidths=0, alpha=0.85)
   axes.set_aspect('equal', adjustable='datalim')
   axes.tick_params(labelsize=7)
 
 
-def _name_classes(axes: Axes, scene: _Scene, points: np.ndarray) -> None:
-  """Each class's label at its median."""
+def _label_classes(axes: Axes, scene: _Scene, points: np.ndarray) -> None:
+  """Writes each class's label at the median of its points."""
   for label in np.unique(scene.labels).tolist():
     x, y = np.median(points[scene.labels == label], axis=0)
     axes.text(
@@ -145,19 +161,19 @@ def _legend(figure: Figure) -> None:
 def _caption(scene: _Scene, students: dict[str, Features]) -> str:
   first, second = (f'{100 * share:.0f} %' for share in scene.plane.shares)
   text = (
-    'Embeddings of evaluation images, coloured and marked by class: rings are '
+    'Embeddings of evaluation images, colored and labeled by class: rings are '
     "the teacher's, dots the student's. The axes are the teacher's first two "
     f'principal components ({first} and {second} of its variance). '
   )
   width = len(scene.plane.mean)
-  if all(found.embedding.shape[1] == width for found in students.values()):
-    text += 'Students are drawn in the same axes, neither moved nor scaled. '
+  if all(f.embedding.shape[1] == width for f in students.values()):
+    text += 'Students are drawn in the same axes, neither shifted nor scaled. '
   else:
     text += (
-      "A student of another width is moved into the teacher's space first: "
-      'centred there, turned or reflected to lie nearest image by image '
-      '(Procrustes), and scaled to the same size. Its shape can be compared, '
-      'its place and size cannot. '
+      "A student of another width is first aligned to the teacher's space: "
+      'centered, rotated or reflected to minimize the distance image by image '
+      '(orthogonal Procrustes), and scaled to the same size. Its shape can be '
+      'compared, its position and size cannot. '
     )
   count = len(scene.labels)
-  return f'{text}{count} images, one seed; each panel has a scale of its own.'
+  return f'{text}{count} images, one seed; each panel has its own scale.'

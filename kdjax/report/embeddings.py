@@ -1,4 +1,4 @@
-"""What the networks of a study make of the evaluation images."""
+"""Reader of the embeddings that the runs of a study have stored."""
 
 import dataclasses
 import io
@@ -12,54 +12,74 @@ from kdjax.report.logs import Run, Study
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Features:
-  """What one run's network makes of the evaluation images."""
+  """Embeddings of the evaluation images by one run's network.
 
-  embedding: np.ndarray  # [N, D]
-  labels: np.ndarray  # [N]
-  before: np.ndarray | None  # [N, D], of a student before its first step
+  Attributes:
+    embedding: `[N, D]`, of the trained network.
+    labels: `[N]`, one class per image.
+    before: `[N, D]`, of a student before its first step; None if not stored.
+  """
+
+  embedding: np.ndarray
+  labels: np.ndarray
+  before: np.ndarray | None
 
 
 def read_features(run: Run) -> Features | None:
-  """The features that a run left, or None; of one class per image.
+  """Reads the embeddings that a run has stored.
+
+  Args:
+    run: The run, whose folder may contain `features.npz`.
+
+  Returns:
+    The embeddings, or None if the file does not exist or if images have
+    several classes.
 
   Raises:
-    ValueError: If the file cannot be read, or is of another shape than
-      embeddings `[N, D]` with labels `[N]`.
+    ValueError: If the file cannot be read, if embeddings and labels are not
+      `[N, D]` and `[N]`, or if an embedding is not finite.
   """
   path = run.folder / 'features.npz'
   if not path.is_file():
     return None
   try:
-    # From memory: of a torn file numpy would leave the handle open.
+    # Read from memory: numpy would leave the handle of a damaged file open.
     content = io.BytesIO(path.read_bytes())
     with np.load(content, allow_pickle=False) as stored:
       arrays = {name: stored[name] for name in stored.files}
   except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
-    raise ValueError(f'{_name(run)} cannot be read ({e}).') from e
+    raise ValueError(f'{_file_name(run)} cannot be read ({e}).') from e
   if not {'embedding', 'labels'} <= arrays.keys():
     raise ValueError(
-      f'{_name(run)} needs embedding and labels, has {sorted(arrays)}.'
+      f'{_file_name(run)} needs embedding and labels, has {sorted(arrays)}.'
     )
   if arrays['labels'].ndim > 1:
-    return None  # several classes per image: no cloud has one colour
+    return None  # several classes per image: points have no single color
   features = Features(
     embedding=arrays['embedding'],
     labels=arrays['labels'],
     before=arrays.get('embedding_before'),
   )
-  for cloud in (features.embedding, features.before):
-    if cloud is not None:
-      _check(run, cloud, features.labels)
+  for embedding in (features.embedding, features.before):
+    if embedding is not None:
+      _check(run, embedding, features.labels)
   return features
 
 
 def first_of_each_arm(study: Study) -> dict[str, Features]:
-  """For each arm that has any, the features of its first seed that has them.
+  """Returns the embeddings of each arm's first seed that has them.
+
+  Args:
+    study: The study; arms without embeddings are omitted.
+
+  Returns:
+    The embeddings by arm, in the study's order.
 
   Raises:
-    ValueError: As `read_features`, or if the runs saw other images.
+    ValueError: As `read_features`, or if the runs have different numbers of
+      images.
   """
-  found, count = {}, None
+  by_arm, count = {}, None
   for arm, runs in study.arms.items():
     for run in runs:
       features = read_features(run)
@@ -68,23 +88,24 @@ def first_of_each_arm(study: Study) -> dict[str, Features]:
       count = count or len(features.labels)
       if len(features.labels) != count:
         raise ValueError(
-          f'{_name(run)} is of {len(features.labels)} images, expected the '
+          f'{_file_name(run)} has {len(features.labels)} images, expected the '
           f'same {count} in all runs.'
         )
-      found[arm] = features
+      by_arm[arm] = features
       break
-  return found
+  return by_arm
 
 
-def _check(run, cloud, labels):
-  if cloud.ndim != 2 or labels.shape != cloud.shape[:1] or not cloud.size:
+def _check(run: Run, embedding: np.ndarray, labels: np.ndarray) -> None:
+  shapes_fit = embedding.ndim == 2 and labels.shape == embedding.shape[:1]
+  if not shapes_fit or not embedding.size:
     raise ValueError(
-      f'{_name(run)}: expected embeddings [N, D] and labels [N], got '
-      f'{cloud.shape} and {labels.shape}.'
+      f'{_file_name(run)}: expected embeddings [N, D] and labels [N], got '
+      f'{embedding.shape} and {labels.shape}.'
     )
-  if not np.isfinite(cloud).all():
-    raise ValueError(f'{_name(run)} holds features that are not finite.')
+  if not np.isfinite(embedding).all():
+    raise ValueError(f'{_file_name(run)} holds features that are not finite.')
 
 
-def _name(run):
+def _file_name(run: Run) -> str:
   return f'runs/{run.arm}/seed{run.seed}/features.npz'

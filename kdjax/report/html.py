@@ -1,4 +1,4 @@
-"""The few pieces of HTML that a report is made of; every text is escaped."""
+"""HTML elements of a report; all text is escaped."""
 
 import base64
 import json
@@ -26,7 +26,12 @@ pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto;
 
 
 def document(title: str, parts: Sequence[str]) -> str:
-  """A whole page of parts that are HTML already."""
+  """Returns a complete HTML page.
+
+  Args:
+    title: Text of the browser's title bar.
+    parts: HTML of the body, in order.
+  """
   body = '\n'.join(parts)
   return (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -37,13 +42,19 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 
 def element(tag: str, text: str, kind: str = '') -> str:
-  """One element around a text, with a class if it is given one."""
-  mark = f' class="{kind}"' if kind else ''
-  return f'<{tag}{mark}>{escape(text)}</{tag}>'
+  """Returns one element that contains a text.
+
+  Args:
+    tag: Name of the element.
+    text: Plain text; it is escaped.
+    kind: Value of the `class` attribute (default: no attribute).
+  """
+  attribute = f' class="{kind}"' if kind else ''
+  return f'<{tag}{attribute}>{escape(text)}</{tag}>'
 
 
 def items(texts: Sequence[str]) -> str:
-  """A list of texts."""
+  """Returns an unordered list of plain texts."""
   rows = '\n'.join(element('li', text) for text in texts)
   return f'<ul>\n{rows}\n</ul>'
 
@@ -51,14 +62,26 @@ def items(texts: Sequence[str]) -> str:
 def table(
   header: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int
 ) -> str:
-  """A table; its first columns are text, the others numbers."""
+  """Returns a table.
+
+  Args:
+    header: Column names.
+    rows: Cells as plain text, each row as long as the header.
+    text_columns: Number of leading columns aligned left; the rest hold numbers
+      and are aligned right.
+  """
   lines = [_row(header, 'th', text_columns)]
   lines += [_row(cells, 'td', text_columns) for cells in rows]
   return '<div class="wide"><table>\n' + '\n'.join(lines) + '\n</table></div>'
 
 
 def picture(png: bytes, caption: str) -> str:
-  """A PNG inside the page, with its caption."""
+  """Returns a figure with a PNG embedded in the page.
+
+  Args:
+    png: The file's content.
+    caption: Plain text; its first sentence is the alternative text.
+  """
   data = base64.b64encode(png).decode('ascii')
   alt = escape(caption.split('. ')[0])
   return (
@@ -68,13 +91,13 @@ def picture(png: bytes, caption: str) -> str:
 
 
 def structure(value: Any) -> str:
-  """Anything that JSON can hold, as indented JSON."""
+  """Returns a JSON-serializable value as indented JSON."""
   return element('pre', json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _row(cells, tag, text_columns):
-  marked = [
+def _row(cells: Sequence[str], tag: str, text_columns: int) -> str:
+  elements = [
     element(tag, cell, 'text' if index < text_columns else '')
     for index, cell in enumerate(cells)
   ]
-  return '<tr>' + ''.join(marked) + '</tr>'
+  return '<tr>' + ''.join(elements) + '</tr>'

@@ -1,4 +1,4 @@
-"""Writes a study's report: pictures, tables, and a page that holds them all."""
+"""Writer of a study's report: plots, tables, and one HTML page with both."""
 
 import dataclasses
 import io
@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 
@@ -16,7 +17,13 @@ from kdjax.report.summary import summarize
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Picture:
-  """A plot as it is stored: PNG bytes and what they show."""
+  """A plot as it is stored.
+
+  Attributes:
+    name: File name without its suffix.
+    caption: Text below the plot.
+    png: The file's content.
+  """
 
   name: str
   caption: str
@@ -27,12 +34,12 @@ def write(workdir: epath.PathLike) -> epath.Path:
   """Writes `workdir/report` from the logs below `workdir/runs`.
 
   Args:
-    workdir: A study's folder. What is unfinished or torn is left out and named
-      on the page.
+    workdir: A study's work folder. Unfinished runs and unreadable files are
+      skipped and named on the page.
 
   Returns:
-    The path of `report.html`; beside it the PNG files, `table.md`, `table.txt`
-    and `summary.json`.
+    The path of `report.html`; the PNG files, `table.md`, `table.txt` and
+    `summary.json` are in the same folder.
 
   Raises:
     ValueError: If the folder has no runs.
@@ -42,7 +49,7 @@ def write(workdir: epath.PathLike) -> epath.Path:
   folder.mkdir(exist_ok=True)
   pictures, failures = draw(study)
   notes = (*study.notes, *failures)
-  for name in plots.PLOTS:  # one of an earlier report may be impossible now
+  for name in plots.PLOTS:  # plots of an earlier report may be out of date
     (folder / f'{name}.png').unlink(missing_ok=True)
   for picture in pictures:
     (folder / f'{picture.name}.png').write_bytes(picture.png)
@@ -58,19 +65,26 @@ def write(workdir: epath.PathLike) -> epath.Path:
 
 
 def draw(study: Study) -> tuple[list[Picture], list[str]]:
-  """Every picture that the logs allow, and a note for each that fails."""
+  """Draws every plot for which the study has data.
+
+  Args:
+    study: The study.
+
+  Returns:
+    The plots, and a note for each plot that raised a `ValueError`.
+  """
   pictures, failures = [], []
   for name, plot in plots.PLOTS.items():
     try:
       figure = plot(study)
     except ValueError as error:
-      failures.append(f'No picture of {name}: {error}')
+      failures.append(f'Plot {name} failed: {error}')
       continue
     if figure is not None:
-      sheet = io.BytesIO()
-      figure.savefig(sheet, format='png')
+      png = io.BytesIO()
+      figure.savefig(png, format='png')
       caption = str(figure.get_label())
-      pictures.append(Picture(name=name, caption=caption, png=sheet.getvalue()))
+      pictures.append(Picture(name=name, caption=caption, png=png.getvalue()))
   return pictures, failures
 
 
@@ -83,7 +97,10 @@ def _summary(
     'plots': {picture.name: picture.caption for picture in pictures},
     'notes': list(notes),
   }
-  return json.dumps(_strict(content), indent=2, ensure_ascii=False) + '\n'
+  return (
+    json.dumps(_replace_non_finite(content), indent=2, ensure_ascii=False)
+    + '\n'
+  )
 
 
 def _page(
@@ -98,9 +115,9 @@ def _page(
       text_columns=tables.TEXT_COLUMNS,
     ),
     html.element('p', tables.caption(study), 'caption'),
-    *([html.element('h2', 'Left out'), html.items(notes)] if notes else []),
+    *([html.element('h2', 'Skipped'), html.items(notes)] if notes else []),
     *(html.picture(picture.png, picture.caption) for picture in pictures),
-    html.element('h2', 'Every run'),
+    html.element('h2', 'All runs'),
     html.table(
       _RUN_HEADER, [_run_cells(run) for run in study.runs], text_columns=1
     ),
@@ -128,9 +145,9 @@ _RUN_HEADER = (
 def _run_cells(run: Run) -> tuple[str, ...]:
   end = run.end
   if end is None:
-    nothing = [tables.NOTHING] * (len(_RUN_HEADER) - 3)
-    return (run.arm, str(run.seed), 'unfinished', *nothing)
-  epochs = end.get('epoch', tables.NOTHING)
+    empty = [tables.EMPTY] * (len(_RUN_HEADER) - 3)
+    return (run.arm, str(run.seed), 'unfinished', *empty)
+  epochs = end.get('epoch', tables.EMPTY)
   numbers = (
     (run.score, 100, '.2f'),
     (f'best_{run.score}', 100, '.2f'),
@@ -138,14 +155,14 @@ def _run_cells(run: Run) -> tuple[str, ...]:
     ('images_per_second', 1, ',.0f'),
   )
   values = [
-    format(factor * end[name], form) if name in end else tables.NOTHING
+    format(factor * end[name], form) if name in end else tables.EMPTY
     for name, factor, form in numbers
   ]
   return (run.arm, str(run.seed), str(epochs), *values)
 
 
 def _commands(study: Study) -> str:
-  """What made the study, and its report again."""
+  """Returns the commands that made the study and that make its report."""
   folder = shlex.quote(study.folder.as_posix())
   lines = [f'python -m kdjax.report {folder}']
   if study.config.get('command'):
@@ -154,12 +171,12 @@ def _commands(study: Study) -> str:
   return '\n'.join(lines)
 
 
-def _strict(value):
-  """The same without NaN and infinities, which JSON does not have."""
+def _replace_non_finite(value: Any) -> Any:
+  """Replaces NaN and infinities, which JSON does not have, by None."""
   if isinstance(value, dict):
-    return {key: _strict(entry) for key, entry in value.items()}
+    return {key: _replace_non_finite(entry) for key, entry in value.items()}
   if isinstance(value, list | tuple):
-    return [_strict(entry) for entry in value]
+    return [_replace_non_finite(entry) for entry in value]
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value

@@ -1,9 +1,10 @@
-"""The pictures of a report, by name.
+"""Registry of the plots of a report, by name.
 
-A plot takes the study and returns a figure, or None where the logs have nothing
-for it; the figure's label (`Figure.set_label`) becomes its caption. It draws on
-`canvas.figure` with `canvas.pens`, so that an arm has one colour everywhere. To
-add one, add it here, and the kind of lines it reads to `logs.KINDS`.
+A plot is a function of the study that returns a figure, or None if the logs
+have no data for it; the figure's label (`Figure.set_label`) is its caption. It
+draws on `canvas.figure` with `canvas.pens`, so that an arm has the same color
+in all plots. To add a plot, add it to `PLOTS`, and the kind of lines it reads
+to `logs.KINDS`.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from kdjax.report.logs import Study
 
 Plot = Callable[[Study], Figure | None]
 
-# By file name, in the order of the page.
+# By file name without suffix, in the order of the page.
 PLOTS: dict[str, Plot] = {
   'comparison': bars.comparison,
   'accuracy': curves.accuracy,

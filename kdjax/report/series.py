@@ -1,4 +1,4 @@
-"""One quantity over the epochs, with its spread over the seeds."""
+"""Curves of one quantity over the epochs, with the range over seeds."""
 
 import dataclasses
 import math
@@ -12,22 +12,38 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from kdjax.report.canvas import Pen
 from kdjax.report.logs import Line, Run
 
-SPREAD = 'Lines: mean over seeds; shaded: from the lowest to the highest seed.'
-_FEW = 12  # epochs below which each is marked by a dot
+RANGE_CAPTION = (
+  'Lines: mean over seeds; shaded: from the lowest to the highest seed.'
+)
+_MAX_MARKERS = 12  # curves of at most this many epochs have a dot at each
 
 Value = Callable[[Line], float | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-  """One quantity of one arm at the epochs that all its runs have."""
+  """One quantity of one arm at the epochs that all its runs have logged.
 
-  epochs: np.ndarray  # [E]
-  values: np.ndarray  # [runs, E]
+  Attributes:
+    epochs: `[E]`, ascending.
+    values: `[runs, E]`.
+  """
+
+  epochs: np.ndarray
+  values: np.ndarray
 
 
 def read(runs: Sequence[Run], kind: str, value: Value) -> Curve | None:
-  """The curve of an arm, of its finished runs where there are any."""
+  """Reads a curve from the runs of an arm.
+
+  Args:
+    runs: Runs of one arm; unfinished ones count only if none is finished.
+    kind: The kind of lines.
+    value: Returns the number of a line, or None to skip it.
+
+  Returns:
+    The curve, or None if the runs have no epoch in common.
+  """
   counted = [run for run in runs if run.end] or list(runs)
   series = [
     {
@@ -50,7 +66,7 @@ def read(runs: Sequence[Run], kind: str, value: Value) -> Curve | None:
 
 
 def scaled(line: Line, name: str, factor: float) -> float | None:
-  """The finite number of that name, times the factor; None without one."""
+  """Returns a line's number times a factor; None if absent or not finite."""
   number = line.get(name)
   if not isinstance(number, int | float) or not math.isfinite(number):
     return None
@@ -60,7 +76,13 @@ def scaled(line: Line, name: str, factor: float) -> float | None:
 def draw(
   axes: Axes, curves: Mapping[str, Curve], pens: Mapping[str, Pen]
 ) -> None:
-  """Each curve by the pen of its name, over the epochs."""
+  """Draws curves over the epochs: mean over seeds, and range if several.
+
+  Args:
+    axes: Drawn on.
+    curves: By name.
+    pens: Color and line style by the same names.
+  """
   for name, curve in curves.items():
     pen = pens[name]
     axes.plot(
@@ -69,7 +91,7 @@ def draw(
       color=pen.color,
       linestyle=pen.line,
       linewidth=1.8,
-      marker='o' if len(curve.epochs) <= _FEW else '',
+      marker='o' if len(curve.epochs) <= _MAX_MARKERS else '',
       markersize=4,
       label=name,
     )
@@ -83,7 +105,7 @@ def draw(
 
 
 def log_scale(axes: Axes, curves: Mapping[str, Curve]) -> None:
-  """A logarithmic axis with plain numbers, if everything is above zero."""
+  """Sets a logarithmic vertical axis if all values are positive."""
   low = min(curve.values.min() for curve in curves.values())
   high = max(curve.values.max() for curve in curves.values())
   if low <= 0:
@@ -96,7 +118,7 @@ def log_scale(axes: Axes, curves: Mapping[str, Curve]) -> None:
 
 
 def legend(figure: Figure, *panels: Axes) -> None:
-  """One legend beside the panels, an entry for each name in any of them."""
+  """Adds one legend to the right of the panels, with each name once."""
   entries = {}
   for axes in panels:
     for handle, label in zip(*axes.get_legend_handles_labels()):

@@ -1,16 +1,23 @@
-"""What a study says in numbers: means, errors and paired differences."""
+"""Statistics of a study: means, standard errors and paired differences."""
 
 import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from kdjax.report.logs import Run, Study
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-  """A mean over seeds and its standard error, of which one seed has none."""
+  """Mean over seeds and its standard error.
+
+  Attributes:
+    mean: The mean.
+    standard_error: Standard error of the mean; None for a single seed.
+    count: Number of seeds.
+  """
 
   mean: float
   standard_error: float | None
@@ -19,30 +26,49 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-  """One arm of a study, over its finished runs."""
+  """Statistics of one arm of a study, over its finished runs.
+
+  Attributes:
+    arm: Name of the arm.
+    role: 'teacher', 'student' or 'distilled'.
+    network: Name of the network.
+    unfinished: Number of runs that are not counted.
+    accuracy: Score after the last epoch, in [0, 1].
+    difference: Accuracy minus that of the student alone, paired by seed; None
+      for other roles.
+    gap_closed: The difference as a fraction of the gap between the student
+      alone and the teacher; None without a positive gap.
+    parameters: Number of parameters of the network.
+    forward_flops: Floating-point operations of the forward pass of one image.
+    seconds: Wall time of a run.
+    images_per_second: Training throughput.
+  """
 
   arm: str
   role: str
   network: str
-  unfinished: int  # runs that are not counted
-  accuracy: Estimate | None  # share of right answers after the last epoch
-  difference: Estimate | None  # accuracy minus the student alone's, by seed
-  gap_closed: float | None  # share of the way from student alone to teacher
+  unfinished: int
+  accuracy: Estimate | None
+  difference: Estimate | None
+  gap_closed: float | None
   parameters: int | None
-  forward_flops: float | None  # one image
+  forward_flops: float | None
   seconds: Estimate | None
   images_per_second: Estimate | None
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-  r"""Mean and standard error of the mean.
+  r"""Computes the mean and the standard error of the mean.
 
   .. math::
     \bar x = \frac1n \sum_i x_i, \qquad
     s = \sqrt{\frac{1}{n (n - 1)} \sum_i (x_i - \bar x)^2}
 
+  Args:
+    values: :math:`x_i`, one for each seed.
+
   Returns:
-    None for no values; a standard error of None for one.
+    The estimate; None without values.
   """
   if not values:
     return None
@@ -54,31 +80,39 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 
 def summarize(study: Study) -> tuple[Row, ...]:
-  """One row for each arm, in the study's order.
+  """Computes one row for each arm, in the study's order.
 
-  The difference is paired: each distilled student against the student that
-  was trained alone from the same seed, seeds that only one of them finished
-  left out. The gap is that of the two means and takes the teacher as given,
-  so the share of it carries no error of its own; it is None without a gap.
+  The difference is paired: each distilled student is compared with the student
+  trained alone from the same seed; seeds that only one of the two has finished
+  are excluded. The gap is the difference of the means of teacher and student
+  alone. It treats the teacher as fixed, so `gap_closed` has no standard error.
+
+  Args:
+    study: The study.
+
+  Returns:
+    The rows.
   """
   arms = study.arms
   alone = _accuracies(arms.get(study.arm_of_role('student') or '', ()))
-  taught = _accuracies(arms.get(study.arm_of_role('teacher') or '', ()))
+  teacher = _accuracies(arms.get(study.arm_of_role('teacher') or '', ()))
   gap = None
-  if alone and taught:
-    gap = statistics.fmean(taught.values()) - statistics.fmean(alone.values())
+  if alone and teacher:
+    gap = statistics.fmean(teacher.values()) - statistics.fmean(alone.values())
   return tuple(_row(arm, runs, alone, gap) for arm, runs in arms.items())
 
 
-def _row(arm, runs, alone, gap):
+def _row(
+  arm: str, runs: Sequence[Run], alone: dict[int, float], gap: float | None
+) -> Row:
   finished = [run for run in runs if run.accuracy is not None]
   own = _accuracies(runs)
   difference = None
   if runs[0].role == 'distilled':
     difference = estimate([own[s] - alone[s] for s in own if s in alone])
-  share = None
+  gap_closed = None
   if difference is not None and gap is not None and gap > 0:
-    share = difference.mean / gap
+    gap_closed = difference.mean / gap
   return Row(
     arm=arm,
     role=runs[0].role,
@@ -86,7 +120,7 @@ def _row(arm, runs, alone, gap):
     unfinished=len(runs) - len(finished),
     accuracy=estimate(list(own.values())),
     difference=difference,
-    gap_closed=share,
+    gap_closed=gap_closed,
     parameters=_first(finished, 'parameters'),
     forward_flops=_first(finished, 'forward_flops'),
     seconds=_mean(finished, 'seconds'),
@@ -95,17 +129,19 @@ def _row(arm, runs, alone, gap):
 
 
 def _accuracies(runs: Sequence[Run]) -> dict[int, float]:
+  """Returns accuracy by seed, of finished runs."""
   return {run.seed: run.accuracy for run in runs if run.accuracy is not None}
 
 
-def _values(runs, name):
+def _values(runs: Sequence[Run], name: str) -> list[Any]:
+  """Returns a number of the runs' final lines, of those that have it."""
   values = [(run.end or {}).get(name) for run in runs]
   return [value for value in values if value is not None]
 
 
-def _mean(runs, name):
+def _mean(runs: Sequence[Run], name: str) -> Estimate | None:
   return estimate(_values(runs, name))
 
 
-def _first(runs, name):
+def _first(runs: Sequence[Run], name: str) -> Any:
   return next(iter(_values(runs, name)), None)

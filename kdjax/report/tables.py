@@ -1,4 +1,4 @@
-"""The table of a study, for terminals, for Markdown and for the page."""
+"""Table of a study: for the terminal, in Markdown and in HTML."""
 
 import io
 
@@ -12,10 +12,11 @@ from kdjax.report.logs import Study, read_study
 from kdjax.report.summary import Estimate, Row, summarize
 
 CAPTION = (
-  'Accuracy after the last epoch in percent, and its difference to the '
-  'student alone in points, paired by seed: mean ± standard error over '
-  'seeds. Gap closed: that difference as a share of the way from the '
-  'student alone to the teacher. n: seeds. FLOP: of one forward image.'
+  'Accuracy after the last epoch in percent, and its difference from the '
+  'student alone in percentage points, paired by seed: mean ± standard error '
+  'over seeds. Gap closed: the difference as a share of the gap between the '
+  'student alone and the teacher. n: number of seeds. FLOP: operations of the '
+  'forward pass of one image.'
 )
 
 HEADER = (
@@ -28,36 +29,60 @@ HEADER = (
   'params',
   'FLOP',
 )
-TEXT_COLUMNS = 2  # the first ones; the others are numbers, to the right
-NOTHING = '–'
+TEXT_COLUMNS = 2  # leading columns aligned left; the rest hold numbers
+EMPTY = '–'  # cell of a missing number
 
 
 def table(workdir: epath.PathLike) -> rich.table.Table:
-  """The table of a work folder, to print with rich.
+  """Returns the table of a work folder, to print with rich.
+
+  Args:
+    workdir: A study's work folder, which may still be running.
+
+  Returns:
+    One row for each arm, with the columns of `HEADER`.
 
   Raises:
     ValueError: If the folder has no runs.
+
+  Example:
+    >>> import json, tempfile
+    >>> from etils import epath
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> workdir = epath.Path(folder.name)
+    >>> for arm, scores in {'student': (0.5, 0.7), 'kd': (0.6, 0.9)}.items():
+    ...   for seed, score in enumerate(scores):
+    ...     run = workdir / 'runs' / arm / f'seed{seed}'
+    ...     run.mkdir(parents=True)
+    ...     line = json.dumps({'kind': 'end', 'accuracy': score})
+    ...     _ = (run / 'metrics.jsonl').write_text(line)
+    >>> columns = table(workdir).columns
+    >>> list(columns[3].cells)
+    ['60.00 ± 10.00', '75.00 ± 15.00']
+    >>> list(columns[4].cells)
+    ['–', '+15.00 ± 5.00']
+    >>> folder.cleanup()
   """
   return rich_table(read_study(workdir))
 
 
 def header(study: Study) -> tuple[str, ...]:
-  """`HEADER`, by the name of what the study is judged by."""
-  return tuple(_named(name, study) for name in HEADER)
+  """Returns `HEADER` with the name of the study's score."""
+  return tuple(_with_score_name(name, study) for name in HEADER)
 
 
 def caption(study: Study) -> str:
-  """`CAPTION`, by the same name."""
-  return _named(CAPTION, study)
+  """Returns `CAPTION` with the name of the study's score."""
+  return _with_score_name(CAPTION, study)
 
 
 def cells(study: Study) -> list[tuple[str, ...]]:
-  """The table as text, a tuple of `HEADER`'s length for each arm."""
+  """Returns the cells as text, one tuple of `HEADER`'s length for each arm."""
   return [_cells(row) for row in summarize(study)]
 
 
 def rich_table(study: Study) -> rich.table.Table:
-  """The table of a study, to print with rich."""
+  """Returns the table of a study, to print with rich."""
   drawn = rich.table.Table(
     box=rich.box.SIMPLE_HEAD,
     show_edge=False,
@@ -69,9 +94,7 @@ def rich_table(study: Study) -> rich.table.Table:
   for index, name in enumerate(header(study)):
     text = index < TEXT_COLUMNS
     drawn.add_column(
-      _named(name, study).replace(
-        ' ', '\n'
-      ),  # eight columns in a terminal of eighty
+      name.replace(' ', '\n'),  # so that the table fits 80 columns
       justify='left' if text else 'right',
       overflow='fold',
       no_wrap=not text,
@@ -83,17 +106,18 @@ def rich_table(study: Study) -> rich.table.Table:
 
 
 def plain(study: Study) -> str:
-  """The table as plain text of at most 100 columns."""
-  sheet = io.StringIO()
-  rich.console.Console(file=sheet, width=100).print(rich_table(study))
-  lines = [line.rstrip() for line in sheet.getvalue().splitlines()]
+  """Returns the table as plain text, at most 100 characters wide."""
+  text = io.StringIO()
+  rich.console.Console(file=text, width=100).print(rich_table(study))
+  lines = [line.rstrip() for line in text.getvalue().splitlines()]
   return '\n'.join(lines).strip('\n') + '\n'
 
 
 def markdown(study: Study) -> str:
-  """The table in Markdown, its caption below."""
-  sides = ['---'] * TEXT_COLUMNS + ['--:'] * (len(HEADER) - TEXT_COLUMNS)
-  rows = [header(study), sides, *cells(study)]
+  """Returns the table in Markdown, followed by its caption."""
+  alignment = ['---'] * TEXT_COLUMNS
+  alignment += ['--:'] * (len(HEADER) - TEXT_COLUMNS)
+  rows = [header(study), alignment, *cells(study)]
   lines = [
     '| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |'
     for row in rows
@@ -102,9 +126,14 @@ def markdown(study: Study) -> str:
 
 
 def percent(value: Estimate | None, *, sign: bool = False) -> str:
-  """A share in percent, `85.20 ± 1.01`; without an error for one seed."""
+  """Formats an estimate in percent, such as `85.20 ± 1.01`.
+
+  Args:
+    value: A fraction; None gives `EMPTY`. A single seed has no `±`.
+    sign: Whether positive numbers have a sign.
+  """
   if value is None:
-    return NOTHING
+    return EMPTY
   mean = f'{100 * value.mean:{"+" if sign else ""}.2f}'
   if value.standard_error is None:
     return mean
@@ -116,30 +145,30 @@ def _cells(row: Row) -> tuple[str, ...]:
   seeds = str(finished)
   if row.unfinished:
     seeds += f'/{finished + row.unfinished}'
-  share = NOTHING if row.gap_closed is None else f'{100 * row.gap_closed:.0f} %'
+  closed = EMPTY if row.gap_closed is None else f'{100 * row.gap_closed:.0f} %'
   return (
     row.arm,
-    row.network or NOTHING,
+    row.network or EMPTY,
     seeds,
     percent(row.accuracy),
     percent(row.difference, sign=True),
-    share,
-    _short(row.parameters),
-    _short(row.forward_flops),
+    closed,
+    _abbreviate(row.parameters),
+    _abbreviate(row.forward_flops),
   )
 
 
-def _named(text: str, study: Study) -> str:
-  """A text about accuracy, by the name of what the study is judged by."""
+def _with_score_name(text: str, study: Study) -> str:
+  """Replaces 'accuracy' in a text by the name of the study's score."""
   if study.score == 'accuracy':
     return text
   return text.replace('Accuracy', study.score).replace('accuracy', study.score)
 
 
-def _short(value: float | None) -> str:
-  """A count to one decimal of its thousands, millions, …"""
+def _abbreviate(value: float | None) -> str:
+  """Formats a count with an SI prefix and one decimal."""
   if value is None:
-    return NOTHING
+    return EMPTY
   for size, unit in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
     if value >= size:
       return f'{value / size:.1f} {unit}'

@@ -1,9 +1,6 @@
-"""Checkpoints of a run by orbax: the latest to go on from, and the best."""
+"""Checkpoints of a run in orbax's format: the latest ones and the best one."""
 
-import contextlib
-import errno
-import os
-import shutil
+import threading
 from collections.abc import Callable
 
 import jax
@@ -12,126 +9,164 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from kdjax.runtime.files import absolute, is_remote
+from kdjax.messages import first_line
+from kdjax.runtime import orbax_trees
+from kdjax.runtime.files import absolute
 from kdjax.runtime.orbax_folders import check_readable
 from kdjax.typing import PyTree
 
 _ITEM = 'default'  # orbax's name of the only tree in a checkpoint
-_OVERHEAD = 1 << 16  # bytes of metadata beside the arrays, roughly
+# Orbax numbers its saves per process: those of several runs must start one
+# after the other.
+_SAVING = threading.Lock()
 
 
 class Checkpoints:
-  """The checkpoints of one run.
+  """Checkpoints of one run.
 
-  Two of the latest are kept, because a machine that goes down can leave the
-  newest one unreadable, and the best one by the task's score. Writing is
-  asynchronous; what is being written has another name until it is whole.
+  Keeps the two latest, because a machine that fails can leave the newest one
+  unreadable, and the best one by the task's score. Saving is asynchronous; a
+  checkpoint has a temporary name until it is complete.
 
-  Only one process of a run has this object: states are whole in each of them,
-  and are written from host memory.
+  Only one process of a run has this object: states are complete in each of
+  them, and are saved from host memory.
+
+  Args:
+    folder: Where the folders `latest` and `best` are created.
   """
 
   def __init__(self, folder: epath.PathLike):
     self._folder = absolute(folder)
-    self._latest = _manager(self._folder / 'latest', max_to_keep=2)
-    self._best = _manager(self._folder / 'best', max_to_keep=1)
+    self._latest = orbax_trees.manager(self._folder / 'latest', max_to_keep=2)
+    self._best = orbax_trees.manager(self._folder / 'best', max_to_keep=1)
 
   def save(self, step: int, tree: PyTree) -> None:
-    """Saves where the run stands; returns before it is on disk."""
+    """Saves the state of a run; returns before it is on disk.
+
+    Args:
+      step: Steps done.
+      tree: Arrays and random keys.
+    """
     self._save(self._latest, step, tree)
 
   def save_best(self, step: int, tree: PyTree) -> None:
-    """Saves the best so far in place of the one before."""
+    """Saves the best variables so far in place of the previous ones.
+
+    Args:
+      step: Steps done.
+      tree: Arrays.
+    """
     if step in self._best.all_steps():
-      return  # a resumed run comes by here again, with the same bits
+      return  # a resumed run repeats this step, with the same bits
     self._save(self._best, step, tree)
 
-  def _save(self, manager, step, tree):
+  def _save(
+    self, manager: ocp.CheckpointManager, step: int, tree: PyTree
+  ) -> None:
     tree = on_host(tree)
-    _check_room(self._folder, tree)
-    with _os_errors(self._folder):
+    orbax_trees.check_space(self._folder, tree)
+    with orbax_trees.os_errors(self._folder), _SAVING:
       manager.save(step, args=ocp.args.StandardSave(tree))
 
   def wait(self) -> None:
-    """Until everything is on disk.
+    """Waits until everything is on disk.
 
     Raises:
       OSError: If something could not be written.
     """
-    with _os_errors(self._folder):
+    with orbax_trees.os_errors(self._folder):
       self._latest.wait_until_finished()
       self._best.wait_until_finished()
 
   def restore_latest(
     self, like: PyTree, warn: Callable[[str], None]
   ) -> PyTree | None:
-    """The newest readable state on the host, keys as the integers they are.
+    """Restores the newest readable state, and deletes later best checkpoints.
 
-    A checkpoint that cannot be read is set aside with a warning, and the one
-    before it is taken.
+    A checkpoint that cannot be read is renamed, with a warning, and the
+    previous one is used.
 
     Args:
-      like: What `on_host` makes of the state that is expected.
-      warn: Told of what is set aside.
+      like: The expected tree, as `on_host` returns it.
+      warn: Called with the warning.
+
+    Returns:
+      The state on the host, with random keys as integers; `None` if there is no
+      checkpoint.
 
     Raises:
-      ValueError: If a checkpoint is of another network or method; it lists
-        what differs.
+      ValueError: If a checkpoint is of another network or method; it lists the
+        differences.
     """
     for step in sorted(self._latest.all_steps(), reverse=True):
+      folder = self._folder / 'latest' / str(step)
       try:
-        check_readable(self._folder / 'latest' / str(step) / _ITEM)
-        tree = _restore(self._latest, step, like)
-        self._forget_after(step)
+        check_readable(folder / _ITEM)
+        tree = self._restore(step, like)
+        self._delete_best_after(step)
         return tree
-      except DifferentTreeError as error:
+      except orbax_trees.DifferentTreeError as error:
         raise ValueError(
-          f'The checkpoint {self._folder / "latest" / str(step)} is of '
-          f'another network or method:\n{error}'
+          f'The checkpoint {folder} is of another network or method:\n{error}'
         ) from error
       except Exception as error:
-        broken = self._folder / 'latest' / str(step)
         warn(
           f'The checkpoint of step {step} cannot be read '
-          f'({type(error).__name__}); it is kept as {broken}.broken, and the '
-          'one before it is taken.'
+          f'({type(error).__name__}); it is kept as {folder}.broken, and the '
+          'previous checkpoint is used.'
         )
-        broken.rename(f'{broken}.broken')
+        folder.rename(f'{folder}.broken')
         self._latest.reload()
     return None
 
-  def _forget_after(self, step: int) -> None:
-    """Drops best checkpoints that the resumed run has yet to come to."""
+  def _restore(self, step: int, like: PyTree) -> PyTree:
+    stored = self._latest.item_metadata(step).tree
+    args = orbax_trees.restore_args(stored, like)
+    return self._latest.restore(step, args=args)
+
+  def _delete_best_after(self, step: int) -> None:
+    """Deletes best checkpoints of steps that the resumed run will repeat."""
     for later in self._best.all_steps():
       if later > step:
         self._best.delete(later)
 
   def close(self) -> None:
-    """Waits for what is being written and lets go of the threads."""
-    with _os_errors(self._folder):
+    """Waits until everything is on disk and ends the threads.
+
+    Raises:
+      OSError: If something could not be written.
+    """
+    with orbax_trees.os_errors(self._folder):
       self._latest.close()
       self._best.close()
 
 
-class DifferentTreeError(ValueError):
-  """A stored tree has other arrays than the one that was asked for."""
-
-
 def save_variables(folder: epath.PathLike, variables: PyTree) -> None:
-  """Writes a network's variables as one orbax folder, in place of any there."""
+  """Saves a network's variables as one orbax folder.
+
+  Args:
+    folder: Replaced if it exists.
+    variables: Arrays.
+
+  Raises:
+    OSError: If they cannot be written.
+  """
   variables, folder = on_host(variables), absolute(folder)
-  _check_room(folder.parent, variables)
-  with _os_errors(folder), _checkpointer() as writer:
+  orbax_trees.check_space(folder.parent, variables)
+  with orbax_trees.os_errors(folder), orbax_trees.checkpointer() as writer:
     args = ocp.args.StandardSave(variables)
     writer.save(folder, args=args, force=True)
 
 
 def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
-  """A network's variables from an orbax folder, on the host.
+  """Loads a network's variables from an orbax folder.
 
   Args:
-    folder: As `save_variables` wrote it, or any of orbax's standard ones.
-    like: Arrays or shapes of the tree that is expected.
+    folder: Written by `save_variables` or by orbax's `StandardCheckpointer`.
+    like: Arrays or shapes of the expected tree.
+
+  Returns:
+    The variables on the host.
 
   Raises:
     ValueError: If it is not such a folder, or holds other arrays; it lists the
@@ -140,40 +175,30 @@ def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
   folder = absolute(folder)
   try:
     check_readable(folder)
-    with _checkpointer() as reader:
-      _check_same(reader.metadata(folder).item_metadata.tree, like)
-      args = ocp.args.StandardRestore(_empty(like))
+    with orbax_trees.checkpointer() as reader:
+      stored = reader.metadata(folder).item_metadata.tree
+      args = orbax_trees.restore_args(stored, like)
       return reader.restore(folder, args=args)
-  except DifferentTreeError as error:
+  except orbax_trees.DifferentTreeError as error:
     raise ValueError(
       f'{folder} holds the weights of another network:\n{error}'
     ) from error
   except Exception as error:
     raise ValueError(
       f'{folder} cannot be read as an orbax checkpoint '
-      f'({type(error).__name__}: {_first_line(error)}).'
+      f'({type(error).__name__}: {first_line(error)}).'
     ) from error
 
 
-def differences(stored: PyTree, wanted: PyTree) -> list[str]:
-  """One line for each array that is missing, unexpected or of another shape."""
-  have, want = _shapes(stored), _shapes(wanted)
-  lines = [
-    f'missing     {name} {want[name]}' for name in want if name not in have
-  ]
-  lines += [
-    f'unexpected  {name} {have[name]}' for name in have if name not in want
-  ]
-  lines += [
-    f'shape       {name}: stored {have[name]}, expected {want[name]}'
-    for name in want
-    if name in have and have[name] != want[name]
-  ]
-  return lines
-
-
 def on_host(tree: PyTree) -> PyTree:
-  """Copies in host memory; keys as the integers they are made of."""
+  """Copies a tree to host memory.
+
+  Args:
+    tree: Arrays and random keys.
+
+  Returns:
+    NumPy arrays; random keys as the integers they consist of.
+  """
   return jax.tree.map(
     lambda leaf: np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf),
     tree,
@@ -181,7 +206,15 @@ def on_host(tree: PyTree) -> PyTree:
 
 
 def with_keys(tree: PyTree, like: PyTree) -> PyTree:
-  """What `on_host` made of a tree like `like`, with its keys as keys again."""
+  """Restores the random keys of a tree that `on_host` has copied.
+
+  Args:
+    tree: Arrays on the host.
+    like: The tree before, or one of the same structure.
+
+  Returns:
+    The tree with random keys where `like` has them.
+  """
   return jax.tree.map(
     lambda leaf, old: (
       jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(old))
@@ -193,102 +226,7 @@ def with_keys(tree: PyTree, like: PyTree) -> PyTree:
   )
 
 
-def _manager(folder, max_to_keep):
-  folder.mkdir(parents=True, exist_ok=True)
-  alone = _alone(folder.name)
-  return ocp.CheckpointManager(
-    folder,
-    # Named, because without it there is no metadata before the first save.
-    item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-    options=ocp.CheckpointManagerOptions(
-      max_to_keep=max_to_keep, create=False, multiprocessing_options=alone
-    ),
-  )
-
-
-def _checkpointer():
-  alone = _alone('variables')
-  return ocp.Checkpointer(
-    ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-    multiprocessing_options=alone,
-  )
-
-
-def _alone(name):
-  """Options by which orbax does not wait for other processes."""
-  process = jax.process_index()
-  return ocp.options.MultiprocessingOptions(
-    primary_host=process,
-    active_processes={process},
-    barrier_sync_key_prefix=f'{name}_of_process_{process}',
-  )
-
-
-def _restore(manager, step, like):
-  _check_same(manager.item_metadata(step).tree, like)
-  return manager.restore(step, args=ocp.args.StandardRestore(_empty(like)))
-
-
-def _check_room(folder, tree):
-  """Raises an `OSError` where the disk has no room for a tree.
-
-  Orbax would find out as well, in many threads, each with a traceback. Object
-  stores have no end.
-  """
-  if is_remote(folder):
-    return
-  size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _OVERHEAD
-  path = folder / 'room.tmp'
-  try:
-    if hasattr(os, 'posix_fallocate'):
-      with path.open('wb') as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-    elif shutil.disk_usage(folder).free < size:
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-  except OSError as error:
-    raise OSError(error.errno, error.strerror, str(folder)) from error
-  finally:
-    path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _os_errors(folder):
-  """What orbax and tensorstore raise where they cannot write, as `OSError`."""
-  try:
-    yield
-  except (ValueError, RuntimeError) as error:
-    raise OSError(
-      f'{folder} cannot be written: {_first_line(error)}'
-    ) from error
-
-
-def _check_same(stored, wanted):
-  lines = differences(stored, wanted)
-  if lines:
-    shown = [f'  {line}' for line in lines[:20]]
-    if len(lines) > len(shown):
-      shown.append(f'  and {len(lines) - len(shown)} more')
-    raise DifferentTreeError('\n'.join(shown))
-
-
-def _shapes(tree):
-  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
-    for path, leaf in leaves
-  }
-
-
-def _is_key(leaf):
+def _is_key(leaf: object) -> bool:
   return isinstance(leaf, jax.Array) and jnp.issubdtype(
     leaf.dtype, jax.dtypes.prng_key
   )
-
-
-def _empty(tree):
-  """Host arrays to restore into, wherever the tree was when it was saved."""
-  return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).splitlines() or [''])[0][:200]

@@ -1,60 +1,63 @@
-"""A CPU's cores as devices: before JAX looks for any."""
+"""CPU cores as JAX devices; to be set before JAX initializes its devices."""
 
 import os
 
 import jax
 
-_ENOUGH = 16  # images of a batch that are worth a core of their own
+_IMAGES_PER_CORE = 16  # fewer images are not worth a core
 _FLAG = 'xla_force_host_platform_device_count'
 
 
 def cores_for(batch_size: int, cores: int) -> int:
-  """How many cores share a batch evenly, each with work that is worth it.
+  """Returns the number of cores that share a batch evenly and efficiently.
 
   Args:
     batch_size: Images of a step.
-    cores: How many there are.
+    cores: Available cores.
 
   Returns:
-    The largest divisor of `batch_size` that is at most `cores` and leaves each
-    at least 16 images; 1 if there is none.
+    The largest divisor of `batch_size` that is at most `cores` and leaves at
+    least 16 images to each core; 1 if there is none.
   """
-  most = max(1, min(cores, batch_size // _ENOUGH))
-  return max(n for n in range(1, most + 1) if batch_size % n == 0)
+  largest = max(1, min(cores, batch_size // _IMAGES_PER_CORE))
+  return max(n for n in range(1, largest + 1) if batch_size % n == 0)
 
 
 def share_cores(batch_size: int) -> None:
-  """Makes the cores of a CPU as many devices as share a batch.
+  """Turns the cores of a CPU into devices, as many as share a batch.
 
-  XLA computes most convolutions of small networks on one core, whatever the
-  number of them: those of 32 and 64 channels (docs/benchmarks.md). Where each
-  core is a device that has its part of the batch, all of them work. Sums are
-  rounded in another order then, as on any other number of devices.
+  XLA computes most convolutions of small networks, those of 32 and 64 channels,
+  on one core, however many there are (docs/benchmarks.md). Where each core is a
+  device with its part of the batch, all of them work. Sums are then rounded in
+  another order, as on any other number of devices.
 
-  Says nothing to accelerators. Whoever has set JAX's `jax_num_cpu_devices`, or
-  the flag of XLA that does the same, is obeyed.
+  Has no effect on accelerators, nor if JAX's `jax_num_cpu_devices` or the
+  equivalent flag of XLA is set already.
 
   Args:
     batch_size: Images of a step.
   """
-  chosen = jax.config.jax_num_cpu_devices >= 0  # pyright: ignore
-  if not chosen and _FLAG not in os.environ.get('XLA_FLAGS', ''):
-    use_cores(cores_for(batch_size, _usable()))
+  configured = jax.config.jax_num_cpu_devices >= 0  # pyright: ignore
+  if not configured and _FLAG not in os.environ.get('XLA_FLAGS', ''):
+    use_cores(cores_for(batch_size, _available_cores()))
 
 
 def use_cores(count: int) -> None:
-  """Makes the cores of a CPU so many devices.
+  """Turns the CPU into a given number of devices.
+
+  Args:
+    count: Number of devices.
 
   Raises:
-    ValueError: If there is no such number of devices.
+    ValueError: If the number is not positive.
   """
   if count < 1:
     raise ValueError(f'cpu_devices must be positive, got {count}.')
   jax.config.update('jax_num_cpu_devices', count)
 
 
-def _usable() -> int:
-  """Cores that this process may use, as far as the system says."""
+def _available_cores() -> int:
+  """Number of cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

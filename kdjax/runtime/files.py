@@ -1,6 +1,6 @@
-"""What a run leaves in its folder besides its checkpoints: JSON, line by line.
+"""Files of a run besides its checkpoints: JSON, JSON lines and arrays.
 
-Folders may be of an object store (`gs://…`), where nothing can be appended to.
+Folders may be in an object store (`gs://…`), where files cannot be appended to.
 """
 
 import dataclasses
@@ -9,10 +9,9 @@ import io
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -20,7 +19,15 @@ _PACKAGES = ('kdjax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
 
 
 def to_json(value: Any) -> Any:
-  """A configuration as plain JSON types; a dataclass keeps its name."""
+  """Converts a configuration to plain JSON types.
+
+  Args:
+    value: Dataclasses, mappings, lists, tuples, paths and plain values, nested.
+
+  Returns:
+    Dictionaries, lists and plain values; a dataclass becomes a dictionary with
+    the name of its class under `type`.
+  """
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     fields = {
       field.name: to_json(getattr(value, field.name))
@@ -37,65 +44,123 @@ def to_json(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-  """What a result depends on besides its configuration."""
-  found = {'python': platform.python_version(), 'platform': platform.platform()}
+  """Returns versions of packages and the devices, as text by name."""
+  import jax  # here, so that reading a file does not import it
+
+  result = {
+    'python': platform.python_version(),
+    'platform': platform.platform(),
+  }
   for package in _PACKAGES:
     try:
-      found[package] = importlib.metadata.version(package)
+      result[package] = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-      found[package] = 'not installed'
+      result[package] = 'not installed'
   devices = jax.devices()
-  found['devices'] = f'{len(devices)} x {devices[0].device_kind}'
-  return found
+  result['devices'] = f'{len(devices)} x {devices[0].device_kind}'
+  return result
 
 
 def is_remote(path: epath.PathLike) -> bool:
-  """Whether a path is of an object store."""
+  """Whether a path is in an object store."""
   return '://' in os.fspath(path)
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-  """A path from the root; epath's own takes a store's for a relative one."""
+  """Returns an absolute path; object stores' paths are absolute already."""
   path = epath.Path(path)
   return path if is_remote(path) else path.absolute()
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:
-  """Writes a file whole or not at all."""
-  _write(path, (json.dumps(to_json(value), indent=2) + '\n').encode())
+  """Writes a value as JSON, atomically.
+
+  Args:
+    path: The file; replaced if it exists.
+    value: See `to_json`.
+  """
+  write_bytes(path, (json.dumps(to_json(value), indent=2) + '\n').encode())
 
 
 def write_arrays(
   path: epath.PathLike, arrays: Mapping[str, np.ndarray]
 ) -> None:
-  """Writes an .npz file whole or not at all."""
+  """Writes arrays as an .npz file, atomically.
+
+  Args:
+    path: The file; replaced if it exists.
+    arrays: By name.
+  """
   content = io.BytesIO()
   np.savez(content, allow_pickle=False, **arrays)
-  _write(path, content.getvalue())
+  write_bytes(path, content.getvalue())
 
 
-def read_lines(path: epath.PathLike) -> list[dict[str, Any]]:
-  """The JSON lines of a file; a torn last line is not one of them."""
+def write_bytes(path: epath.PathLike, content: bytes) -> None:
+  """Writes a file atomically: as a whole or not at all.
+
+  Args:
+    path: The file; replaced if it exists. Its folder is created.
+    content: All of the file.
+  """
   path = epath.Path(path)
-  if not path.exists():
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if is_remote(path):  # an object appears once it is complete
+    path.write_bytes(content)
+    return
+  temporary = path.with_name(path.name + '.tmp')
+  temporary.write_bytes(content)
+  temporary.replace(path)
+
+
+def read_lines(
+  path: epath.PathLike, unreadable: Callable[[int], object] | None = None
+) -> list[dict[str, Any]]:
+  """Reads a file of JSON objects, one per line.
+
+  A run that is stopped while it writes may leave a torn line; such lines, and
+  those that are no JSON object, are skipped.
+
+  Args:
+    path: The file.
+    unreadable: Called with the number, from 1, of each skipped line that is not
+      blank (`None`: no call).
+
+  Returns:
+    The objects in order; empty if there is no file.
+  """
+  path = epath.Path(path)
+  if not path.is_file():
     return []
   lines = []
-  text = path.read_bytes().decode('utf-8', errors='replace')
-  for line in text.splitlines():
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+  texts = path.read_bytes().decode('utf-8', errors='replace').splitlines()
+  for number, text in enumerate(texts, start=1):
+    line = _parsed(text)
+    if isinstance(line, dict):
+      lines.append(line)
+    elif text.strip() and unreadable is not None:
+      unreadable(number)
   return lines
 
 
-class MetricsWriter:
-  """Adds to a run's `metrics.jsonl`.
+def _parsed(text: str) -> Any:
+  """Returns a JSON value; `None` if the text is not JSON."""
+  try:
+    return json.loads(text)
+  except ValueError:
+    return None
 
-  Opened at a step, it drops what was logged after it: a run that goes on from
-  a checkpoint writes those lines again, and the file ends up as if it had
-  never stopped. The file, some hundred kilobytes, is written anew for each
-  line, and so is whole at any moment.
+
+class MetricsWriter:
+  """Writer of a run's `metrics.jsonl`.
+
+  Drops the lines of later steps: a resumed run writes them again, and the file
+  ends up as if the run had never stopped. The file, some hundred kilobytes, is
+  rewritten for each line, so that it is complete at any moment.
+
+  Args:
+    path: The file; created if it does not exist.
+    step: Step from which the run continues; lines up to it are kept.
   """
 
   def __init__(self, path: epath.PathLike, step: int):
@@ -104,21 +169,14 @@ class MetricsWriter:
     self._write()
 
   def write(self, **line: Any) -> None:
-    """Adds one line."""
+    """Adds one line.
+
+    Args:
+      **line: Its entries, `step` among them.
+    """
     self._lines.append(line)
     self._write()
 
   def _write(self) -> None:
     lines = ''.join(json.dumps(line) + '\n' for line in self._lines)
-    _write(self._path, lines.encode())
-
-
-def _write(path: epath.PathLike, content: bytes) -> None:
-  path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  if is_remote(path):  # what is written there appears when it is whole
-    path.write_bytes(content)
-    return
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_bytes(content)
-  temporary.replace(path)
+    write_bytes(self._path, lines.encode())

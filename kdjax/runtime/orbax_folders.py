@@ -1,7 +1,9 @@
-"""A look at an orbax folder's files before orbax reads them."""
+"""Check that an orbax folder can be read, before orbax reads it."""
 
 import tensorstore as ts
 from etils import epath
+
+from kdjax.runtime.files import is_remote
 
 _MANIFEST = 'manifest.ocdbt'
 
@@ -9,12 +11,12 @@ _MANIFEST = 'manifest.ocdbt'
 def check_readable(folder: epath.PathLike) -> None:
   """Reads every array of an orbax folder once, one after the other.
 
-  Orbax reads all of them at once. When one fails it closes its event loop while
-  the others still report to it, and each of those prints a traceback of its
-  own, so a torn folder is found here first.
+  Orbax reads all of them at once. When one fails, it closes its event loop
+  while the others still report to it, and each of those prints a traceback.
+  This check finds a torn file before that.
 
   Args:
-    folder: The one that holds `manifest.ocdbt`, or a folder for each array.
+    folder: The folder with `manifest.ocdbt`, or with one folder per array.
 
   Raises:
     ValueError: If a file is missing or torn.
@@ -22,7 +24,7 @@ def check_readable(folder: epath.PathLike) -> None:
   folder = epath.Path(folder)
   if not (folder / _MANIFEST).exists():
     if any(folder.glob('*/.zarray')) or any(folder.glob('*/zarr.json')):
-      return  # written without the one file for all arrays
+      return  # written with one folder per array
     raise ValueError(f'{folder} has no {_MANIFEST}')
   try:
     _read_all(folder)
@@ -38,6 +40,5 @@ def _read_all(folder: epath.Path) -> None:
 
 
 def _url(folder: epath.Path) -> str:
-  """A folder, local or of an object store, as tensorstore calls it."""
-  remote = '://' in str(folder)
-  return f'{folder}/' if remote else f'file://{folder.absolute()}/'
+  """URL that tensorstore uses for a local or remote folder."""
+  return f'{folder}/' if is_remote(folder) else f'file://{folder.absolute()}/'

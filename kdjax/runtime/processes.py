@@ -1,4 +1,4 @@
-"""The processes of one run: how they find each other, and when one is lost."""
+"""Processes of one run: how they connect, and what the loss of one causes."""
 
 import ctypes
 import os
@@ -8,16 +8,18 @@ from collections.abc import Mapping
 
 import jax
 
-# A process that says nothing for so long is taken for dead. JAX's own 100 s
-# leave the others waiting, and the machines paid for, for longer.
-_SILENCE_SECONDS = 30
+from kdjax.messages import first_line
+
+# Seconds without a heartbeat after which a process counts as lost. With JAX's
+# own 100 s, the others would hold their machines for longer.
+_HEARTBEAT_TIMEOUT = 30
 
 _LOST = (
-  'another process of this run has ended or cannot be reached. What was saved '
-  'before is kept: start all of them again, with --resume.'
+  'another process of this run has ended or cannot be reached. Saved '
+  'checkpoints are kept: start all processes again, with --resume.'
 )
-# How errors of XLA's collectives and of the coordination service begin; they
-# are of several classes, `ValueError` among them.
+# Start of the messages of errors in XLA's collectives and in the coordination
+# service; their classes vary, `ValueError` among them.
 _STATUS = re.compile(
   '(ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL'
   '|UNAVAILABLE|UNKNOWN): '
@@ -26,10 +28,12 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
 def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
-  """Whether Slurm, Open MPI or a TPU pod started several of this process.
+  """Whether Slurm, Open MPI or a TPU pod started this process several times.
 
-  By what they set: `SLURM_STEP_NUM_TASKS`, `OMPI_COMM_WORLD_SIZE`, and
-  `TPU_WORKER_HOSTNAMES`, which virtual machines of a pod slice may lack.
+  Args:
+    environment: Environment variables. Read are `SLURM_STEP_NUM_TASKS`,
+      `OMPI_COMM_WORLD_SIZE` and `TPU_WORKER_HOSTNAMES`, which virtual machines
+      of a pod slice may lack.
   """
   for name in ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE'):
     if environment.get(name, '').isdigit() and int(environment[name]) > 1:
@@ -42,27 +46,27 @@ def start_processes(
   num_processes: int | None = None,
   process_id: int | None = None,
 ) -> None:
-  """Joins the processes of one run; called in each before anything else.
+  """Connects the processes of one run; each calls this before anything else.
 
-  On a TPU pod, under Slurm or Open MPI everything is found out by itself.
-  Elsewhere each process is told. From then on the loss of one ends the others
-  with a line that says so.
+  On a TPU pod, under Slurm and under Open MPI, JAX detects all arguments.
+  Afterwards the loss of one process ends the others with a message.
 
   Args:
-    coordinator: `HOST:PORT` of process 0, reachable from all.
-    num_processes: How many there are.
-    process_id: This one's number, from 0.
+    coordinator: `HOST:PORT` of process 0, reachable from all processes
+      (`None`: detected by JAX).
+    num_processes: Number of processes (`None`: detected by JAX).
+    process_id: Index of this process, from 0 (`None`: detected by JAX).
 
   Raises:
-    ValueError: If they do not find each other; the message says why.
+    ValueError: If the processes do not connect; the message says why.
   """
-  _say_when_aborted()
+  _replace_abort_message()
   try:
     jax.distributed.initialize(
       coordinator,
       num_processes,
       process_id,
-      heartbeat_timeout_seconds=_SILENCE_SECONDS,
+      heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
     )
   except (ValueError, RuntimeError) as error:
     raise ValueError(
@@ -72,25 +76,32 @@ def start_processes(
 
 
 def lost_process(error: BaseException) -> str | None:
-  """What to say of an error by which the loss of a process shows, or `None`."""
+  """Describes an error that the loss of another process causes.
+
+  Args:
+    error: Any error of a run.
+
+  Returns:
+    A message; `None` for errors of another cause.
+  """
   if jax.process_count() == 1 or not _STATUS.match(str(error)):
     return None
-  return f'{_LOST} (JAX: {str(error).splitlines()[0][:200]})'
+  return f'{_LOST} (JAX: {first_line(error)})'
 
 
 @_Handler
 def _on_abort(number: int) -> None:
   del number
-  # Nothing of Python's may be waited for: other threads stand still.
+  # Only system calls: other threads may hold Python's locks.
   os.write(2, f'error: {_LOST}\n'.encode())
   os._exit(1)
 
 
-def _say_when_aborted() -> None:
-  """Ends an abort of JAX's, which it prints a stack of, with a plain line.
+def _replace_abort_message() -> None:
+  """Makes JAX's aborts print one line instead of a stack trace.
 
-  Where collectives wait for ever, JAX notices by missing heartbeats and aborts
-  from a thread of its own. A handler of Python's would never come to run.
+  Where a collective waits forever, JAX detects the missing heartbeats and
+  aborts from a thread of its own, where a Python signal handler would not run.
   """
   library = ctypes.CDLL(None)
   library.signal.argtypes = (ctypes.c_int, _Handler)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar, or lines where none can be."""
+"""Progress of runs on the terminal: bars, or lines where there is none."""
 
 import contextlib
 import time
@@ -8,16 +8,16 @@ from typing import Any
 import rich.console
 import rich.progress
 
-Show = Callable[[int, Mapping[str, float]], None]
+ReportStep = Callable[[int, Mapping[str, float]], None]
 
 _LINE_SECONDS = 5.0  # between two lines where the output is not a terminal
 
 
 class Progress:
-  """Progress of the runs of a command, on the error stream.
+  """Progress of the runs of a command, printed to standard error.
 
   Args:
-    enabled: False in processes that do not report.
+    enabled: False in processes that print nothing.
   """
 
   def __init__(self, *, enabled: bool = True):
@@ -25,43 +25,56 @@ class Progress:
       stderr=True, quiet=not enabled, soft_wrap=True, highlight=False
     )
     self._bars: rich.progress.Progress | None = None
-    self._shown = 0  # runs in it
+    self._active = 0  # runs with a bar
 
   def say(self, message: str) -> None:
-    """One line between the bars; plain text, no markup."""
+    """Prints a message as plain text, above the bars.
+
+    Args:
+      message: The text, without markup.
+    """
     self.console.print(message, markup=False)
 
   @contextlib.contextmanager
   def run(
     self, about: Mapping[str, Any], total: int, done: int
-  ) -> Iterator[Show]:
-    """Shows one run; the function it gives takes a step and the last scores."""
+  ) -> Iterator[ReportStep]:
+    """Shows the progress of one run.
+
+    Args:
+      about: Description of the run, with `arm`, `network` and `seed`.
+      total: Number of steps.
+      done: Steps done before.
+
+    Yields:
+      A function to call with the current step and the latest scores.
+    """
     title = f'{about["arm"]} ({about["network"]}), seed {about["seed"]}'
     if self.console.is_terminal:
-      with self._bar(title, total, done) as show:
-        yield show
+      with self._bar(title, total, done) as report:
+        yield report
     else:
       yield self._lines(title, total)
 
   @contextlib.contextmanager
-  def _bar(self, title: str, total: int, done: int) -> Iterator[Show]:
-    if self._bars is None:  # one display, whatever number of runs
-      self._bars = self._columns()
+  def _bar(self, title: str, total: int, done: int) -> Iterator[ReportStep]:
+    if self._bars is None:  # one display for all concurrent runs
+      self._bars = self._new_display()
       self._bars.start()
     bars = self._bars
     task = bars.add_task(title, total=total, completed=done, scores='')
-    self._shown += 1
+    self._active += 1
     try:
       yield lambda step, scores: bars.update(
-        task, completed=step, scores=_scores(scores)
+        task, completed=step, scores=_format(scores)
       )
     finally:
-      self._shown -= 1
-      if not self._shown:
+      self._active -= 1
+      if not self._active:
         bars.stop()
         self._bars = None
 
-  def _columns(self) -> rich.progress.Progress:
+  def _new_display(self) -> rich.progress.Progress:
     return rich.progress.Progress(
       rich.progress.TextColumn('{task.description}'),
       rich.progress.BarColumn(),
@@ -71,22 +84,22 @@ class Progress:
       console=self.console,
     )
 
-  def _lines(self, title: str, total: int) -> Show:
+  def _lines(self, title: str, total: int) -> ReportStep:
     self.say(f'{title}: starts')
-    last: float | None = None  # the first steps are said at once
+    last: float | None = None  # the first step is printed at once
 
-    def show(step: int, scores: Mapping[str, float]) -> None:
+    def report(step: int, scores: Mapping[str, float]) -> None:
       nonlocal last
       recent = last is not None and time.monotonic() - last < _LINE_SECONDS
       if step < total and recent:
         return
       last = time.monotonic()
-      self.say(f'{title}: step {step} of {total}  {_scores(scores)}')
+      self.say(f'{title}: step {step} of {total}  {_format(scores)}')
 
-    return show
+    return report
 
 
-def _scores(scores: Mapping[str, float]) -> str:
+def _format(scores: Mapping[str, float]) -> str:
   return '  '.join(
     f'{name} {value:.4g}' for name, value in scores.items() if name != 'correct'
   )

@@ -1,9 +1,8 @@
 """What a run leaves in its folder; only the first process touches the disk."""
 
 import json
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from etils import epath
@@ -18,31 +17,30 @@ from kdjax.runtime.checkpoints import (
 from kdjax.runtime.mesh import Devices
 from kdjax.typing import PyTree
 
-# What is no part of the configuration: who decodes images changes none of them,
-# and a run computes the same beside others.
-_FREE = ('versions', 'arguments', 'workers', 'threads', 'together')
+# Not part of the configuration: who decodes images does not change them, and a
+# run computes the same on whichever device it trains.
+_FREE = ('versions', 'arguments', 'defaults', 'workers', 'threads', 'together')
 
 
-class Record:
-  """The folder of a run that is being trained.
+class RunFolder:
+  """The folder of a run that is being trained; a context manager.
 
-  The state is the same in every process, so one of them writes it, and what it
+  The state is equal in every process, so one of them writes it, and what it
   reads is sent to the others: they need not see the folder.
 
   Args:
-    folder: Of the run.
-    about: What its `config.json` says.
-    devices: Who writes, and where a state that is read is placed.
+    folder: Folder of the run.
+    about: Content of its `config.json`.
+    devices: Devices of the run.
 
   Raises:
     ValueError: If the folder holds a run of another configuration.
   """
 
   def __init__(
-    self, folder: epath.PathLike, about: dict[str, Any], devices: Devices
+    self, folder: epath.PathLike, about: Mapping[str, Any], devices: Devices
   ):
     self.folder = epath.Path(folder)
-    self.best = -math.inf
     self._devices = devices
     self._checkpoints: Checkpoints | None = None
     self._writer: files.MetricsWriter | None = None
@@ -52,92 +50,167 @@ class Record:
       files.write_json(self.folder / 'config.json', about)
       self._checkpoints = Checkpoints(self.folder / 'checkpoints')
 
-  def resume(
-    self, carry: PyTree, score: str, warn: Callable[[str], None]
-  ) -> tuple[int, PyTree]:
-    """The newest step and state that can be read, or 0 and `carry`.
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Waits for what is being written and ends the writers' threads."""
+    if self._checkpoints is not None:
+      self._checkpoints.close()
+
+  def restore(
+    self, carry: PyTree, checkpoint_every: int, warn: Callable[[str], None]
+  ) -> PyTree | None:
+    """Returns the newest readable checkpoint; `None` if none was made yet.
+
+    Cuts the log back to it.
 
     Args:
-      carry: The state before the first step.
-      score: By which the best checkpoint is chosen.
-      warn: Told of checkpoints that cannot be read.
+      carry: A tree of the structure and shapes that are expected.
+      checkpoint_every: Epochs between checkpoints.
+      warn: Called with a message for each checkpoint that cannot be read, and
+        for unreadable lines of the log.
 
     Raises:
-      ValueError: If a checkpoint is of another network or method.
+      ValueError: If a checkpoint is of another network or method, or if the
+        log shows that there was one and none can be read.
     """
     like = on_host(carry)
 
-    def restore():
-      if self._checkpoints is not None:
-        return self._checkpoints.restore_latest(like, warn)
+    def read() -> PyTree | None:
+      if self._checkpoints is None:
+        return None
+      return self._checkpoints.restore_latest(like, warn)
 
-    found = self._devices.read(restore, like)
-    if found is not None:
-      carry = self._devices.replicate(with_keys(found, carry))
-    step = int(carry[0].step)
-    if self._checkpoints is not None:
-      path = self.folder / 'metrics.jsonl'
-      # Before the first step lines are written too, those of step 0: without a
-      # checkpoint to go on from, none may stay.
-      kept = step if found is not None else -1
-      self._writer = files.MetricsWriter(path, kept)
-      for line in files.read_lines(path):
-        if line['kind'] == 'eval':
-          self.best = max(self.best, line[score])
-    return step, carry
+    stored = self._devices.read(read, like)
+    restored = None
+    if stored is not None:
+      restored = self._devices.replicate(with_keys(stored, carry))
+    # Lines of step 0 are written before the first step: without a checkpoint
+    # none may stay.
+    step = -1 if restored is None else int(restored.state.step)
+    self._open_log(step, checkpoint_every, warn)
+    return restored
 
   def write(self, **line: Any) -> None:
-    """One line of `metrics.jsonl`."""
+    """Adds a line to `metrics.jsonl`."""
     if self._writer is not None:
       self._writer.write(**line)
 
   def save(self, step: int, carry: PyTree) -> None:
-    """A checkpoint to go on from; returns before it is on disk."""
+    """Saves a checkpoint to resume from; returns before it is on disk."""
     if self._checkpoints is not None and step != self._saved_step:
       self._checkpoints.save(step, carry)
       self._saved_step = step
 
-  def save_if_best(self, step: int, score: float, variables: PyTree) -> None:
-    """Keeps `variables` if no score before was as high."""
-    if self._checkpoints is not None and score > self.best:
-      self.best = score
+  def save_best(self, step: int, variables: PyTree) -> None:
+    """Saves the variables of the best score so far."""
+    if self._checkpoints is not None:
       self._checkpoints.save_best(step, variables)
 
   def wait(self) -> None:
-    """Until everything is on disk; raises what went wrong while writing."""
+    """Waits until everything is on disk.
+
+    Raises:
+      OSError: If something could not be written.
+    """
     if self._checkpoints is not None:
       self._checkpoints.wait()
 
   def finish(
     self,
-    students: dict[str, PyTree],
-    features: dict[str, np.ndarray],
+    networks: Mapping[str, PyTree],
+    samples: Mapping[str, np.ndarray],
     **end: Any,
   ) -> None:
-    """What a run leaves at its end; the line that says so comes last."""
+    """Writes what a run leaves at its end; the line that says so comes last.
+
+    Args:
+      networks: Variables by the name of their folder.
+      samples: Arrays of `features.npz`.
+      **end: Content of the last line of the log.
+    """
     if self._checkpoints is None:
       return
-    files.write_arrays(self.folder / 'features.npz', features)
-    for name, variables in students.items():
+    files.write_arrays(self.folder / 'features.npz', samples)
+    for name, variables in networks.items():
       save_variables(self.folder / name, variables)
     self._checkpoints.wait()
     self.write(kind='end', **end)
 
-  def close(self) -> None:
-    """Waits for what is being written and lets go of files and threads."""
-    if self._checkpoints is not None:
-      self._checkpoints.close()
+  def _open_log(
+    self, step: int, checkpoint_every: int, warn: Callable[[str], None]
+  ) -> None:
+    """Opens the log for the steps after `step`."""
+    if self._checkpoints is None:
+      return
+    path, unreadable = self.folder / 'metrics.jsonl', []
+    lines = files.read_lines(path, unreadable.append)
+    if unreadable:
+      numbers = ', '.join(map(str, unreadable))
+      warn(f'{path}: unreadable lines are left out: {numbers}.')
+    epochs = [line['epoch'] for line in lines if line.get('kind') == 'train']
+    # A teacher that is trained again may have the logs of a cached one.
+    ended = any(line.get('kind') == 'end' for line in lines)
+    if step < 0 and not ended and max(epochs, default=0) > checkpoint_every:
+      raise ValueError(
+        f'{self.folder} has been trained for {max(epochs)} epochs, but none of '
+        'its checkpoints can be read. Restore them, or delete that folder to '
+        'train the run again from the start.'
+      )
+    if step < 0 and epochs and not ended:
+      warn(f'{self.folder} has no checkpoint yet and starts again.')
+    self._writer = files.MetricsWriter(path, step)
+
+
+def has_ended(folder: epath.PathLike, about: Mapping[str, Any]) -> bool:
+  """Returns whether the run of a folder has been trained to its end.
+
+  Args:
+    folder: Folder of the run.
+    about: What its `config.json` must say.
+
+  Raises:
+    ValueError: If the folder holds a run of another configuration.
+  """
+  check_config(folder, about)
+  return _has_line(folder, 'end')
+
+
+def diverged_at(folder: epath.PathLike) -> int | None:
+  """Returns the step at which the run of a folder diverged, if it did."""
+  lines = files.read_lines(epath.Path(folder) / 'metrics.jsonl')
+  steps = [line['step'] for line in lines if line.get('kind') == 'diverged']
+  return steps[-1] if steps else None
+
+
+def _has_line(folder: epath.PathLike, kind: str) -> bool:
+  lines = files.read_lines(epath.Path(folder) / 'metrics.jsonl')
+  return any(line.get('kind') == kind for line in lines)
+
+
+def steps_done(folder: epath.PathLike) -> int:
+  """Returns the step of the newest checkpoint of a run, 0 without one."""
+  latest = epath.Path(folder) / 'checkpoints' / 'latest'
+  if not latest.is_dir():
+    return 0
+  steps = [int(path.name) for path in latest.iterdir() if path.name.isdigit()]
+  return max(steps, default=0)
 
 
 def check_config(
-  folder: epath.PathLike, about: dict[str, Any], growing: Sequence[str] = ()
+  folder: epath.PathLike, about: Mapping[str, Any], growing: Sequence[str] = ()
 ) -> None:
-  """Raises a `ValueError` if the folder is of another configuration.
+  """Checks that a folder is empty or of this configuration.
 
   Args:
     folder: With a `config.json`, or empty.
     about: What that should say.
     growing: Names of lists to which something may have been added.
+
+  Raises:
+    ValueError: If it is of another configuration; the message lists what
+      differs.
   """
   path = epath.Path(folder) / 'config.json'
   if not path.exists():
@@ -156,9 +229,12 @@ def check_config(
     )
 
 
-def _differences(stored, wanted, prefix, growing):
+def _differences(
+  stored: Any, wanted: Any, prefix: str, growing: Sequence[str]
+) -> Any:
+  """Yields a line for each setting that differs."""
   if not (isinstance(stored, dict) and isinstance(wanted, dict)):
-    if prefix.rpartition('.')[2] in growing and _holds(wanted, stored):
+    if prefix.rpartition('.')[2] in growing and _contains(wanted, stored):
       return
     if stored != wanted:
       yield f'{prefix[1:]}: was {stored!r}, now {wanted!r}'
@@ -171,7 +247,7 @@ def _differences(stored, wanted, prefix, growing):
     )
 
 
-def _holds(many, few) -> bool:
+def _contains(many: Any, few: Any) -> bool:
   return (
     isinstance(many, list)
     and isinstance(few, list)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the run saves at the next chance, to be resumed."""
+"""SIGTERM and Ctrl-C: the run saves at the next opportunity and stops."""
 
 import contextlib
 import signal
@@ -7,10 +7,10 @@ from typing import NoReturn
 
 
 class Interrupted(Exception):
-  """A run stopped because it was asked to; its state is saved.
+  """A run stopped because of a signal; its state is saved.
 
   Attributes:
-    signal_number: What asked for it.
+    signal_number: Number of the signal.
   """
 
   def __init__(self, signal_number: int):
@@ -19,41 +19,56 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-  """Whether a signal has asked the run to stop, and which."""
+  """Record of whether a signal has asked this process to stop.
+
+  Attributes:
+    signal_number: Number of the signal; 0 if none has arrived.
+  """
 
   signal_number: int = 0
 
   @property
   def asked(self) -> bool:
-    """Whether a signal has come to this process."""
+    """Whether a signal has arrived in this process."""
     return bool(self.signal_number)
 
   def stop(self) -> NoReturn:
-    """Raises `Interrupted`; by SIGTERM if another process was asked."""
+    """Raises `Interrupted`.
+
+    Raises:
+      Interrupted: Always; with SIGTERM if only another process got a signal.
+    """
     raise Interrupted(self.signal_number or signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-  """Turns the first SIGTERM or SIGINT into a request; a second one kills."""
-  request = StopRequest()
-  names = (signal.SIGTERM, signal.SIGINT)
-  try:
-    before = {name: signal.getsignal(name) for name in names}
+  """Turns the first SIGTERM or SIGINT into a request; a second one kills.
 
-    def ask(number, frame):
+  Outside of the main thread, where Python cannot handle signals, nothing is
+  requested.
+
+  Yields:
+    The request, which a signal sets.
+  """
+  request = StopRequest()
+  signals = (signal.SIGTERM, signal.SIGINT)
+  try:
+    previous = {number: signal.getsignal(number) for number in signals}
+
+    def handle(number, frame):
       del frame
       request.signal_number = number
-      for name in names:
-        signal.signal(name, before[name])
+      for each in signals:
+        signal.signal(each, previous[each])
 
-    for name in names:
-      signal.signal(name, ask)
-  except ValueError:  # not the main thread (a notebook's executor): no signals
+    for number in signals:
+      signal.signal(number, handle)
+  except ValueError:  # not the main thread, as in a notebook's executor
     yield request
     return
   try:
     yield request
   finally:
-    for name in names:
-      signal.signal(name, before[name])
+    for number in signals:
+      signal.signal(number, previous[number])

@@ -1,4 +1,4 @@
-"""What a comparison compares; its fields are the flags of the commands."""
+"""Settings of a comparison; its fields are the flags of the commands."""
 
 import dataclasses
 import pathlib
@@ -8,7 +8,7 @@ from kdjax import data, methods
 from kdjax.methods import Method
 from kdjax.studies.schedule import Together
 from kdjax.tasks import SingleLabel, Task
-from kdjax.train.frozen import FoldUse
+from kdjax.train.folding import FoldUse
 from kdjax.train.recipe import Recipe
 from kdjax.train.run import RunSettings
 from kdjax.train.teacher_table import TableUse
@@ -16,45 +16,54 @@ from kdjax.train.teacher_table import TableUse
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-  """One comparison. Stored beside its results.
+  """Comparison of a student trained alone with distilled students.
 
   Attributes:
-    dataset: A name of `kdjax.data.load.RECIPES`, folder:PATH or npz:PATH.
-    teacher: Its network.
-    student: Its network.
-    teacher_checkpoint: A file or folder to take the teacher from: safetensors,
-      .npz, PyTorch, a run folder, an orbax folder; see `kdjax.convert.load`.
-      Without one it is trained once and kept for later commands.
-    allow_partial: Take what of the checkpoint matches the teacher and leave the
-      rest at random.
-    teacher_init: A checkpoint that a teacher which is trained here starts from,
-      such as weights of ImageNet; its classifier is drawn afresh if that has
-      other classes.
-    student_init: The same for the students.
-    teacher_mean: Per channel, what is subtracted from the teacher's images in
-      [0, 1]; without, what its checkpoint or published weights of its name
-      were trained with, or else the set's.
-    teacher_std: What they are divided by; given together with the mean.
-    method: How the student learns from the teacher.
-    seeds: Of the student's weights, order and augmentation, one run each; the
-      teacher has its own.
-    limit: Training images per class; all of them without.
-    teacher_limit: The teacher's, if it is trained here; as the students'
-      without. A teacher usually has seen more than is left for its student.
-    data_dir: Where TFDS keeps its prepared sets; its own default without.
-    precision: Of the networks' arithmetic; weights and losses are float32.
+    dataset: Dataset: cifar10, cifar100, svhn_cropped, stl10, tiny_imagenet,
+      digits, folder:PATH (with train/CLASS/*.png and test/CLASS/*.png) or
+      npz:PATH.
+    teacher: Teacher network, e.g. resnet32x4; `kdjax.models.NETWORKS` lists
+      all.
+    student: Student network, e.g. resnet8x4; `kdjax.models.NETWORKS` lists all.
+    teacher_checkpoint: Weights of the teacher: a safetensors, .npz or PyTorch
+      file, a run folder or an orbax folder (default: the teacher is trained
+      once and kept for later commands).
+    allow_partial: Load what of --teacher_checkpoint matches the teacher, and
+      initialize the rest at random, instead of refusing it.
+    teacher_init: Weights from which a teacher is trained, e.g. of ImageNet, in
+      a format of --teacher_checkpoint; a classifier of other classes is
+      initialized at random (default: all weights at random).
+    student_init: Weights from which students are trained, in a format of
+      --teacher_checkpoint; a classifier of other classes is initialized at
+      random (default: all weights at random).
+    teacher_mean: Mean of each channel, subtracted from the teacher's images in
+      [0, 1] (default: that of its checkpoint or of published weights of its
+      name, else that of the dataset).
+    teacher_std: Standard deviation of each channel, which the teacher's images
+      are divided by; needed with --teacher_mean (default: chosen as the mean).
+    method: Settings of the distillation method.
+    seeds: Seeds of initial weights, order and augmentation of the students, one
+      run for each. The teacher has a seed of its own.
+    limit: Training images per class (default: all).
+    teacher_limit: Training images per class of a teacher that is trained here
+      (default: --limit).
+    data_dir: Folder of prepared TFDS datasets (default: TFDS's own).
+    precision: Arithmetic of the networks, float32 or bfloat16; weights and
+      losses are float32.
     fold_teacher: Whether batch norm of the frozen teacher is folded into its
-      convolutions: `auto` on accelerators; on a CPU it saves nothing.
-    teacher_table: Whether the teacher's outputs on all views of all images are
-      computed once and looked up: `auto` where that pays and fits, on the
-      `device` or in the memory of the `host` where the method lets it be.
-    together: Which seeds of a method train at once: `auto` puts each on a
-      device of its own where more than half of the devices get one and no
-      cores share its batches; `vmap` makes one batched computation of all;
-      `never` trains one after the other, each on all devices.
-    recipe: How the students are optimised, and the teacher if it is trained.
-    teacher_epochs: The teacher's epochs; the recipe's without.
-    teacher_learning_rate: The teacher's; the recipe's without.
+      convolutions: `always`, `never`, or `auto`, on accelerators only.
+    teacher_table: Whether the teacher's outputs for all views of all images are
+      computed once and stored: `device` stores them on the devices, `never`
+      computes them in each step, `auto` stores them if that saves time and they
+      fit.
+    together: Which runs of a method train at once: `auto` puts each on a device
+      of its own where more than half of the devices get one and no CPU cores
+      share batches; `never` trains one after the other, each on all devices.
+    recipe: How the students are optimized, and the teacher if it is trained.
+    teacher_epochs: Epochs of a teacher that is trained here (default:
+      --epochs).
+    teacher_learning_rate: Learning rate of a teacher that is trained here
+      (default: --learning_rate).
     settings: How often runs are evaluated and saved.
   """
 
@@ -108,45 +117,52 @@ class StudyConfig:
 
   @property
   def title(self) -> str:
-    """What names a new work folder of it."""
+    """Description in the name of a new work folder."""
     return name_of(self.method)
 
   @property
   def task(self) -> Task:
-    """What the networks are trained for."""
+    """Task of the networks: its loss and its scores."""
     return SingleLabel()
 
   @property
   def network_options(self) -> dict[str, Any]:
-    """What both networks are made with besides their names."""
+    """Options of `models.create` for both networks."""
     return {}
 
   @property
   def loading(self) -> str:
-    """What is said before the set is loaded."""
+    """Message before the dataset is loaded."""
     return f'Loading {self.dataset}'
 
   def load(self, limit: int | None) -> data.Dataset | data.StreamedDataset:
-    """The set, with at most `limit` training images per class."""
+    """Returns the dataset.
+
+    Args:
+      limit: Training images per class (default: all).
+    """
     return data.load(self.dataset, data_dir=self.data_dir, limit=limit)
 
   @property
   def arms(self) -> dict[str, Method]:
-    """The methods that are compared with the student alone, by name."""
+    """Methods to compare with the student alone, by the name of the arm."""
     return {name_of(self.method): self.method}
 
   def numbers(self, arm: str) -> dict[str, float]:
-    """Settings of an arm that are arguments of its program, by name.
+    """Returns the swept numbers of an arm: float settings, `learning_rate`.
 
-    Arms in a row that differ in these alone share a program, and train at once
-    as their seeds do; see `kdjax.train.numbers`.
+    Consecutive arms that differ only in these share one compiled program, and
+    train at once as the seeds of an arm do.
+
+    Args:
+      arm: Name of the arm.
     """
     del arm
     return {}
 
   @property
   def teacher_recipe(self) -> Recipe:
-    """The recipe with the teacher's own settings; a teacher is not averaged."""
+    """Recipe of the teacher, which has no averaged weights and one stage."""
     rate = self.teacher_learning_rate
     return dataclasses.replace(
       self.recipe,
@@ -157,7 +173,7 @@ class StudyConfig:
 
 
 def check_seeds(seeds: tuple[int, ...]) -> None:
-  """Raises a `ValueError` unless seeds are different and make keys."""
+  """Raises a `ValueError` unless seeds are different and make JAX keys."""
   if len(set(seeds)) < len(seeds):
     raise ValueError(f'seeds must be different and at least one, got {seeds}.')
   # JAX takes 32 bits.
@@ -168,7 +184,7 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
 
 
 def name_of(method: Method) -> str:
-  """The name by which a method is asked for."""
+  """Returns the name that `--method` chooses a method by."""
   for name, made in methods.METHODS.items():
     if type(method) is made:
       return name

@@ -1,4 +1,4 @@
-"""A linear probe: a network whose classifier is new and trained alone."""
+"""Linear probes: networks whose new classifier alone is trained."""
 
 import dataclasses
 from typing import Literal
@@ -13,36 +13,38 @@ from kdjax.typing import PyTree
 
 BatchNorm = Literal['adapt', 'frozen']
 
-_DEVIATION = 0.01  # of the new classifier's weights
+_STD = 0.01  # standard deviation of the new classifier's weights
 
 
 def linear_probe(network: Network, *, bn: BatchNorm) -> Network:
-  r"""A network as it is probed.
+  r"""Returns a network whose new classifier alone has gradients.
 
-  Its classifier starts at weights from :math:`N(0, 0.01^2)` and biases of
-  zero. No gradient reaches any other parameter, so that none is computed; for
-  what keeps weight decay from them see `probe_optimizer`.
+  The classifier starts at weights from :math:`N(0, 0.01^2)` and biases of zero.
+  No gradient reaches any other parameter, so that none is computed;
+  `probe_optimizer` keeps weight decay from them.
 
   Args:
-    network: Whose other parameters stay as they are.
-    bn: `adapt` normalises with the batch while training, as the published
-      numbers were made: the running statistics move to the new images, and
-      evaluation uses them. `frozen` normalises with the network's own
-      statistics always: the features are those of the network as it was given.
+    network: The network whose features are probed.
+    bn: `adapt` normalizes with the batch while training, as the published
+      numbers were made: the running statistics are updated by the new images,
+      and evaluation uses them. `frozen` always normalizes with the network's
+      own statistics: the features are those of the network as it was given.
 
   Raises:
-    ValueError: If the network does not say where its classifier is.
+    ValueError: If the network does not declare its classifier.
   """
   if network.read_classifier is None or network.write_classifier is None:
     raise ValueError(
-      f'{network.name} cannot be probed: it does not say where its linear '
-      'classifier is. Give it read_classifier and write_classifier, or a Linen '
+      f'{network.name} cannot be probed: it does not declare its linear '
+      'classifier. Give it read_classifier and write_classifier, or a Linen '
       'module with classifier_name.'
     )
 
   def init(key, images):
     variables = network.init(key, images)
-    fresh = _drawn(jax.random.fold_in(key, 1), _classifier(network, variables))
+    fresh = _new_classifier(
+      jax.random.fold_in(key, 1), _classifier(network, variables)
+    )
     return network.with_classifier(variables, fresh)
 
   def forward(variables, images, train):
@@ -54,12 +56,12 @@ def linear_probe(network: Network, *, bn: BatchNorm) -> Network:
 
 
 def with_weights(fresh: PyTree, network: Network, weights: PyTree) -> PyTree:
-  """Freshly drawn variables of a probe with the weights of a network.
+  """Returns the weights of a network with the new classifier of its probe.
 
   Args:
-    fresh: Of the probe; its classifier stays.
+    fresh: Newly initialized variables of the probe, with the classifier.
     network: The probe.
-    weights: The network's; its classifier is ignored.
+    weights: Variables of the network; their classifier is ignored.
   """
   return network.with_classifier(weights, _classifier(network, fresh))
 
@@ -67,9 +69,14 @@ def with_weights(fresh: PyTree, network: Network, weights: PyTree) -> PyTree:
 def probe_optimizer(
   optimizer: optax.GradientTransformation, network: Network
 ) -> optax.GradientTransformation:
-  """An optimiser of a probe's state that leaves all but the classifier alone.
+  """Returns an optimizer of the classifier alone.
 
-  A gradient of zero would not do: weight decay would still shrink them.
+  Gradients of zero would not suffice: weight decay would still shrink the other
+  parameters.
+
+  Args:
+    optimizer: Optimizer of the classifier.
+    network: The probe.
   """
 
   def labels(params):
@@ -83,13 +90,13 @@ def probe_optimizer(
 
 
 def _classifier(network: Network, variables: PyTree) -> LinearClassifier:
-  found = network.classifier(variables)
-  assert found is not None  # `linear_probe` has looked
-  return found
+  classifier = network.classifier(variables)
+  assert classifier is not None  # `linear_probe` has checked
+  return classifier
 
 
-def _drawn(key: jax.Array, like: LinearClassifier) -> LinearClassifier:
+def _new_classifier(key: jax.Array, like: LinearClassifier) -> LinearClassifier:
   shape, dtype = like.kernel.shape, like.kernel.dtype
   return LinearClassifier(
-    _DEVIATION * jax.random.normal(key, shape, dtype), jnp.zeros_like(like.bias)
+    _STD * jax.random.normal(key, shape, dtype), jnp.zeros_like(like.bias)
   )

@@ -1,206 +1,133 @@
-"""Runs of one program, several at once.
+"""Which runs train at once, and on which devices."""
 
-A run is a course from dispatch to dispatch (`Run.course`): it says which steps
-it wants and is sent the carry after them. Whoever goes through several courses
-can take the steps of all in one dispatch: each on a device of its own, where
-nothing has to be said between devices, or as one batched computation.
-"""
-
-from collections.abc import Callable, Sequence
+import queue
+import threading
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from kdjax.runtime.mesh import lanes
+from kdjax.runtime.mesh import Devices, each_device
 from kdjax.runtime.progress import Progress
 from kdjax.runtime.signals import Interrupted, StopRequest
-from kdjax.train.loop import Course, Dispatch, DivergedError
-from kdjax.train.resident import Program
+from kdjax.train.attempt import DivergedError
+from kdjax.train.loop import train
+from kdjax.train.resident import ResidentEpochs
 from kdjax.train.run import Run
-from kdjax.train.streamed import StreamedProgram
-from kdjax.typing import PyTree
 
-# Which runs of one program train at once. `auto`: each on a device of its own,
-# where more than half of the devices get one and no cores share its batches,
-# which is faster (`benchmarks.together`). `vmap`: all, as one batched
-# computation. `never`: one after the other, each on all devices.
-Together = Literal['auto', 'never', 'vmap']
-# From what runs ask for to what each gets, by run.
-Advance = Callable[[dict[int, Dispatch]], dict[int, PyTree]]
+# `auto`: each run on a device of its own, where more than half of the devices
+# get a run and no CPU cores share batches, which is faster. `never`: one after
+# the other, each on all devices.
+Together = Literal['auto', 'never']
 
 
-def train(
+def train_all(
   runs: Sequence[Run],
   request: StopRequest,
   progress: Progress,
   together: Together,
-) -> None:
-  """Trains all runs to their ends, but those that have been there.
+) -> list[str]:
+  """Trains all runs to their ends, except those that have been there.
+
+  A run whose loss stops being finite does not stop the others, and is not
+  trained again when the command is resumed.
 
   Args:
-    runs: Of one program and one teacher.
-    request: Whether to stop.
-    progress: What a person sees.
-    together: Which at once.
+    runs: Runs of one program and one teacher.
+    request: Whether a signal has asked to stop.
+    progress: What the user sees.
+    together: Which runs train at once.
+
+  Returns:
+    A message for each run that has diverged, now or before.
 
   Raises:
     ValueError: If a folder holds a run of another configuration.
-    DivergedError: If a run's loss stops being finite; those that share its
-      dispatches are trained to their ends first.
     Interrupted: If a signal asked for it; all states are saved.
   """
-  left = [run for run in runs if not run.finished]
-  if not left:
-    return
-  program = left[0].program
-  # By all runs, not by those that are left: one that goes on alone is computed
-  # as it was beside the others, to the same bits.
-  count = at_once(program, len(runs), together)
-  if count == 1:
-    for run in left:
-      train_one(run, request, progress)
-    return
-  if together == 'vmap':
-    advance = batched(program, count)
-  else:
-    advance = side_by_side(program)
-  for start in range(0, len(left), count):
-    group = left[start : start + count]
-    courses = [run.course(request, progress) for run in group]
-    go_through(courses, advance)
+  unfinished = [run for run in runs if not run.finished()]
+  diverged = [_diverged_before(run) for run in unfinished]
+  messages = [message for message in diverged if message]
+  waiting = [run for run, message in zip(unfinished, diverged) if not message]
+  # By all runs: one that is resumed alone is computed as it was beside others,
+  # to the same bits.
+  if runs and runs_at_once(runs[0], len(runs), together) > 1:
+    return messages + _train_on_each_device(waiting, request, progress)
+  for run in waiting:
+    try:
+      train(run, request, progress)
+    except DivergedError as error:
+      progress.say(str(error))
+      messages.append(str(error))
+  return messages
 
 
-def train_one(run: Run, request: StopRequest, progress: Progress) -> None:
-  """Trains a run, not at its end, by itself; see `train`."""
-  go_through([run.course(request, progress)], one_by_one(run.program))
+def _diverged_before(run: Run) -> str:
+  """Returns a message if the run has diverged before, and else nothing."""
+  step = run.diverged_at()
+  if step is None:
+    return ''
+  return (
+    f'{run.folder} diverged at step {step} before and is left as it is. Delete '
+    'that folder to train it again.'
+  )
 
 
-def at_once(program: Program, runs: int, together: Together) -> int:
-  """How many of so many runs share their dispatches."""
-  resident = not isinstance(program, StreamedProgram)
+def runs_at_once(run: Run, runs: int, together: Together) -> int:
+  """Returns how many of so many runs like this one train at once."""
+  resident = isinstance(run.epochs, ResidentEpochs)
   if together == 'never' or not resident or jax.process_count() > 1:
     return 1
-  if together == 'vmap':
-    return runs
-  devices = jax.local_device_count()
-  if 2 * runs <= devices or program.devices.mesh.shape['fsdp'] > 1:
-    return 1  # devices would stand idle, or the teacher fits none of them
-  shared = program.devices.count > 1
-  if shared and jax.default_backend() == 'cpu':
-    return 1  # half a batch on a core is faster than half of the runs
-  return min(runs, devices)
+  local = jax.local_device_count()
+  mesh_devices = run.epochs.program.devices
+  if 2 * runs <= local or mesh_devices.mesh.shape['fsdp'] > 1:
+    return 1  # devices would be idle, or the teacher fits none of them
+  if mesh_devices.count > 1 and jax.default_backend() == 'cpu':
+    return 1  # half a batch per core is faster than half of the runs
+  return min(runs, local)
 
 
-def go_through(courses: Sequence[Course[None]], advance: Advance) -> None:
-  """All courses to their ends, a dispatch of each at a time.
+def _train_on_each_device(
+  runs: Sequence[Run], request: StopRequest, progress: Progress
+) -> list[str]:
+  """Trains runs in one thread per device, each the next that is waiting.
 
-  One that ends early, well or not, does not keep the others from going on;
-  what went wrong is raised in the end.
+  Returns:
+    A message for each run that has diverged.
   """
-  asked: dict[int, Dispatch] = {}
-  failures: list[Exception] = []
+  waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
+  for run in runs:
+    waiting.put(run)
+  messages: list[str] = []
+  failures: list[BaseException] = []
+  placing = threading.Lock()  # so that a program is made once per device
 
-  def follow(index: int, step: Callable[[], Dispatch]) -> None:
-    asked.pop(index, None)
-    try:
-      asked[index] = step()
-    except StopIteration:
-      pass
-    except (DivergedError, Interrupted) as failure:
-      failures.append(failure)
+  def work(devices: Devices) -> None:
+    with jax.default_device(devices.mesh.devices.flat[0]):
+      while not failures:
+        try:
+          run = waiting.get_nowait()
+        except queue.Empty:
+          return
+        try:
+          with placing:
+            run = run.on(devices)
+          train(run, request, progress)
+        except DivergedError as error:
+          progress.say(str(error))
+          messages.append(str(error))
+        except BaseException as failure:  # raised by the caller's thread
+          failures.append(failure)
 
-  try:
-    for index, course in enumerate(courses):
-      follow(index, lambda course=course: next(course))
-    while asked:
-      for index, carry in advance(dict(asked)).items():
-        send = courses[index].send
-        follow(index, lambda send=send, carry=carry: send(carry))
-  finally:
-    for course in courses:
-      course.close()
+  threads = [
+    threading.Thread(target=work, args=[devices], daemon=True)
+    for devices in each_device()[: len(runs)]
+  ]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
   if failures:
-    # That somebody asked to stop says more than what else happened.
-    failures.sort(key=lambda failure: not isinstance(failure, Interrupted))
-    raise failures[0]
-
-
-def one_by_one(program: Program) -> Advance:
-  """Each run by a dispatch of its own, on all devices."""
-
-  def advance(asked):
-    carries = {}
-    for index, one in asked.items():
-      carry = program.advance(
-        one.carry,
-        one.teacher_variables,
-        program.train_data,
-        one.order,
-        np.int32(one.stop),
-        one.looked_up,
-      )
-      carries[index] = program.devices.awaited(carry)
-    return carries
-
-  return advance
-
-
-def batched(program: Program, count: int) -> Advance:
-  """So many runs in one computation with an axis more."""
-  compiled = program.in_one()
-
-  def advance(asked):
-    filled = _filled(asked, count)
-    carry, order, looked_up = (
-      jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
-      for trees in zip(
-        *((one.carry, one.order, one.looked_up) for one in filled)
-      )
-    )
-    stops = np.asarray([one.stop for one in filled], np.int32)
-    teacher, data = filled[0].teacher_variables, program.train_data
-    carry = compiled(carry, teacher, data, order, stops, looked_up)
-    return {
-      index: jax.tree.map(lambda array, place=place: array[place], carry)
-      for place, index in enumerate(asked)
-    }
-
-  return advance
-
-
-def side_by_side(program: Program) -> Advance:
-  """Each run on a device of its own, at most as many as there are."""
-  side = lanes(jax.local_device_count())
-  compiled = program.in_lanes(side)
-  data = side.everywhere(program.train_data)
-  # The same for all runs, and placed once.
-  teacher: list[PyTree] = []
-
-  def advance(asked):
-    filled = _filled(asked, side.count)
-    if not teacher:
-      teacher.append(side.everywhere(filled[0].teacher_variables))
-    carry, order, stop, looked_up = (
-      side.spread(trees)
-      for trees in zip(
-        *(
-          (one.carry, one.order, jnp.int32(one.stop), one.looked_up)
-          for one in filled
-        )
-      )
-    )
-    found = side.collect(
-      compiled(carry, teacher[0], data, order, stop, looked_up)
-    )
-    place = program.devices.replicate
-    return {index: place(carry) for index, carry in zip(asked, found)}
-
-  return advance
-
-
-def _filled(asked: dict[int, Dispatch], count: int) -> list[Dispatch]:
-  """As many as the executable takes: again the last one, without a step."""
-  found = list(asked.values())
-  return found + [found[-1]._replace(stop=0)] * (count - len(found))
+    # A request to stop says more than whatever else happened.
+    raise min(failures, key=lambda f: not isinstance(f, Interrupted))
+  return messages

@@ -1,4 +1,4 @@
-"""Trained networks to go on from: folders of runs, files of weights."""
+"""Trained networks to start from: run folders and files of weights."""
 
 import collections
 import dataclasses
@@ -14,14 +14,14 @@ class Source:
   """One trained network.
 
   Attributes:
-    path: What `kdjax.convert.load` takes.
-    network: Its name.
-    arm: What tables call it.
-    seed: It was trained from; 0 if it does not say.
-    role: `teacher`, `student` (trained alone) or `distilled`; `given` if it
-      does not say.
-    image_shape: Height, width and channels of what it was trained on, if it
-      says so.
+    path: Path for `kdjax.convert.load`.
+    network: Name of the network.
+    arm: Name in tables.
+    seed: Seed of its training; 0 if unknown.
+    role: `teacher`, `student` (trained alone) or `distilled`; `given` if
+      unknown.
+    image_shape: Height, width and channels of its training images; `None` if
+      unknown.
   """
 
   path: pathlib.Path
@@ -39,21 +39,21 @@ def find_sources(
   network: str | None = None,
   say: Callable[[str], object],
 ) -> list[Source]:
-  """The networks of run folders, of all runs of work folders, and of files.
+  """Returns the networks of run folders, work folders and files.
 
   Args:
-    paths: Where they are.
-    names: For tables, one for each path; what each says of itself without.
-    network: Of those that do not say.
-    say: Told of runs that are left out because they hold no weights.
+    paths: Run folders, work folders (all of their runs) or files of weights.
+    names: Names for tables, one for each path (empty: what each tells).
+    network: Network name of weights that do not tell theirs.
+    say: Called with the runs that are left out because they hold no weights.
 
   Raises:
-    ValueError: If there is none, or one is missing, has not ended, does not say
-      of which network it is or says nonsense, or if two have the same name and
-      seed.
+    ValueError: If there is none, or one is missing, has not ended, does not
+      tell its network or has a damaged configuration, or if two have the same
+      name and seed.
   """
   if not paths:
-    raise ValueError('There is no network to go on from; give --run=FOLDER.')
+    raise ValueError('There is no network to probe; give --run=FOLDER.')
   if names and len(names) != len(paths):
     raise ValueError(
       f'--names has {len(names)} names for {len(paths)} runs; give one for '
@@ -79,7 +79,7 @@ def find_sources(
 def _runs_in(
   path: pathlib.Path, say: Callable[[str], object]
 ) -> list[pathlib.Path]:
-  """The path, or the ended runs of the work folder that it is."""
+  """Returns the path, or the ended runs of a work folder."""
   if not path.exists():
     raise ValueError(f'--run={path} does not exist.')
   if not (path / 'runs').is_dir():
@@ -156,10 +156,14 @@ def _check_different(sources: list[Source]) -> None:
 def by_seed(
   sources: Sequence[Source], seeds: Sequence[int]
 ) -> Iterator[tuple[Source, int]]:
-  """Each source with each seed, or with its own where there are none.
+  """Yields each source with each seed, or with its own if there are none.
 
-  Networks of one name that are taken several times each become names of their
-  own, so that every pair has a place in a table.
+  Sources of one name get names of their own if they are used with several
+  seeds, so that every pair has a row in a table.
+
+  Args:
+    sources: The networks.
+    seeds: Seeds of the probes.
   """
   count = collections.Counter(source.arm for source in sources)
   for source in sources:

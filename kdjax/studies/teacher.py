@@ -1,34 +1,32 @@
 """Where a teacher comes from: a checkpoint, an earlier command, or training."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from kdjax import convert, methods
-from kdjax.runtime import files
+from kdjax.runtime import files, run_folder
+from kdjax.runtime.cache import cache_folder
 from kdjax.runtime.checkpoints import load_variables
-from kdjax.studies.schedule import train_one
-from kdjax.train.resident import Program
-from kdjax.train.run import Run
+from kdjax.studies.setup import Setup, identity, short_hash
+from kdjax.train.epochs import Epochs
+from kdjax.train.evaluate import SAMPLES
+from kdjax.train.loop import train
+from kdjax.train.run import Run, count_parameters
+from kdjax.train.state import Frozen, TrainState
 from kdjax.typing import PyTree
 
-if TYPE_CHECKING:
-  from kdjax.studies.comparison import Comparison
-
-
 _SEED = 0
-_OWN = 7  # fold of the teachers' keys
+_KEY_FOLD = 7  # keeps the teacher's key apart from the students'
 _LOGS = ('metrics.jsonl', 'features.npz')
 
 
@@ -38,7 +36,7 @@ class Teacher:
 
   Attributes:
     variables: Its parameters and running statistics.
-    hash: Of the configuration it was trained by or, for a checkpoint from
+    hash: Hash of the configuration it was trained by or, for a checkpoint from
       elsewhere, of its weights.
   """
 
@@ -46,125 +44,154 @@ class Teacher:
   hash: str
 
 
-def cache_folder() -> pathlib.Path:
-  """`$KDJAX_CACHE`, or `~/.cache/kdjax`."""
-  return pathlib.Path(
-    os.environ.get('KDJAX_CACHE', '~/.cache/kdjax')
-  ).expanduser()
+def obtain(setup: Setup) -> Teacher:
+  """Returns the teacher of a comparison and leaves a run folder about it.
 
-
-def obtain(study: Comparison) -> Teacher:
-  """The teacher of a comparison; leaves a run folder that describes it.
+  Args:
+    setup: Dataset and networks of the comparison.
 
   Raises:
     ValueError: If the checkpoint cannot be read or is of another network.
   """
-  if study.config.teacher_checkpoint is not None:
-    return _from_checkpoint(study, study.config.teacher_checkpoint)
-  run = _trained(study)
-  name = _hash(json.dumps(run.about, sort_keys=True).encode())
+  session = setup.session
+  if setup.config.teacher_checkpoint is not None:
+    return _from_checkpoint(setup, setup.config.teacher_checkpoint)
+  run = _training_run(setup)
+  name = short_hash(json.dumps(run.about, sort_keys=True).encode())
   cached = cache_folder() / 'teachers' / name
-  like = _shapes(study)
+  like = _shapes(setup)
   own = run.folder / 'student'
-  variables = study.devices.read(lambda: _find(study, run, cached, like), like)
+  variables = session.devices.read(
+    lambda: _load_trained(setup, run, cached, like), like
+  )
   if variables is None:
-    train_one(run, study.request, study.progress)
-    variables = study.devices.read(lambda: load_variables(own, like), like)
-  if study.devices.is_main and own.is_dir():
-    _publish(study, run.folder, cached)
+    train(run, session.request, session.progress)
+    variables = session.devices.read(lambda: load_variables(own, like), like)
+  if session.devices.is_main and own.is_dir():
+    _publish(setup, run.folder, cached)
   return Teacher(variables, name)
 
 
-def identity(variables: PyTree) -> str:
-  """A name of weights, by their numbers."""
-  leaves = map(np.asarray, jax.tree.leaves(variables))
-  return _hash(*(leaf.tobytes() for leaf in leaves))
-
-
-def _find(
-  study: Comparison, run: Run, cached: pathlib.Path, like: PyTree
+def _load_trained(
+  setup: Setup, run: Run, cached: pathlib.Path, like: PyTree
 ) -> PyTree | None:
-  """A trained teacher, of this work folder or of the cache, if there is one."""
+  """Returns a trained teacher of this work folder or of the cache, if any."""
   own = run.folder / 'student'
-  if run.ended() and own.is_dir():
-    place = own
+  if run_folder.has_ended(run.folder, run.about) and own.is_dir():
+    folder = own
   elif (cached / 'student').is_dir():
-    place = cached / 'student'
+    folder = cached / 'student'
   else:
     return None
   try:
-    variables = load_variables(place, like)
+    variables = load_variables(folder, like)
   except ValueError as error:
-    study.progress.say(f'The teacher is trained again: {error}')
-    broken = place.parent if place is not own else own
+    setup.session.progress.say(f'The teacher is trained again: {error}')
+    broken = folder.parent if folder is not own else own
     with contextlib.suppress(OSError):  # a cache may be read-only
       epath.Path(broken).rmtree()
     return None
-  if place is not own:
-    study.progress.say(f'The teacher is taken from {cached}')
-    _describe(run, cached)
+  if folder is not own:
+    setup.session.progress.say(f'The teacher is taken from {cached}')
+    _copy_logs(run, cached)
   return variables
 
 
-def _from_checkpoint(study: Comparison, path: pathlib.Path) -> Teacher:
-  config, like = study.config, _shapes(study)
+def _from_checkpoint(setup: Setup, path: pathlib.Path) -> Teacher:
+  config, like, session = setup.config, _shapes(setup), setup.session
 
-  def read():
+  def read() -> PyTree:
     start = like
     if config.allow_partial:
-      start = study.teacher.initialize(
-        jax.random.key(_SEED), study.dataset.image_shape
+      start = setup.teacher.initialize(
+        jax.random.key(_SEED), setup.dataset.image_shape
       )
     return convert.load(
       path,
       start,
       network=config.teacher,
       allow_partial=config.allow_partial,
-      say=study.progress.say,
+      say=session.progress.say,
     )
 
-  variables = jax.tree.map(np.asarray, study.devices.read(read, like))
+  variables = jax.tree.map(np.asarray, session.devices.read(read, like))
   name = identity(variables)
-  program = study.program(
-    study.teacher, None, methods.Supervised(), study.config.teacher_recipe
+  epochs = setup.epochs(
+    setup.teacher, None, methods.Supervised(), config.teacher_recipe
   )
-  _judge(study, _run(study, program, {'checkpoint': name}), variables)
+  _evaluate_once(setup, _run(setup, epochs, {'checkpoint': name}), variables)
   return Teacher(variables, name)
 
 
-def _judge(study: Comparison, run: Run, variables: PyTree) -> None:
+def _evaluate_once(setup: Setup, run: Run, variables: PyTree) -> None:
   """Evaluates a given teacher, unless this or an earlier command has.
 
   On a CPU that takes longer than everything else before the first step.
   """
-  if run.finished:
+  if run.finished():
     return
-  judged = {**run.about, 'data': study.dataset.fingerprint}
-  del judged['settings']
-  name = _hash(json.dumps(judged, sort_keys=True).encode())
+  session = setup.session
+  about = {**run.about, 'data': setup.dataset.fingerprint}
+  del about['settings']
+  name = short_hash(json.dumps(about, sort_keys=True).encode())
   cached = cache_folder() / 'judged' / name
-  main = study.devices.is_main
-  if not study.devices.any(main and cached.is_dir()):
-    run.judge(variables)
+  main = session.devices.is_main
+  if not session.devices.any(main and cached.is_dir()):
+    _evaluate(run, variables)
     if main:
-      _publish(study, run.folder, cached)
+      _publish(setup, run.folder, cached)
   elif main:
-    study.progress.say(f"The teacher's scores are taken from {cached}")
-    _describe(run, cached)
+    session.progress.say(f"The teacher's scores are taken from {cached}")
+    _copy_logs(run, cached)
 
 
-def _trained(study: Comparison) -> Run:
-  """The run that trains the teacher, on its own share of the set."""
-  config, recipe = study.config, study.config.teacher_recipe
-  limit, dataset = config.limit, study.dataset
+def _evaluate(run: Run, variables: PyTree) -> None:
+  """Evaluates given weights and logs them as a run at its end."""
+  program = run.epochs.program
+  # What is not trained needs no more memory than its weights.
+  placed = program.devices.shard(variables)
+  state = TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params={'student': placed['params'], 'method': {}},
+    batch_stats=placed['batch_stats'],
+    teacher_stats={},
+    method_state={},
+    opt_state={},
+    key=run.key,
+  )
+  evaluation = run.epochs.evaluator.evaluate(
+    state, Frozen(teacher={}), run.epochs.place(run.test)
+  )
+  if not program.devices.is_main:
+    return
+  files.write_json(run.folder / 'config.json', run.about)
+  writer = files.MetricsWriter(run.folder / 'metrics.jsonl', -1)
+  scores = program.parts.task.summarize(evaluation.outputs)
+  start = {'epoch': 0, 'step': 0}
+  writer.write(kind='eval', **start, split='test', **scores)
+  samples = {n: rows[:SAMPLES] for n, rows in evaluation.samples.items()}
+  files.write_arrays(run.folder / 'features.npz', samples)
+  writer.write(
+    kind='end',
+    **start,
+    **scores,
+    parameters=count_parameters(variables['params']),
+    forward_flops=program.forward_flops(state),
+  )
+
+
+def _training_run(setup: Setup) -> Run:
+  """Returns the run that trains the teacher, on its own share of the data."""
+  config, recipe = setup.config, setup.config.teacher_recipe
+  limit, dataset = config.limit, setup.dataset
   if config.teacher_limit not in (None, limit):
-    limit, dataset = config.teacher_limit, study.load(config.teacher_limit)
-  program = study.program(
-    study.teacher, None, methods.Supervised(), recipe, dataset.train
+    limit, dataset = config.teacher_limit, setup.load(config.teacher_limit)
+  epochs = setup.epochs(
+    setup.teacher, None, methods.Supervised(), recipe, dataset.train
   )
   return _run(
-    study,
-    program,
+    setup,
+    epochs,
     {
       'recipe': {
         name: value
@@ -173,36 +200,36 @@ def _trained(study: Comparison) -> Run:
       },
       'limit': limit,
       'data': dataset.fingerprint,
-      **study.start_of(study.teacher),
+      **setup.initial_weights(setup.teacher),
     },
   )
 
 
-def _run(study: Comparison, program: Program, source: dict[str, Any]) -> Run:
-  """The run that trains the teacher, or that describes the one given."""
-  config = study.config
+def _run(setup: Setup, epochs: Epochs, source: dict[str, Any]) -> Run:
+  """Returns the run that trains the teacher, or that describes a given one."""
+  config = setup.config
   return Run(
-    study.workdir / 'runs' / 'teacher' / f'seed{_SEED}',
-    program,
+    folder=setup.session.workdir / 'runs' / 'teacher' / f'seed{_SEED}',
+    epochs=epochs,
     recipe=config.teacher_recipe,
-    test=study.dataset.test,
+    test=setup.dataset.test,
     teacher_variables={},
     # Not a student's key: where shapes agree they would start from the same
     # weights, and the student of that seed near its teacher.
-    key=jax.random.fold_in(jax.random.key(_SEED), _OWN),
+    key=jax.random.fold_in(jax.random.key(_SEED), _KEY_FOLD),
     about={
-      **study.about('teacher', 'teacher', study.teacher, _SEED),
+      **setup.about('teacher', 'teacher', setup.teacher, _SEED),
       **source,
     },
     settings=config.settings,
   )
 
 
-def _shapes(study: Comparison) -> PyTree:
-  return study.teacher.describe(study.dataset.image_shape).variables
+def _shapes(setup: Setup) -> PyTree:
+  return setup.teacher.describe(setup.dataset.image_shape).variables
 
 
-def _describe(run: Run, cached: pathlib.Path) -> None:
+def _copy_logs(run: Run, cached: pathlib.Path) -> None:
   """Copies a cached teacher's logs, not its weights, into the work folder."""
   epath.Path(run.folder).mkdir(parents=True, exist_ok=True)
   for name in _LOGS:
@@ -210,13 +237,11 @@ def _describe(run: Run, cached: pathlib.Path) -> None:
   files.write_json(run.folder / 'config.json', run.about)
 
 
-def _publish(
-  study: Comparison, folder: epath.Path, cached: pathlib.Path
-) -> None:
+def _publish(setup: Setup, folder: epath.Path, cached: pathlib.Path) -> None:
   """Puts a teacher's folder into the cache, whole or not at all."""
   parts = [folder / name for name in ('student', 'config.json', *_LOGS)]
   parts = [part for part in parts if part.exists()]  # weights, if trained here
-  if _holds(cached, parts):
+  if _contains(cached, parts):
     return
   temporary = cached.with_name(f'{cached.name}.{os.getpid()}.tmp')
   try:
@@ -226,28 +251,21 @@ def _publish(
     temporary.replace(cached)
   except OSError as error:
     shutil.rmtree(temporary, ignore_errors=True)
-    if not _holds(cached, parts):  # or another command was faster
-      study.progress.say(
+    if not _contains(cached, parts):  # or another command was faster
+      setup.session.progress.say(
         f'The teacher cannot be kept for later commands in {cached}: {error}'
       )
 
 
-def _holds(cached: pathlib.Path, parts: list[epath.Path]) -> bool:
+def _contains(cached: pathlib.Path, parts: list[epath.Path]) -> bool:
   return all((cached / part.name).exists() for part in parts)
 
 
 def _copy(path: epath.Path, target: epath.Path) -> None:
-  """Copies a file, or a folder with all that is in it, from wherever it is."""
+  """Copies a file or a folder with its content."""
   if not path.is_dir():
     path.copy(target)
     return
   target.mkdir(parents=True)
   for inner in path.iterdir():
     _copy(inner, target / inner.name)
-
-
-def _hash(*parts: bytes) -> str:
-  digest = hashlib.sha256()
-  for part in parts:
-    digest.update(part)
-  return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The steps of a comparison by themselves, on images made on the device."""
+"""Timing of a comparison's training steps, on images made on the device."""
 
 import statistics
 import time
@@ -9,27 +9,33 @@ import jax.numpy as jnp
 
 from kdjax.methods import Method, Supervised
 from kdjax.runtime import files
-from kdjax.studies.comparison import Comparison, Study
-from kdjax.train.parts import init_state
-from kdjax.train.streamed import StreamedProgram
-from kdjax.typing import PyTree
+from kdjax.studies.config import StudyConfig
+from kdjax.studies.session import Session, Study
+from kdjax.studies.setup import Setup
+from kdjax.train.folding import inference_variables
+from kdjax.train.state import Frozen
+from kdjax.train.streamed import StreamedEpochs
+from kdjax.typing import Batch
 
-_PARTS = 5  # of the steps that are timed; their spread is said
+_PARTS = 5  # of the timed steps; their spread is reported
 
 
-class Timing(Comparison):
-  """A comparison of which nothing is trained: its steps are timed.
+class Timing:
+  """Times the training steps of a comparison instead of training.
 
-  Of the student alone and of every method, with a teacher of random weights.
-  One batch is made on the devices and all steps use it: there is no input. What
-  is found is said and written to `timing.json`.
+  Those of the student alone and of every method, with a teacher of random
+  weights. One batch is made on the devices and used by all steps: there is no
+  input. The result is printed and written to `timing.json`.
 
   Args:
-    steps: How many are timed, in five parts.
+    config: What would be compared; its dataset is streamed.
+    session: The call of the command.
+    steps: Number of timed steps, in five parts.
   """
 
-  def __init__(self, *arguments: Any, steps: int, **more: Any):
-    super().__init__(*arguments, **more)
+  def __init__(self, config: StudyConfig, session: Session, *, steps: int):
+    self.session = session
+    self.setup = Setup(config, session)
     self.steps = steps
 
   def run(self) -> Study:
@@ -38,96 +44,96 @@ class Timing(Comparison):
     Raises:
       Interrupted: If a signal asked for it.
     """
-    arms: dict[str, Method] = {'student': Supervised(), **self.arms}
+    arms: dict[str, Method] = {'student': Supervised()}
+    for arm, method in self.setup.config.arms.items():
+      if method.needs_teacher:
+        self.setup.method_variables(method)
+        arms[arm] = method
     rows = [self._measure(arm, method) for arm, method in arms.items()]
-    if self.devices.is_main:
-      made = {'versions': files.versions(), 'rows': rows}
-      files.write_json(self.workdir / 'timing.json', made)
-    return Study(self.workdir, has_runs=False)
+    if self.session.devices.is_main:
+      content = {'versions': files.versions(), 'rows': rows}
+      files.write_json(self.session.workdir / 'timing.json', content)
+    return Study(self.session.workdir, has_runs=False)
 
   def _measure(self, arm: str, method: Method) -> dict[str, Any]:
-    teacher = self.teacher if method.needs_teacher else None
-    program = self.program(self.student, teacher, method, self._recipe(method))
-    assert isinstance(program, StreamedProgram)
-    variables = {}
-    if teacher is not None:
-      key = jax.random.key(1)
-      variables = self.frozen(
-        teacher.initialize(key, self.dataset.image_shape), method
-      )
-    walk = _Walk(program, variables, self.dataset.num_classes)
-    compiled = walk.seconds(1)
+    """Times the steps of a method; returns a row of the result."""
+    setup = self.setup
+    teacher = setup.teacher if method.needs_teacher else None
+    epochs = setup.epochs(
+      setup.student, teacher, method, setup.recipe_for(method)
+    )
+    assert isinstance(epochs, StreamedEpochs)
+    steps = _Steps(epochs, setup, method)
+    first_seconds = steps.seconds(1)
     each = max(1, self.steps // _PARTS)
-    walk.seconds(each)  # what is slow once
+    steps.seconds(each)  # warm-up
     seconds = []
     for _ in range(_PARTS):
-      seconds.append(walk.seconds(each) / each)
-      if self.devices.any(self.request.asked):
-        self.request.stop()
+      seconds.append(steps.seconds(each) / each)
+      self.session.check()
+    size = epochs.program.batch_size
+    median = statistics.median(seconds)
     row = {
       'arm': arm,
       'teacher': teacher.name if teacher is not None else None,
-      'student': self.student.name,
-      'batch_size': program.batch_size,
-      'image_shape': program.image_shape,
-      'precision': self.config.precision,
+      'student': setup.student.name,
+      'batch_size': size,
+      'image_shape': epochs.program.image_shape,
+      'precision': setup.config.precision,
       'device': jax.devices()[0].device_kind,
-      'devices': self.devices.count,
-      'images_per_second': _rounded(
-        program.batch_size / statistics.median(seconds)
-      ),
+      'devices': self.session.devices.count,
+      'images_per_second': _rounded(size / median),
       'seconds_per_step': {
-        'median': _rounded(statistics.median(seconds)),
+        'median': _rounded(median),
         'min': _rounded(min(seconds)),
         'max': _rounded(max(seconds)),
       },
-      'first_step_seconds': _rounded(compiled),  # it compiles
+      'first_step_seconds': _rounded(first_seconds),  # includes compilation
     }
-    self.progress.say(_sentence(row))
+    self.session.progress.say(_sentence(row))
     return row
 
 
-class _Walk:
-  """Steps on one batch, one after the other."""
+class _Steps:
+  """Training steps on one batch, one after the other."""
 
-  def __init__(
-    self, program: StreamedProgram, teacher_variables: PyTree, classes: int
-  ):
-    self.program = program
-    self.classes = classes
-    devices = program.devices
-    self.teacher_variables = devices.shard(teacher_variables)
-    state = init_state(
-      program.parts,
-      jax.random.key(0),
-      program.image_shape,
-      program.batch_size,
-      teacher_variables,
-    )
-    self._carry = program.first_carry(
-      devices.replicate(state), self.teacher_variables
-    )
-    self._batch = jax.jit(self._make_batch)(jax.random.key(2))
+  def __init__(self, epochs: StreamedEpochs, setup: Setup, method: Method):
+    self._epochs = epochs
+    program, devices = epochs.program, epochs.program.devices
+    variables = {}
+    if program.parts.teacher is not None:
+      shape = program.image_shape
+      variables = inference_variables(
+        program.parts.teacher,
+        program.parts.teacher.initialize(jax.random.key(1), shape),
+        shape,
+        use=setup.config.fold_teacher,
+        method=method,
+      )
+    self._frozen = Frozen(teacher=devices.shard(variables))
+    state = program.init_state(jax.random.key(0), variables)
+    state = program.with_averages(devices.replicate(state))
+    self._carry = epochs.first_carry(state, self._frozen)
+    self._batch = devices.jit(self._make_batch)(jax.random.key(2))
 
   def seconds(self, count: int) -> float:
-    """How long that many steps take."""
+    """Returns the seconds that some steps take."""
     began = time.perf_counter()
     for _ in range(count):
-      self._carry, _ = self.program.step(
-        self._carry, self.teacher_variables, self._batch
-      )
+      self._carry, _ = self._epochs.step(self._carry, self._frozen, self._batch)
     jax.block_until_ready(self._carry)
     return time.perf_counter() - began
 
-  def _make_batch(self, key: jax.Array) -> PyTree:
-    """What a stream gives, drawn inside jit."""
+  def _make_batch(self, key: jax.Array) -> Batch:
+    """Draws a batch like a stream's; inside jit."""
     image, label = jax.random.split(key)
-    shapes = self.program.batch_shapes()
-    size = self.program.batch_size
-    return self.program.devices.split(
+    program = self._epochs.program
+    shape = program.batch_shapes()['image'].shape
+    size, classes = program.batch_size, program.num_classes
+    return program.devices.split(
       {
-        'image': jax.random.bits(image, shapes['image'].shape, jnp.uint8),
-        'label': jax.random.randint(label, (size,), 0, self.classes, jnp.int32),
+        'image': jax.random.bits(image, shape, jnp.uint8),
+        'label': jax.random.randint(label, (size,), 0, classes, jnp.int32),
         'index': jnp.arange(size, dtype=jnp.int32),
         'decoded': jnp.ones(size, bool),
         'skipped': jnp.zeros(size, jnp.int32),
@@ -143,8 +149,8 @@ def _sentence(row: dict[str, Any]) -> str:
   seconds = row['seconds_per_step']
   return (
     f'{row["arm"]}: {row["images_per_second"]:,} images/s, '
-    f'{seconds["median"]} s a step of {row["batch_size"]} '
+    f'{seconds["median"]} s per step of {row["batch_size"]} '
     f'({seconds["min"]} to {seconds["max"]}), {row["precision"]}, on '
-    f'{row["devices"]} x {row["device"]}; the first took '
+    f'{row["devices"]} x {row["device"]}; the first step took '
     f'{row["first_step_seconds"]} s.'
   )

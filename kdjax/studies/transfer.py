@@ -1,4 +1,4 @@
-"""Linear probes: how well features of trained networks serve another set."""
+"""Linear probes: how well trained features serve another dataset."""
 
 import dataclasses
 import functools
@@ -9,15 +9,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 from kdjax import convert, data, methods, models
 from kdjax.network import Network
-from kdjax.runtime import files, mesh
-from kdjax.runtime.progress import Progress
-from kdjax.runtime.signals import StopRequest
-from kdjax.studies import schedule
-from kdjax.studies.comparison import Study
+from kdjax.runtime import files
 from kdjax.studies.config import check_seeds
 from kdjax.studies.probe import (
   BatchNorm,
@@ -25,48 +20,52 @@ from kdjax.studies.probe import (
   probe_optimizer,
   with_weights,
 )
-from kdjax.studies.schedule import Together
+from kdjax.studies.schedule import Together, train_all
+from kdjax.studies.session import Session, Study
+from kdjax.studies.setup import identity, make_epochs
 from kdjax.studies.sources import Source, by_seed, find_sources
-from kdjax.studies.teacher import identity
 from kdjax.tasks import SingleLabel
-from kdjax.train.parts import Parts
+from kdjax.train.epochs import Epochs, check_batch_size, count_steps
 from kdjax.train.recipe import Recipe
-from kdjax.train.resident import Program, check_batch_size
 from kdjax.train.run import Run, RunSettings
 from kdjax.typing import PyTree
 
-# 120 epochs, divided by 10 after 30, 60 and 90.
+# 120 epochs; the learning rate is divided by 10 after 30, 60 and 90.
 PROTOCOL = Recipe(epochs=120, decay_at=(0.25, 0.5, 0.75))
-_SIZE = 32  # of the images of networks that do not say theirs
+_SIZE = 32  # image size of networks that do not tell theirs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransferConfig:
-  """Probes of several networks on one set. Stored beside its results.
+  """Linear probes of several networks on one dataset.
 
   Attributes:
-    run: The networks: run folders, work folders of comparisons (all their
-      runs), or files of weights; see `kdjax.convert.load`.
-    names: What tables call them, one for each; the arm of their comparison, or
-      the file's name, without.
-    network: Of weights that do not say of which network they are.
-    dataset: A name of `kdjax.data.load.RECIPES`, folder:PATH or npz:PATH.
-    bn: What batch norm does while the classifier is trained: `adapt` normalises
-      with the batch and moves the running statistics to the new images, as the
-      published numbers were made; `frozen` uses the network's own, which is a
-      linear probe in the strict sense.
-    image_size: Height and width that images are resized to; what the networks
-      were trained on without, or 32 if they do not say.
-    seeds: Of classifier, order and augmentation, one probe of each network for
-      each; the network's own without.
-    limit: Training images per class; all of them without.
-    data_dir: Where TFDS keeps its prepared sets; its own default without.
-    precision: Of the networks' arithmetic; weights and losses are float32.
-    recipe: How the classifiers are optimised.
-    mobile_learning_rate: In place of the recipe's for mobile networks.
+    run: Networks to probe: run folders, work folders of comparisons (all of
+      their runs), or files of weights (safetensors, .npz, PyTorch, orbax).
+    names: Names of the networks in tables, one for each --run (default: the
+      arm of its comparison, or the name of the file).
+    network: Name of the network of weights that do not tell, e.g. resnet8x4.
+    dataset: Dataset to train the classifiers on: stl10, tiny_imagenet, cifar10,
+      cifar100, svhn_cropped, digits, folder:PATH or npz:PATH.
+    bn: Batch norm while the classifier is trained: `adapt` normalizes with the
+      batch and updates the running statistics, as the published numbers were
+      made; `frozen` uses the network's own statistics, which is a linear probe
+      in the strict sense.
+    image_size: Height and width in pixels that images are resized to (default:
+      what the networks were trained on, or 32 if they do not tell).
+    seeds: Seeds of classifier, order and augmentation; each network is probed
+      once with each (default: once, with the seed of its training).
+    limit: Training images per class (default: all).
+    data_dir: Folder of prepared TFDS datasets (default: TFDS's own).
+    precision: Arithmetic of the networks, float32 or bfloat16; weights and
+      losses are float32.
+    recipe: How the classifiers are optimized.
+    mobile_learning_rate: Learning rate of mobile networks, in place of
+      --learning_rate.
     settings: How often runs are evaluated and saved.
-    together: Which probes of one architecture train at once; see
-      `StudyConfig`.
+    together: Which probes of one architecture train at once: `auto` puts each
+      on a device of its own where more than half of the devices get one and no
+      CPU cores share batches; `never` trains one after the other.
   """
 
   run: tuple[pathlib.Path, ...] = ()
@@ -91,17 +90,17 @@ class TransferConfig:
       value = getattr(self, name)
       if value is not None and value < 1:
         raise ValueError(f'{name} must be at least 1, got {value}.')
-    self.recipe_of('mobilenet')  # raises if the rate cannot be
+    self.recipe_of('mobilenet')  # raises if the rate is impossible
     if self.network is not None:
       models.check_name(self.network)
 
   @property
   def title(self) -> str:
-    """What names a new work folder of it."""
+    """Part of the name of a new work folder."""
     return f'{self.dataset.partition(":")[0]}-{self.bn}'
 
   def recipe_of(self, network: str) -> Recipe:
-    """How the classifier of a network is optimised."""
+    """Returns how the classifier of a network is optimized."""
     if models.is_mobile(network):
       rate = self.mobile_learning_rate
       return dataclasses.replace(self.recipe, learning_rate=rate)
@@ -109,28 +108,28 @@ class TransferConfig:
 
 
 class Transfer:
-  """The probes of one command, in one work folder."""
+  """All probes of one command, in one work folder.
 
-  def __init__(
-    self,
-    config: TransferConfig,
-    workdir: epath.PathLike,
-    *,
-    request: StopRequest,
-    progress: Progress,
-    devices: mesh.Devices | None = None,
-  ):
+  Args:
+    config: What is probed.
+    session: The call of the command.
+
+  Raises:
+    ValueError: If something of the configuration is impossible.
+  """
+
+  def __init__(self, config: TransferConfig, session: Session):
     self.config = config
-    self.workdir = epath.Path(workdir)
-    self.request = request
-    self.progress = progress
-    self.devices = devices or mesh.all_devices()
+    self.session = session
     self.sources = find_sources(
-      config.run, names=config.names, network=config.network, say=progress.say
+      config.run,
+      names=config.names,
+      network=config.network,
+      say=session.progress.say,
     )
     size = _image_size(config, self.sources)
-    progress.say(f'Loading {config.dataset}')
-    self.dataset = self.devices.in_turn(
+    session.progress.say(f'Loading {config.dataset}')
+    self.dataset = session.devices.in_turn(
       lambda: data.load(
         config.dataset,
         data_dir=config.data_dir,
@@ -142,30 +141,32 @@ class Transfer:
     _check_channels(self.sources, self.dataset)
     # All of them before the first is trained: a mistake costs no hour.
     self.weights = {source.path: self._load(source) for source in self.sources}
-    # One program for each architecture, whatever weights it has.
-    self._programs: dict[str, Program] = {}
 
   def run(self) -> Study:
-    """All probes, those that are finished already left as they are.
+    """Trains all probes, except those that have ended.
 
     Raises:
       ValueError: If the work folder holds other probes.
-      DivergedError: If a probe's loss stops being finite.
       Interrupted: If a signal asked for it.
     """
-    asked = by_seed(self.sources, self.config.seeds)
-    for _, probes in itertools.groupby(asked, lambda probe: probe[0].network):
-      runs = [self._probe(*probe) for probe in probes]
-      schedule.train(runs, self.request, self.progress, self.config.together)
-    return Study(self.workdir)
+    diverged: list[str] = []
+    probes = by_seed(self.sources, self.config.seeds)
+    for _, group in itertools.groupby(probes, lambda probe: probe[0].network):
+      diverged += train_all(
+        [self._run(source, seed) for source, seed in group],
+        self.session.request,
+        self.session.progress,
+        self.config.together,
+      )
+    return Study(self.session.workdir, diverged=tuple(diverged))
 
-  def _probe(self, source: Source, seed: int) -> Run:
+  def _run(self, source: Source, seed: int) -> Run:
     recipe = self.config.recipe_of(source.network)
     weights, dataset = self.weights[source.path], self.dataset
-    program = self._program(source.network)
+    epochs = self._epochs(source.network)
     return Run(
-      self.workdir / 'runs' / source.arm / f'seed{seed}',
-      program,
+      folder=self.session.workdir / 'runs' / source.arm / f'seed{seed}',
+      epochs=epochs,
       recipe=recipe,
       test=dataset.test,
       teacher_variables={},
@@ -189,34 +190,31 @@ class Transfer:
         'probe_of': identity(weights),
       },
       settings=self.config.settings,
-      start=functools.partial(
-        with_weights, network=program.parts.student, weights=weights
+      pretrained=functools.partial(
+        with_weights, network=epochs.program.parts.student, weights=weights
       ),
     )
 
-  def _program(self, name: str) -> Program:
-    """What trains the classifier of a network."""
-    if name not in self._programs:
-      train, recipe = self.dataset.train, self.config.recipe_of(name)
-      steps, probe = -(-len(train) // recipe.batch_size), self._network(name)
-      parts = Parts(
-        student=probe,
-        teacher=None,
-        method=methods.Supervised(),
-        task=SingleLabel(),
-        augment=self.dataset.augment,
-        optimizer=probe_optimizer(recipe.optimizer(steps), probe),
-        steps_per_epoch=steps,
-        ema_decay=recipe.ema_decay,
-        snapshots=recipe.average_last is not None,
-      )
-      self._programs[name] = Program(
-        parts, self.devices, train, recipe.batch_size
-      )
-    return self._programs[name]
+  @functools.cache  # noqa: B019 (one program per architecture)
+  def _epochs(self, name: str) -> Epochs:
+    """Returns the epochs that train the classifier of a network."""
+    probe, recipe = self._network(name), self.config.recipe_of(name)
+    method = methods.Supervised()
+    steps = count_steps(self.dataset.train, recipe.batch_size)
+    optimizer = recipe.optimizer(steps, probe, method)
+    return make_epochs(
+      self.session,
+      student=probe,
+      teacher=None,
+      method=method,
+      recipe=recipe,
+      task=SingleLabel(),
+      dataset=self.dataset,
+      optimizer=probe_optimizer(optimizer, probe),
+    )
 
   def _network(self, name: str) -> Network:
-    """A network for the set's classes, as it is probed."""
+    """Returns a network for the dataset's classes, as it is probed."""
     network = models.create(
       name,
       num_classes=self.dataset.num_classes,
@@ -227,33 +225,33 @@ class Transfer:
     return linear_probe(network, bn=self.config.bn)
 
   def _load(self, source: Source) -> PyTree:
-    """The weights on the host; where a classifier is missing, zeros."""
+    """Returns weights on the host, zeros where a classifier is missing."""
     shapes = self._network(source.network).describe(self.dataset.image_shape)
     empty = jax.tree.map(
       lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.variables
     )
 
-    def read():
+    def read() -> PyTree:
       loaded = convert.load(
         source.path,
         empty,
         network=source.network,
         fresh_classifier=True,
-        say=lambda _: None,  # that its classes are others is the purpose
+        say=lambda _: None,  # other classes are the purpose
       )
       return jax.tree.map(np.asarray, loaded)
 
-    return jax.tree.map(np.asarray, self.devices.read(read, empty))
+    return jax.tree.map(np.asarray, self.session.devices.read(read, empty))
 
 
 def _image_size(config: TransferConfig, sources: list[Source]) -> int:
-  """What the networks were trained on, or what the user wants instead."""
+  """Returns the size the networks were trained on, or what is asked for."""
   if config.image_size is not None:
     return config.image_size
-  said = {s.image_shape[:2]: s.path for s in sources if s.image_shape}
-  sizes = {size for shape in said for size in shape}
+  shapes = {s.image_shape[:2]: s.path for s in sources if s.image_shape}
+  sizes = {size for shape in shapes for size in shape}
   if len(sizes) > 1:
-    lines = '\n'.join(f'  {path}: {shape}' for shape, path in said.items())
+    lines = '\n'.join(f'  {path}: {shape}' for shape, path in shapes.items())
     raise ValueError(
       'The networks were trained on images of several sizes:\n'
       f'{lines}\nGive --image_size=PIXELS for all of them.'

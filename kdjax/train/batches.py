@@ -1,4 +1,4 @@
-"""A set that lives on the devices, batch by batch in one loop."""
+"""Loops over data that reside on the devices, batch by batch."""
 
 from collections.abc import Callable
 
@@ -14,40 +14,68 @@ def over_batches(
   size: int,
   batches: jax.typing.ArrayLike,
 ) -> PyTree:
-  """Inside jit: what a function of batches gives of the first ones of a set.
+  """Applies a function to the first batches of some data; inside jit.
 
-  The last of all begins earlier, so that it is whole; what is in it twice is
-  written twice.
+  The last batch of all starts earlier, so that it is whole; the rows that it
+  shares with the one before are computed twice.
 
   Args:
-    function: Arrays of `size` rows to arrays of as many.
-    data: Arrays `[N, …]`, `N` at least `size`.
+    function: Arrays of `size` rows to arrays of `size` rows.
+    data: Arrays `[N, …]` with `N` at least `size`.
     size: Rows of a batch.
-    batches: How many; may be traced. All are `ceil(N / size)`.
+    batches: Number of batches; may be traced. `ceil(N / size)` are all.
 
   Returns:
-    Arrays `[N, …]`, zeros behind the batches that were asked for.
+    Arrays `[N, …]`, zero after the batches that were computed.
+  """
+  kept = empty_results(function, data, size)
+  return over_batches_into(kept, function, data, size, 0, batches)
+
+
+def empty_results(
+  function: Callable[[PyTree], PyTree], data: PyTree, size: int
+) -> PyTree:
+  """Returns zeros for what `over_batches` computes of some data."""
+  count = len(jax.tree.leaves(data)[0])
+  shapes = jax.eval_shape(
+    lambda rows: function(rows), jax.tree.map(lambda a: a[:size], data)
+  )
+  return jax.tree.map(
+    lambda rows: jnp.zeros((count, *rows.shape[1:]), rows.dtype), shapes
+  )
+
+
+def over_batches_into(
+  results: PyTree,
+  function: Callable[[PyTree], PyTree],
+  data: PyTree,
+  size: int,
+  first: jax.typing.ArrayLike,
+  stop: jax.typing.ArrayLike,
+) -> PyTree:
+  """Writes a function of the batches `first` to `stop` into its results.
+
+  Args:
+    results: As `empty_results` made them, or a call of this function.
+    function: See `over_batches`.
+    data: See `over_batches`.
+    size: Rows of a batch.
+    first: Index of the first batch; may be traced.
+    stop: Index after the last batch; may be traced.
   """
   count = len(jax.tree.leaves(data)[0])
 
-  def found_at(start):
+  def step(index: jax.Array, results: PyTree) -> PyTree:
+    start = jnp.minimum(index * size, count - size)
     rows = jax.tree.map(
       lambda array: jax.lax.dynamic_slice_in_dim(array, start, size), data
     )
-    return function(rows)
-
-  def step(number, kept):
-    start = jnp.minimum(number * size, count - size)
     return jax.tree.map(
-      lambda whole, rows: jax.lax.dynamic_update_slice_in_dim(
-        whole, rows, start, 0
+      lambda whole, part: jax.lax.dynamic_update_slice_in_dim(
+        whole, part, start, 0
       ),
-      kept,
-      found_at(start),
+      results,
+      function(rows),
     )
 
-  kept = jax.tree.map(
-    lambda rows: jnp.zeros((count, *rows.shape[1:]), rows.dtype),
-    jax.eval_shape(found_at, 0),
-  )
-  return jax.lax.fori_loop(0, batches, step, kept)
+  return jax.lax.fori_loop(first, stop, step, results)

@@ -4,57 +4,62 @@ from typing import Any
 
 import jax
 
-from kdjax.data import Augmentation
-from kdjax.features import Features
-from kdjax.methods import Pass
+from kdjax.methods.passes import Pass
 from kdjax.network import Network
-from kdjax.train.parts import Batch, Parts
+from kdjax.train.parts import Parts
 from kdjax.train.state import TrainState
-from kdjax.train.teacher_table import as_features, look_up
-from kdjax.typing import PyTree
+from kdjax.typing import Batch, PyTree, Variables
 
 
 def predict(
   student_variables: PyTree,
-  method_variables: dict[str, PyTree],
+  method_variables: Variables,
   teacher_variables: PyTree,
   images: jax.Array,
   *,
   parts: Parts,
-) -> tuple[Features, jax.Array]:
-  """The student's features and its logits at evaluation; images in [0, 1]."""
+) -> Any:
+  """Returns the features of the student as it is evaluated.
+
+  Args:
+    student_variables: Variables of the student.
+    method_variables: Variables of the method.
+    teacher_variables: Variables of the teacher; empty without one.
+    images: Float32 `[B, H, W, C]` in [0, 1].
+    parts: What the step is made of.
+  """
   student = evaluation_pass(parts.student, student_variables, images)
   teacher = None
   if parts.teacher is not None:
     teacher = evaluation_pass(parts.teacher, teacher_variables, images)
-  student = parts.method.predicting(method_variables, student, teacher)
-  return student.features, student.features.logits
+  predicting, _ = parts.method.predicting(method_variables, student, teacher)
+  return predicting.features
 
 
 def evaluation_pass(
   network: Network, variables: PyTree, images: jax.Array, *, train: bool = False
 ) -> Pass:
-  """A pass over images in [0, 1] that trains nothing.
+  """Returns a pass that trains nothing.
 
   Args:
-    network: Which.
-    variables: The network's.
-    images: `[B, H, W, C]`.
-    train: Whether to normalise with the batch; the running statistics are left
-      alone either way.
+    network: The network.
+    variables: Its variables.
+    images: Float32 `[B, H, W, C]` in [0, 1].
+    train: Whether to normalize with the batch; running statistics are not
+      updated either way.
   """
   features, _ = network.apply(variables, images, train=train)
   return make_pass(network, variables, features, train=train)
 
 
 def make_pass(
-  network: Network, variables: PyTree, features: Features, *, train: bool
+  network: Network, variables: PyTree, features: Any, *, train: bool
 ) -> Pass:
-  """The features of a pass, with the way back into the network."""
+  """Returns the pass of a network that computed these features."""
 
-  def run_tail(variables: PyTree, hidden: jax.Array, start: int) -> Features:
-    # The statistics belong to the network's own path: a borrowed stage
-    # normalises in the same mode and throws its update away.
+  def run_tail(variables: PyTree, hidden: jax.Array, start: int) -> Any:
+    # Running statistics belong to the network's own path: a stage that is run
+    # on other features normalizes in the same mode and drops its update.
     return network.tail(variables, hidden, start, train=train)[0]
 
   return Pass(
@@ -64,31 +69,28 @@ def make_pass(
     run_head=network.head,
     has_head=network.forward_head is not None,
     boundary=network.boundary,
+    train=train,
   )
 
 
 def teacher_pass(
-  state: TrainState,
-  teacher_variables: PyTree,
-  batch: Batch,
-  augment_key: jax.Array,
-  parts: Parts,
+  state: TrainState, teacher_variables: PyTree, batch: Batch, parts: Parts
 ) -> tuple[Any, PyTree]:
-  """The teacher's pass over a step's batch, and its statistics afterwards.
+  """Runs the teacher on a step's batch.
 
   Args:
-    state: With its statistics before, where the method lets these drift.
-    teacher_variables: As `train_step` takes them.
-    batch: With the images as the networks see them.
-    augment_key: What their views were drawn by.
-    parts: With the teacher.
+    state: State of training, with the teacher's running statistics if the
+      method lets them change.
+    teacher_variables: Variables of the teacher.
+    batch: Batch with the images as the networks see them.
+    parts: What the step is made of.
+
+  Returns:
+    The teacher's pass, `None` without a teacher, and its new running
+    statistics for the state.
   """
   if parts.teacher is None:
     return None, state.teacher_stats
-  features = _looked_up(teacher_variables, batch, augment_key, parts)
-  if features is not None:
-    teacher = make_pass(parts.teacher, teacher_variables, features, train=False)
-    return teacher, state.teacher_stats
   drifts = parts.method.teacher_mode == 'train'
   if drifts:
     teacher_variables = {
@@ -100,16 +102,3 @@ def teacher_pass(
   )
   teacher = make_pass(parts.teacher, teacher_variables, features, train=drifts)
   return teacher, stats if drifts else state.teacher_stats
-
-
-def _looked_up(
-  teacher_variables: PyTree, batch: Batch, augment_key: jax.Array, parts: Parts
-) -> Features | None:
-  """What the teacher gave of this batch before; `None` if it has to be run."""
-  if 'teacher' in batch:
-    return as_features(batch['teacher'])
-  if 'table' not in teacher_variables:
-    return None
-  assert isinstance(parts.augment, Augmentation)
-  views = parts.augment.draw(augment_key, len(batch['index']))
-  return look_up(teacher_variables['table'], batch['index'], views)

@@ -1,54 +1,43 @@
-"""What a step is made of, and the state before the first one."""
+"""What a training step is made of, and the state before the first one."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from kdjax.methods import Method
+from kdjax.methods.base import TrainSpec
 from kdjax.network import Network
 from kdjax.tasks import Task
-from kdjax.train.averaging import empty_sum
 from kdjax.train.state import TrainState
-from kdjax.typing import PyTree
-
-Batch = Mapping[str, Any]
+from kdjax.typing import Batch, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
-  """What a step is made of; nothing in it changes while training.
+  """What a training step is made of; none of it changes while training.
 
   Attributes:
     student: The network that is trained.
-    teacher: The network it learns from; `None` where the method needs none.
+    teacher: The network it learns from; `None` if the method needs none.
     method: The distillation method.
     task: The supervised task.
-    augment: `(key, uint8 images) -> float32 images in [0, 1]`; both networks
-      see the same view.
-    optimizer: Of the student's and the method's parameters together.
-    steps_per_epoch: A smaller last batch counted.
-    ema_decay: Of the averaged parameters, if any are kept.
-    snapshots: Whether the weights of some epochs are summed; see
-      `kdjax.train.averaging`.
-    align_steps: How many come first in which the student stands still.
-    align_factor: Of the method's terms in these.
+    augment: `(key, batch) -> batch`: uint8 images to float32 images in [0, 1],
+      and whatever of the labels must follow them. Both networks see the result.
+    optimizer: Any optax transformation, of the student's and the method's
+      parameters together.
+    steps_per_epoch: Number of steps, a smaller last batch included.
   """
 
   student: Network
   teacher: Network | None
   method: Method
   task: Task
-  augment: Callable[[jax.Array, jax.Array], jax.Array]
+  augment: Callable[[jax.Array, Batch], Batch]
   optimizer: optax.GradientTransformation
   steps_per_epoch: int
-  ema_decay: float | None = None
-  snapshots: bool = False
-  align_steps: int = 0
-  align_factor: float = 1.0
 
 
 def init_state(
@@ -57,11 +46,20 @@ def init_state(
   image_shape: tuple[int, ...],
   batch_size: int,
   teacher_variables: PyTree,
+  data: TrainSpec,
 ) -> TrainState:
-  """The state before the first step.
+  """Returns the state before the first step.
 
-  The student's weights depend on `key` alone, so that every method of a
-  comparison starts from the same ones.
+  The student's weights depend on `key` alone, so that all methods of a
+  comparison start from the same ones.
+
+  Args:
+    parts: What the step is made of.
+    key: Random key of the run.
+    image_shape: Height, width and channels.
+    batch_size: Examples per step, over all devices.
+    teacher_variables: Variables of the teacher; empty without one.
+    data: The training data, for the method.
 
   Raises:
     ValueError: If the method cannot serve this pair of networks.
@@ -73,6 +71,7 @@ def init_state(
       jax.random.fold_in(key, 1),
       parts.student.describe(image_shape, batch_size),
       parts.teacher.describe(image_shape, batch_size),
+      data,
     )
   params = {
     'student': variables['params'],
@@ -83,18 +82,14 @@ def init_state(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=variables['batch_stats'],
-    teacher_stats=_copy(teacher_variables['batch_stats']) if drifts else {},
+    teacher_stats=copy(teacher_variables['batch_stats']) if drifts else {},
     method_state=method_variables['state'],
-    # At once: one by one, each shape of zeros is a program to compile.
+    # In one program: one by one, each shape of zeros would be compiled.
     opt_state=jax.jit(parts.optimizer.init)(params),
-    ema=_copy(params) if parts.ema_decay is not None else {},
-    snapshots=(
-      empty_sum(params, variables['batch_stats']) if parts.snapshots else {}
-    ),
     key=jax.random.fold_in(key, 2),
   )
 
 
-def _copy(tree):
-  """A copy that shares no buffer, so that donating one keeps the other."""
+def copy(tree: PyTree) -> PyTree:
+  """Returns a copy that shares no buffer, so that both can be donated."""
   return jax.tree.map(jnp.array, tree)

@@ -1,4 +1,4 @@
-"""How the student is optimised: SGD as the field's recipes have it."""
+"""How a student is optimized: SGD with the papers' schedules."""
 
 import dataclasses
 import math
@@ -9,42 +9,58 @@ import jax.numpy as jnp
 import optax
 import tyro
 
-from kdjax.train.averaging import Form
+from kdjax.methods import Method
+from kdjax.network import Network
+from kdjax.train import optimizer as optimizer_lib
+from kdjax.train.averaging import Ema, Form, LastEpochs, StepWrapper
 
 
-# As flags its fields stand alone: `--epochs`, not `--recipe.epochs`.
+# Its fields are flags of their own: `--epochs`, not `--recipe.epochs`.
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
   """SGD with momentum, coupled weight decay and a schedule by epoch.
 
-  Weight decay is added to the gradient of every trained tensor, batch-norm
-  scales, biases and the method's own parts included, as in PyTorch's SGD.
+  Weight decay is added to the gradient of every trained tensor, including
+  batch-norm scales, biases and the method's own parameters, as PyTorch's SGD
+  does.
+
+  Attributes:
+    epochs: Number of training epochs.
+    batch_size: Images per step, over all devices; a smaller last batch of an
+      epoch is kept.
+    learning_rate: Learning rate of the first epoch.
+    momentum: Momentum of SGD, in [0, 1).
+    nesterov: Whether momentum is Nesterov's.
+    weight_decay: Factor of the weights that is added to their gradient.
+    schedule: Schedule of the learning rate: `step` multiplies it by
+      `decay_factor` at `decay_at`, `cosine` lowers it to `final_learning_rate`.
+    decay_at: Epochs at which `step` lowers the rate, as shares of all epochs:
+      0.625 of 240 is epoch 150, and a shorter run has the same proportions.
+    decay_factor: Factor of the learning rate at each of `decay_at`.
+    final_learning_rate: Learning rate at the end of `cosine`.
+    ema_decay: Decay per step of an exponential moving average of the
+      parameters, which is then evaluated and exported (default: no average).
+    average_last: Number of last epochs whose weights and running statistics
+      are averaged, evaluated and saved beside the last ones (default: none).
+    average_form: Weights of that average: `mean`, or `as_published`, which
+      counts the second of the epochs twice and the first not at all, as the
+      released code of LSHFM does.
   """
 
   epochs: int = 240
-  batch_size: int = 64  # over all devices; a last, smaller batch is kept
+  batch_size: int = 64
   learning_rate: float = 0.05
   momentum: float = 0.9
   nesterov: bool = False
   weight_decay: float = 5e-4
   schedule: Literal['step', 'cosine'] = 'step'
-  # Shares of all epochs after which the rate is multiplied by `decay_factor`:
-  # 150, 180 and 210 of the field's 240, and in proportion in a shorter run.
   decay_at: tuple[float, ...] = (0.625, 0.75, 0.875)
   decay_factor: float = 0.1
-  final_learning_rate: float = 0.0  # what the cosine ends at
-  ema_decay: float | None = None  # of the parameters that are evaluated
-  # Epochs at the end whose weights and running statistics are averaged as well,
-  # evaluated and kept beside those of the last epoch.
+  final_learning_rate: float = 0.0
+  ema_decay: float | None = None
   average_last: int | None = None
-  average_form: Form = 'mean'  # as_published counts the second epoch twice
-
-  # Settings of `StagedRecipe`, which others have not.
-  every_step = False
-  align_epochs = 0
-  align_factor = 1.0
-  body_factor = 1.0
+  average_form: Form = 'mean'
 
   def __post_init__(self):
     """Checks what would otherwise fail deep inside a run."""
@@ -86,37 +102,65 @@ class Recipe:
       if value is not None and not 0 <= value < 1:
         raise ValueError(f'{name} must be in [0, 1), got {value}.')
 
-  def without_stages(self) -> 'Recipe':
-    """The same without what comes before the student moves."""
-    return self
-
   @property
   def all_epochs(self) -> int:
-    """Those before the student moves, and those in which it does."""
-    return self.align_epochs + self.epochs
+    """Number of epochs of all stages."""
+    return self.epochs
+
+  def without_stages(self) -> 'Recipe':
+    """Returns this recipe with one stage only."""
+    return self
+
+  def staged(self, method: Method) -> Method:
+    """Returns the method as the stages of this recipe train it."""
+    return method
 
   def learning_rate_at(self, epoch: jax.typing.ArrayLike) -> jax.Array:
-    """Float32 learning rate of an epoch, counted from 0; may lie within one."""
-    epoch = jnp.asarray(epoch)
-    rate = self._rate(epoch - self.align_epochs, self.epochs)
-    if not self.align_epochs:
-      return rate
-    before = self._rate(epoch, self.align_epochs)
-    return jnp.where(epoch < self.align_epochs, before, rate)
+    """Returns the learning rate of an epoch, float32.
 
-  def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimiser: `g + wd·w`, then momentum, then the epoch's rate."""
+    Args:
+      epoch: Epochs completed; may be a fraction.
+    """
+    return self._rate(jnp.asarray(epoch), self.epochs)
+
+  def optimizer(
+    self, steps_per_epoch: int, student: Network, method: Method
+  ) -> optax.GradientTransformation:
+    """Returns the optimizer of a student trained with a method.
+
+    Args:
+      steps_per_epoch: Number of steps.
+      student: The network that is trained.
+      method: The method; the optimizer's state is reset at its `stage_starts`.
+    """
+    del student
 
     def rate(step: jax.typing.ArrayLike) -> jax.Array:
-      step = jnp.asarray(step)
-      if self.every_step:
-        return self.learning_rate_at(step / steps_per_epoch)
-      return self.learning_rate_at(step // steps_per_epoch)
+      return self._rate_at_step(jnp.asarray(step), steps_per_epoch)
 
-    return optax.chain(
-      optax.add_decayed_weights(self.weight_decay),
-      optax.sgd(rate, momentum=self.momentum or None, nesterov=self.nesterov),
+    sgd = optimizer_lib.sgd(
+      rate,
+      momentum=self.momentum,
+      nesterov=self.nesterov,
+      weight_decay=self.weight_decay,
     )
+    starts = tuple(epoch * steps_per_epoch for epoch in method.stage_starts)
+    return optimizer_lib.reset_at(sgd, starts)
+
+  def wrappers(self, steps_per_epoch: int) -> tuple[StepWrapper, ...]:
+    """Returns what is wrapped around each step: averages of weights."""
+    wrappers: list[StepWrapper] = []
+    if self.ema_decay is not None:
+      wrappers.append(Ema(self.ema_decay))
+    if self.average_last is not None:
+      first = self.all_epochs - self.average_last
+      wrappers.append(
+        LastEpochs(self.average_last, self.average_form, first, steps_per_epoch)
+      )
+    return tuple(wrappers)
+
+  def _rate_at_step(self, step: jax.Array, steps_per_epoch: int) -> jax.Array:
+    return self.learning_rate_at(step // steps_per_epoch)
 
   def _rate(self, epoch: jax.Array, epochs: int) -> jax.Array:
     if self.schedule == 'cosine':

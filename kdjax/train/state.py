@@ -1,30 +1,30 @@
-"""Everything a run must save to go on where it stopped."""
+"""The state of training: what a checkpoint holds, and what stays fixed."""
+
+import math
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax import struct
 
-from kdjax.typing import PyTree
+from kdjax.typing import PyTree, Variables
 
 
 @struct.dataclass
 class TrainState:
-  """The state between two steps.
+  """State between two steps.
 
   Attributes:
-    step: int32 `[]`, steps done.
-    params: Float32 masters: `student` and the method's own `method`.
+    step: int32 `[]`, steps completed.
+    params: Float32 parameters: `student`, and `method` for the method's own.
     batch_stats: The student's running statistics.
-    teacher_stats: The teacher's running statistics for methods that let them
-      drift; otherwise an empty tree, and the teacher's own are used.
-    method_state: What the method carries and does not train.
-    opt_state: The optimiser's.
-    ema: Moving average of `params`; an empty tree if not kept.
-    snapshots: Sum of `params` and `batch_stats` at the ends of the last epochs;
-      an empty tree if not kept.
-    key: Of the run; never advanced, each step folds its number in.
-    numbers: Settings of this run that are arguments of its program, by name;
-      see `kdjax.train.numbers`.
+    teacher_stats: The teacher's running statistics for methods whose teacher
+      normalizes with the batch; otherwise an empty tree.
+    method_state: The method's untrained variables.
+    opt_state: State of the optimizer.
+    averages: Averages of weights by name; see `kdjax.train.averaging`.
+    key: Random key of the run; never advanced, each step folds its number in.
   """
 
   step: jax.Array
@@ -33,21 +33,61 @@ class TrainState:
   teacher_stats: PyTree
   method_state: PyTree
   opt_state: optax.OptState
-  ema: PyTree
-  snapshots: PyTree
   key: jax.Array
-  numbers: PyTree = struct.field(default_factory=dict)
+  averages: dict[str, PyTree] = struct.field(default_factory=dict)
 
   @property
-  def student_variables(self) -> PyTree:
-    """What the student is evaluated and exported with."""
-    return {
-      'params': (self.ema or self.params)['student'],
-      'batch_stats': self.batch_stats,
-    }
+  def student_variables(self) -> Variables:
+    """Variables of the student."""
+    return {'params': self.params['student'], 'batch_stats': self.batch_stats}
 
   @property
-  def method_variables(self) -> dict[str, PyTree]:
-    """The method's variables that go with `student_variables`."""
-    params = (self.ema or self.params)['method']
-    return {'params': params, 'state': self.method_state}
+  def method_variables(self) -> Variables:
+    """Variables of the method."""
+    return {'params': self.params['method'], 'state': self.method_state}
+
+
+@struct.dataclass
+class Carry:
+  """What the loop over steps passes from one step to the next.
+
+  Attributes:
+    state: State of training.
+    sums: Float32 sums over the steps of this epoch of what a step reports, by
+      name, weighted by the examples of each batch.
+    read: int32 counts of images read from a streamed dataset; empty for data
+      that reside on the devices.
+    best: The best score so far, a float64 as uint32 `[2]`; see `best_score`.
+  """
+
+  state: TrainState
+  sums: dict[str, jax.Array]
+  read: dict[str, jax.Array] = struct.field(default_factory=dict)
+  best: Any = struct.field(default_factory=lambda: as_bits(-math.inf))
+
+
+def as_bits(score: float) -> np.ndarray:
+  """Returns a float64 as uint32 `[2]`, which no device rounds."""
+  return np.asarray([score], np.float64).view(np.uint32)
+
+
+def best_score(carry: Carry) -> float:
+  """Returns the best score so far; minus infinity before the first."""
+  return float(np.asarray(carry.best).view(np.float64)[0])
+
+
+@struct.dataclass
+class Frozen:
+  """Arguments of a compiled step that training never changes.
+
+  Attributes:
+    teacher: Variables of the teacher; empty without one.
+    table: The teacher's outputs on all views of all images; empty unless the
+      step looks them up. See `kdjax.train.teacher_table`.
+    settings: Float settings of the method by name, in which arms of a sweep
+      differ while they share one program.
+  """
+
+  teacher: Any
+  table: dict[str, jax.Array] = struct.field(default_factory=dict)
+  settings: dict[str, jax.Array] = struct.field(default_factory=dict)

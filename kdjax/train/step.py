@@ -1,4 +1,7 @@
-"""One update, pure, the same for every method and every task."""
+"""One training step: pure, and the same for every method and task."""
+
+# The types of jax and optax are partially unknown.
+# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
 
 import dataclasses
 import functools
@@ -10,169 +13,169 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.methods import Context, Updates
-from kdjax.methods.base import Terms
 from kdjax.methods.schedules import value_at
+from kdjax.methods.settings import with_settings
 from kdjax.train.forward import make_pass, teacher_pass
-from kdjax.train.numbers import with_numbers
-from kdjax.train.partial_updates import partial_updates
-from kdjax.train.parts import Batch, Parts
-from kdjax.train.stages import staged_terms, without_momentum
-from kdjax.train.state import TrainState
-from kdjax.typing import PyTree
+from kdjax.train.optimizer import partial_updates
+from kdjax.train.parts import Parts
+from kdjax.train.state import Frozen, TrainState
+from kdjax.typing import Batch, PyTree, Terms
+
+Metrics = dict[str, jax.Array]
+# A training step with everything wrapped around it.
+Step = Callable[[TrainState, Frozen, Batch], tuple[TrainState, Metrics]]
 
 
-class _Found(NamedTuple):
-  """What a step finds on its way to the loss."""
+class _Forward(NamedTuple):
+  """Results of the forward pass besides the loss."""
 
   terms: Terms
   updates: Updates
+  method_state: PyTree
   batch_stats: PyTree
-  logits: jax.Array
+  features: Any
 
 
 def train_step(
   state: TrainState, teacher_variables: PyTree, batch: Batch, *, parts: Parts
-) -> tuple[TrainState, dict[str, jax.Array]]:
-  """One update.
+) -> tuple[TrainState, Metrics]:
+  """Computes one update.
 
   Args:
-    state: The state before it.
-    teacher_variables: The frozen teacher's; an empty tree without one. With a
-      `table` of its outputs they are looked up, see `teacher_table`.
+    state: State before the step.
+    teacher_variables: Variables of the frozen teacher; empty without one.
     batch: `image` uint8 `[B, H, W, C]`, `label`, and `index` int32 `[B]`, the
-      examples' places in the training set; `teacher`, its outputs on what the
-      step will see of these, if they have been looked up before.
+      rows of the examples in the training data.
     parts: What the step is made of.
 
   Returns:
-    The state after it, and float32 scalars: `loss`, what was minimised; each
-    weighted term of it under `terms/`; `grad_norm`; and the means of the task's
-    outputs on this batch that are one number per example.
+    The state after the step, and float32 scalars: `loss`, what was minimized;
+    each weighted term of it under `terms/`; `grad_norm`; and under `outputs/`
+    the batch means of the task's outputs that are one number per example.
   """
-  parts = with_numbers(parts, state.numbers)
   augment_key, method_key = step_keys(state.key, state.step)
-  batch = {**batch, 'image': parts.augment(augment_key, batch['image'])}
+  batch = parts.augment(augment_key, batch)
   context = Context(
     step=state.step,
     epoch=(state.step // parts.steps_per_epoch).astype(jnp.float32),
     key=method_key,
   )
-  teacher, teacher_stats = teacher_pass(
-    state, teacher_variables, batch, augment_key, parts
-  )
-
-  objective = _objective(state, teacher, batch, context, parts)
-  (loss, found), gradients = jax.value_and_grad(objective, has_aux=True)(
+  teacher, teacher_stats = teacher_pass(state, teacher_variables, batch, parts)
+  loss_fn = _loss_function(state, teacher, batch, context, parts)
+  (loss, forward), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
     state.params
   )
-  moved = _moved(state, gradients, found, parts)
-  outputs = parts.task.outputs(found.logits, batch)
-  metrics = {
-    **{
-      f'outputs/{name}': rows.astype(jnp.float32).mean()
-      for name, rows in outputs.items()
-      if rows.ndim == 1
-    },
-    **{f'terms/{name}': term for name, term in found.terms.items()},
+  params, opt_state = _apply_gradients(state, gradients, forward.updates, parts)
+  new_state = dataclasses.replace(
+    state,
+    step=state.step + 1,
+    params=params,
+    batch_stats=forward.batch_stats,
+    teacher_stats=teacher_stats,
+    method_state=forward.method_state,
+    opt_state=opt_state,
+  )
+  return new_state, {
+    **_output_means(parts, forward.features, batch),
+    **{f'terms/{name}': term for name, term in forward.terms.items()},
     'loss': loss,
     'grad_norm': optax.tree.norm(gradients),
   }
-  return dataclasses.replace(moved, teacher_stats=teacher_stats), metrics
+
+
+def make_step(parts: Parts) -> Step:
+  """Returns the training step of some parts, with swept settings in place."""
+
+  def step(
+    state: TrainState, frozen: Frozen, batch: Batch
+  ) -> tuple[TrainState, Metrics]:
+    method = with_settings(parts.method, frozen.settings)
+    swept = dataclasses.replace(parts, method=method)
+    return train_step(state, frozen.teacher, batch, parts=swept)
+
+  return step
 
 
 def step_keys(
   key: jax.Array, step: jax.typing.ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
-  """A step's keys: of the augmentation and of the method."""
+  """Returns the random keys of a step: of the augmentation, of the method."""
   augment_key, method_key = jax.random.split(jax.random.fold_in(key, step))
   return augment_key, method_key
 
 
-def _objective(
+def _loss_function(
   state: TrainState,
-  teacher: Any,  # a pass; None where the method needs none
+  teacher: Any,  # a `Pass`, or `None` without a teacher
   batch: Batch,
   context: Context,
   parts: Parts,
-) -> Callable[[PyTree], tuple[jax.Array, _Found]]:
-  """What is minimised: the parameters to the loss and what was found."""
+) -> Callable[[PyTree], tuple[jax.Array, _Forward]]:
+  """Returns the function from parameters to the loss that is minimized."""
   method = parts.method
 
-  def objective(params):
+  def loss_function(params: PyTree) -> tuple[jax.Array, _Forward]:
     variables = {'params': params['student'], 'batch_stats': state.batch_stats}
     features, batch_stats = parts.student.apply(
       variables, batch['image'], train=True
     )
-    # So that the gradients of all losses meet in full precision.
-    features = dataclasses.replace(features, logits=_wide(features.logits))
+    # The gradients of all losses are added in full precision.
+    features = features.with_outputs(jax.tree.map(_widen, features.outputs))
     own = {'params': params['method'], 'state': state.method_state}
     student = make_pass(parts.student, variables, features, train=True)
-    student = method.predicting(own, student, teacher)
-    logits = student.features.logits
+    student, predictor_state = method.predicting(own, student, teacher)
+    if predictor_state is not None:
+      own = {**own, 'state': predictor_state}
     task_weight = value_at(method.task_weight, context.epoch)
-    task = task_weight * parts.task.loss(logits, batch).mean()
+    task = task_weight * parts.task.loss(student.features, batch).mean()
     terms, updates = method.terms(own, student, teacher, batch, context)
-    terms = staged_terms(
-      {'task': task, **terms},
-      state.step,
-      parts.align_steps,
-      parts.align_factor,
-    )
+    terms = {'task': task, **terms}
     loss = functools.reduce(jnp.add, terms.values())
-    return loss, _Found(terms, updates, batch_stats, logits)
+    method_state = own['state'] if updates.state is None else updates.state
+    return loss, _Forward(
+      terms, updates, method_state, batch_stats, student.features
+    )
 
-  return objective
+  return loss_function
 
 
-def _moved(
-  state: TrainState, gradients: PyTree, found: _Found, parts: Parts
-) -> TrainState:
-  """The state after the optimiser's step."""
+def _apply_gradients(
+  state: TrainState, gradients: PyTree, updates: Updates, parts: Parts
+) -> tuple[PyTree, optax.OptState]:
+  """Returns the new parameters and the new state of the optimizer."""
   changes, opt_state = partial_updates(parts.optimizer).update(
     gradients,
-    without_momentum(state.opt_state, state.step, parts.align_steps),
+    state.opt_state,
     state.params,
-    active=_active(parts, found.updates, state, gradients),
+    active=_active(parts, updates, state),
   )
-  params: PyTree = optax.apply_updates(state.params, changes)
-  ema = state.ema
-  if parts.ema_decay is not None:
-    ema = optax.incremental_update(params, ema, 1 - parts.ema_decay)
-  method_state = found.updates.state
-  return dataclasses.replace(
-    state,
-    step=state.step + 1,
-    params=params,
-    batch_stats=found.batch_stats,
-    method_state=state.method_state if method_state is None else method_state,
-    opt_state=opt_state,
-    ema=ema,
-  )
+  return optax.apply_updates(state.params, changes), opt_state
 
 
-def _active(
-  parts: Parts, updates: Updates, state: TrainState, gradients: PyTree
-) -> PyTree:
-  """Which parameters take part in a step, as `partial_updates` asks."""
+def _active(parts: Parts, updates: Updates, state: TrainState) -> PyTree:
+  """Returns which parameters are active in a step, as a tree prefix."""
+  student: PyTree = updates.student_active
   if updates.student == 'body':
-    own = parts.student.is_body(state.params['student'])
-  else:
-    own = updates.student == 'all'
+    body = parts.student.is_body(state.params['student'])
+    student = jax.tree.map(_both(updates.student_active), body)
   method = True if updates.active is None else updates.active
-  if not parts.align_steps:
-    return {'student': own, 'method': method}
-  moves = state.step >= parts.align_steps
-  # What the task alone trains has no gradient while the student stands still.
-  method = jax.tree.map(
-    lambda on, below: jax.tree.map(
-      lambda gradient: on & (moves | jnp.any(gradient != 0)), below
-    ),
-    method,
-    gradients['method'],
-  )
-  return {'student': jax.tree.map(lambda on: on & moves, own), 'method': method}
+  return {'student': student, 'method': method}
 
 
-def _wide(array: jax.Array) -> jax.Array:
-  """Float32 at least."""
+def _both(active: jax.Array | bool) -> Callable[[bool], jax.Array | bool]:
+  """Returns the function that keeps active what is one of the chosen."""
+  return lambda chosen: active if chosen else False
+
+
+def _output_means(parts: Parts, features: Any, batch: Batch) -> Metrics:
+  outputs = parts.task.outputs(features, batch)
+  return {
+    f'outputs/{name}': rows.astype(jnp.float32).mean()
+    for name, rows in outputs.items()
+    if rows.ndim == 1
+  }
+
+
+def _widen(array: jax.Array) -> jax.Array:
+  """Returns the array in at least float32."""
   return array.astype(jnp.promote_types(array.dtype, jnp.float32))

@@ -1,7 +1,7 @@
-"""Steps over a set that is read while it trains."""
+"""Epochs over a training split that is read while it trains."""
 
 import collections
-from collections.abc import Sized
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,138 +9,150 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.data import Stream, StreamedSplit
-from kdjax.train.resident import Program, is_finite, restart
-from kdjax.train.speed import Speed
-from kdjax.train.state import TrainState
-from kdjax.train.streamed_passes import StreamedPasses, without_counts
-from kdjax.typing import PyTree
+from kdjax.runtime.mesh import Devices
+from kdjax.train.epochs import Program, is_finite, reset_sums
+from kdjax.train.input_statistics import InputStatistics
+from kdjax.train.state import Carry, Frozen, TrainState
+from kdjax.train.streamed_evaluate import StreamedEvaluator, without_counts
+from kdjax.typing import Batch
 
-_IN_FLIGHT = 2  # steps that the devices have before them
+_IN_FLIGHT = 2  # steps that are dispatched ahead of the devices
 _COUNTS = ('images_read', 'images_skipped')
 
 
-class StreamedProgram(Program):
-  """`Program` of a streamed set: one step per dispatch, the same step.
+class StreamedEpochs:
+  """One step per dispatch over batches that are read ahead.
 
-  All batches have one size. What an epoch leaves over begins the next one, so
-  that no image is lost: epochs are of `len(train) // batch_size` batches. The
-  step says which batch is next. The carry has a third part, for the log: images
-  read (`images_read`), and of these how many did not decode (`images_skipped`).
+  All batches have one size; what an epoch leaves over begins the next one. The
+  step tells which batch is next. The carry counts the images read, and those
+  of them that did not decode, for the log.
 
-  Every process reads and decodes what its own devices compute with, and nothing
-  else. What a method observes is the exception: one batch, whole in each.
+  Every process reads and decodes the rows of its own devices. Observations are
+  the exception: their one batch is whole in each process.
+
+  Attributes:
+    program: What is compiled.
+    evaluator: Evaluation of streamed splits.
+    steps_per_epoch: Number of steps.
+    train_data: The training split.
+    step: `(carry, frozen, batch) -> (carry, finite)`: the compiled step.
   """
 
-  def _compile(self) -> None:
-    """Makes the functions that depend on where the images lie."""
+  def __init__(self, program: Program):
+    assert isinstance(program.train, StreamedSplit)
+    self.program = program
+    self.evaluator = StreamedEvaluator(
+      program.parts, program.devices, program.batch_size
+    )
+    self.steps_per_epoch = program.parts.steps_per_epoch
+    self.train_data = program.train
+    self.step = program.devices.jit(self._step, donate_argnums=0)
+    self._statistics = InputStatistics()
     self._open: tuple[int, Stream] | None = None
-    self.speed = Speed()
-    self.passes = StreamedPasses(self.parts, self.devices, self.batch_size)
-    self.step = jax.jit(self._advance_one, donate_argnums=0)
+    self._traces = 0
 
-  @staticmethod
-  def count_steps(train: Sized, batch_size: int) -> int:
-    """Batches of an epoch; what is left over begins the next one."""
-    return len(train) // batch_size
+  def on(self, devices: Devices) -> 'StreamedEpochs':
+    """Returns the same epochs on other devices."""
+    return StreamedEpochs(dataclasses.replace(self.program, devices=devices))
 
   def place(self, split: StreamedSplit) -> StreamedSplit:
-    """The set itself: its images go to the devices batch by batch."""
+    """Returns the split itself: its images are placed batch by batch."""
     return split
 
-  def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-    """What a batch of the training set is made of."""
-    labels = self.train_data.labels
-    of = jax.ShapeDtypeStruct
-    return {
-      'image': of((self.batch_size, *self.image_shape), np.uint8),
-      'label': of((self.batch_size, *labels.shape[1:]), labels.dtype),
-      'index': of((self.batch_size,), np.int32),
-    }
+  def first_carry(self, state: TrainState, frozen: Frozen) -> Carry:
+    """Returns the carry before the first step."""
+    sums = self.program.empty_sums(state, frozen)
+    read: Any = {name: np.zeros((), np.int32) for name in _COUNTS}
+    carry = Carry(state=state, sums=sums, read=read)
+    return self.program.devices.replicate(carry)
 
-  def first_carry(self, state: TrainState, teacher_variables: PyTree) -> tuple:
-    """What `advance` takes before the first step, and gives after any."""
-    zero = np.zeros((), np.int32)
-    read = self.devices.replicate(dict.fromkeys(_COUNTS, zero))
-    return state, self.init_sums(state, teacher_variables), read
-
-  def order(self, data_key: jax.Array, epoch: int) -> jax.Array:
-    """The key itself: the stream knows its places."""
+  def begin_epoch(self, data_key: jax.Array, epoch: int) -> jax.Array:
+    """Returns the key itself: the stream has the order of all epochs."""
     del epoch
     return data_key
 
   def advance(
-    self, carry, teacher_variables, data, order, stop, looked_up=None
-  ) -> tuple:
-    """Steps from where `carry` stands up to `stop`, within one epoch.
+    self, carry: Carry, frozen: Frozen, order: jax.Array, stop: int
+  ) -> Carry:
+    """Trains up to step `stop`, within one epoch.
 
-    Ends at the step whose loss or gradient is not finite, as on a set that
-    lives on the devices, though later batches may have been read by then.
+    Stops after a step whose loss or gradient is not finite, as resident epochs
+    do, though later batches may have been read by then.
 
     Raises:
       ValueError: If an image does not decode and none may be skipped.
     """
-    assert looked_up is None, 'a streamed set has no table'
-    step = int(carry[0].step)
-    stream = self._stream(data, order, step)
+    step = int(carry.state.step)
+    stream = self._stream(order, step)
     in_flight = collections.deque()
-    with self.speed.running():
+    with self._statistics.running():
       for _ in range(step, int(stop)):
-        with self.speed.waiting():
-          share = next(stream)
-        batch = self.devices.spread(share, self.batch_size)
-        compiled = self.compilations()
-        carry, done = self.step(carry, teacher_variables, batch)
-        if (
-          compiled != self.compilations()
-        ):  # which is not what training is like
-          self.speed.restart()
-        in_flight.append(done)
+        with self._statistics.waiting():
+          rows = next(stream)
+        batch = self.program.devices.shard_batch(rows, self.program.batch_size)
+        compiled = self._traces
+        carry, finite = self.step(carry, frozen, batch)
+        if compiled != self._traces:  # compiling is not training
+          self._statistics.reset()
+        in_flight.append(finite)
         if len(in_flight) > _IN_FLIGHT:
           jax.block_until_ready(in_flight.popleft())
       jax.block_until_ready(carry)
     return carry
 
-  def take_speed(self) -> dict[str, Any]:
-    """What bound the steps since the last time this was asked."""
-    line = self.speed.line(self.batch_size)
-    self.speed.restart()
-    return line
+  def input_statistics(self) -> dict[str, Any]:
+    """Returns statistics of the input since the last call."""
+    summary = self._statistics.summary(self.program.batch_size)
+    self._statistics.reset()
+    return summary
+
+  def compilations(self) -> int:
+    """Returns the number of compiled training steps so far."""
+    return self._traces
 
   def close(self) -> None:
-    """Ends the threads and processes that read the training set."""
+    """Ends the threads and processes that read the training split."""
     if self._open is not None:
       self._open[1].close()
       self._open = None
 
-  def _advance_one(self, carry, teacher_variables, batch):
-    """One step, and what is there when it is done, without holding its carry.
+  def _step(
+    self, carry: Carry, frozen: Frozen, batch: Batch
+  ) -> tuple[Carry, jax.Array]:
+    """Runs one step; inside jit.
 
-    A step counts only if all before it were finite.
+    Returns:
+      The carry, and whether all losses so far are finite: something to wait
+      for that does not hold the donated carry. The step number only counts
+      steps before which all were finite.
     """
-    self._traces[0] += 1  # runs while tracing, once per executable
-    state, sums, read = carry
+    self._traces += 1  # runs while tracing, once per executable
     batch, skipped = without_counts(batch)
-    goes_on = is_finite(sums)
-    fresh = state.step % self.steps_per_epoch == 0
-    moved, sums = self.one_step(
-      (state, restart(sums, fresh & goes_on)), teacher_variables, batch
-    )
-    step = jnp.where(goes_on, moved.step, state.step)
-    added = (self.batch_size + skipped, skipped)
+    finite = is_finite(carry.sums)
+    state, sums, read = carry.state, carry.sums, carry.read
+    starts = (state.step % self.steps_per_epoch == 0) & finite
+    carry = dataclasses.replace(carry, sums=reset_sums(sums, starts))
+    new = self.program.advance_one(carry, frozen, batch)
+    step = jnp.where(finite, new.state.step, state.step)
+    added = (self.program.batch_size + skipped, skipped)
     read = {name: read[name] + more for name, more in zip(_COUNTS, added)}
-    carry = moved.replace(step=step), sums, self.devices.gather(read)
-    return carry, is_finite(sums)
+    new = dataclasses.replace(
+      new,
+      state=dataclasses.replace(new.state, step=step),
+      read=self.program.devices.gather(read),
+    )
+    return new, is_finite(new.sums)
 
-  def _stream(self, data: StreamedSplit, key: jax.Array, first: int) -> Stream:
-    """The batches from one on; the open stream, if it stands there."""
-    seed, size = int(jax.random.bits(self.devices.local(key))), self.batch_size
+  def _stream(self, key: jax.Array, first: int) -> Stream:
+    """Returns the batches from `first` on; the open stream if it is there."""
+    seed = int(jax.random.bits(self.program.devices.local(key)))
     if self._open is None or (self._open[0], self._open[1].batch) != (
       seed,
       first,
     ):
       self.close()
-      self._open = (
-        seed,
-        data.shuffled(seed, size, first=first, rows=self.devices.rows(size)),
-      )
+      size = self.program.batch_size
+      rows = self.program.devices.rows(size)
+      stream = self.train_data.shuffled(seed, size, first=first, rows=rows)
+      self._open = seed, stream
     return self._open[1]

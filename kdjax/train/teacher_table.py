@@ -1,196 +1,324 @@
 """The teacher's outputs on every view of every image, computed once.
 
-A recipe that pads by 4, crops and flips has 162 views of an image. A teacher in
-evaluation mode gives each of them the same logits and the same embedding in
-every epoch, whatever else is in the batch; a table of all of them costs as much
-as 162 epochs of passes and saves every pass of all runs of one teacher. So it
-pays where epochs times runs are more than 162, if it fits: images · views ·
-(classes + width) numbers in what the teacher computes in. On the devices it is
-looked up inside the loop of steps; in the host's memory (`host_table`) before.
+A recipe that pads by 4, crops and flips has 162 views of an image. In
+evaluation mode a teacher returns the same logits and embedding for a view in
+every epoch, whatever else is in the batch. A table of all views costs the
+teacher's passes of 162 epochs and saves those of all runs that share the
+teacher. So it pays where more epochs than views are left over all runs, if the
+devices hold it: images · views · (classes + width) numbers in the precision of
+the teacher.
 
-Its numbers are the teacher's to the bit; a test holds it on the CPU. The step
-around it is another program, in which XLA may round the rest otherwise.
+The looked-up numbers equal the teacher's to the bit, which a test holds on the
+CPU. The step around them is another program, in which XLA may round the rest
+differently.
 """
 
-from __future__ import annotations
-
+import dataclasses
 import functools
 import math
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from kdjax.data import Augmentation
 from kdjax.features import Features
-from kdjax.methods import Method
-from kdjax.train.batches import over_batches
-from kdjax.train.memory import host_bytes
-from kdjax.typing import PyTree
+from kdjax.runtime.mesh import Devices
+from kdjax.train.batches import empty_results, over_batches_into
+from kdjax.train.dispatch import next_chunk
+from kdjax.train.epochs import Epochs
+from kdjax.train.parts import Parts
+from kdjax.train.resident import ResidentEpochs
+from kdjax.train.state import Frozen, TrainState
+from kdjax.train.step import Metrics, Step, make_step, step_keys
+from kdjax.typing import Batch, PyTree
 
-if TYPE_CHECKING:
-  from kdjax.train.resident import Program
+TableUse = Literal['auto', 'device', 'never']
+Table = dict[
+  str, jax.Array
+]  # `logits` [N, views, K], `embedding` [N, views, D]
 
-Place = Literal['device', 'host']
-TableUse = Literal['auto', 'device', 'host', 'never']
-# `logits` [N, views, K] and `embedding` [N, views, D].
-Table = dict[str, jax.Array]
-
-# Of all memory, not of what is left: a run that goes on must decide the same.
-_SHARE = 0.5
+# Of all memory, not of what is free: a resumed run must decide alike.
+_MEMORY_SHARE = 0.5
 
 
-class Decision(NamedTuple):
-  """Where a table of the teacher's outputs lies.
+def table_step(parts: Parts) -> Step:
+  """Returns the training step whose teacher's outputs are looked up.
 
-  Attributes:
-    place: `None` if there is none: the teacher runs in each step.
-    reason: Why there is none.
+  It is the step of `make_step` with a teacher that returns rows of
+  `Frozen.table`.
+
+  Args:
+    parts: `Parts` with an `Augmentation`, whose views are numbered.
   """
 
-  place: Place | None
-  reason: str = ''
+  augment, teacher = parts.augment, parts.teacher
+  assert isinstance(augment, Augmentation)
+  assert teacher is not None
+
+  def step(
+    state: TrainState, frozen: Frozen, batch: Batch
+  ) -> tuple[TrainState, Metrics]:
+    augment_key, _ = step_keys(state.key, state.step)
+    views = augment.draw(augment_key, len(batch['index']))
+    features = look_up(frozen.table, batch['index'], views)
+    looked_up = dataclasses.replace(
+      parts,
+      teacher=dataclasses.replace(teacher, forward=lambda *_: (features, {})),
+    )
+    return make_step(looked_up)(state, frozen, batch)
+
+  return step
 
 
 def look_up(table: Table, index: jax.Array, views: jax.Array) -> Features:
-  """What the teacher gave of some views: its outputs, and no feature maps.
+  """Returns the teacher's outputs on some views, without feature maps.
 
   Args:
-    table: Of the whole training set.
-    index: int32 `[B]`, the images' places in it.
-    views: int32 `[B]`, see `Augmentation.view`.
+    table: The table of the training split.
+    index: Rows of the images in the split, int32 `[B]`.
+    views: Numbers of their views, int32 `[B]`; see `Augmentation.view`.
   """
-  return as_features({k: rows[index, views] for k, rows in table.items()})
+  rows = {name: array[index, views] for name, array in table.items()}
+  return Features((), (), (), rows['embedding'], rows['logits'])
 
 
-def as_features(outputs: dict[str, jax.Array]) -> Features:
-  """Rows of a table as what the teacher gave, without feature maps."""
-  return Features((), (), (), outputs['embedding'], outputs['logits'])
-
-
-def decide(
-  use: TableUse, program: Program, *, epochs: int, runs: int
-) -> Decision:
-  """Whether a table takes the teacher's place, and where it lies.
+class TeacherTable:
+  """Decides whether a table pays, and computes it for the first run.
 
   Args:
-    use: `device` and `host` ask neither whether it pays nor whether it fits.
-    program: What trains the runs.
-    epochs: Of each run.
-    runs: How many share the teacher.
+    use: `never`; `device` always, where it is possible; `auto` where it pays
+      and fits.
+    epochs_left: Returns the epochs that are left over all runs of the teacher.
+    say: Called with messages for the user.
   """
-  if use == 'never':
-    return Decision(None, 'no table of its outputs is asked for')
-  if impossible := _impossible(program.parts.method, program):
-    return Decision(None, impossible)
-  if use != 'auto':
-    return Decision(use)
-  views = program.parts.augment.views
-  if epochs * runs <= views:
-    return Decision(
-      None, f'a table of {views} views pays beyond {views} epochs'
-    )
-  memory = program.devices.memory_bytes()
-  if memory is None:
-    return Decision(
-      None, 'how much memory there is for a table is not known here'
-    )
-  needed = table_bytes(program)
-  if needed <= _SHARE * memory:
-    return Decision('device')
-  if needed <= _SHARE * host_bytes():
-    return Decision('host')
-  return Decision(
-    None, f'a table of {needed / 1e9:.1f} GB does not fit beside the steps'
-  )
+
+  def __init__(
+    self,
+    use: TableUse,
+    epochs_left: Callable[[], int],
+    say: Callable[[str], None],
+  ):
+    self._use = use
+    self._epochs_left = epochs_left
+    self._say = say
+    self._tables: dict[Devices, Table] = {}
+    self._with_table: dict[Epochs, ResidentEpochs] = {}
+    self._reason: str | None = None
+
+  def epochs_for(self, epochs: Epochs) -> Epochs:
+    """Returns the epochs with looked-up outputs, or as they are.
+
+    Args:
+      epochs: Epochs of a run that is about to train.
+    """
+    if self._reason is None:
+      self._reason = self._reason_against(epochs)
+      if self._use == 'device' and self._reason:
+        self._say(f'The teacher runs in each step: {self._reason}.')
+    if self._reason:
+      return epochs
+    if epochs not in self._with_table:
+      assert isinstance(epochs, ResidentEpochs)
+      self._with_table[epochs] = with_table(epochs)
+    return self._with_table[epochs]
+
+  def table(
+    self, epochs: Epochs, teacher_variables: PyTree, check: Callable[[], None]
+  ) -> Table:
+    """Returns the table for some epochs; empty if they look nothing up.
+
+    Args:
+      epochs: What `epochs_for` returned.
+      teacher_variables: Variables of the teacher, on the devices.
+      check: Called about once a second; may raise, to stop.
+    """
+    if epochs.program.base_step is not table_step:
+      return {}
+    assert isinstance(epochs, ResidentEpochs)
+    devices = epochs.program.devices
+    if devices not in self._tables:
+      size = table_bytes(epochs) / 1e9
+      self._say(
+        f"Computing the teacher's outputs, {size:.2g} GB on the devices"
+      )
+      self._tables[devices] = compute_table(epochs, teacher_variables, check)
+    return self._tables[devices]
+
+  def _reason_against(self, epochs: Epochs) -> str:
+    """Returns why there is no table; empty if there is one."""
+    if self._use == 'never':
+      return 'no table of its outputs is asked for'
+    program = epochs.program
+    reason = _impossible(epochs)
+    if reason or self._use == 'device':
+      return reason
+    assert isinstance(epochs, ResidentEpochs)
+    assert isinstance(program.parts.augment, Augmentation)
+    views = program.parts.augment.views
+    left = self._epochs_left()
+    if left <= views:
+      return (
+        f'a table of {views} views pays if more epochs are left, and {left} are'
+      )
+    memory = program.devices.memory_bytes()
+    if memory is None:
+      return 'the memory of these devices is not known'
+    needed = table_bytes(epochs)
+    if needed > _MEMORY_SHARE * memory:
+      return f'a table of {needed / 1e9:.1f} GB does not fit beside the steps'
+    return ''
 
 
-def table_bytes(program: Program) -> int:
-  """What the table takes, on each device or in the memory of each host."""
+def with_table(epochs: ResidentEpochs) -> ResidentEpochs:
+  """Returns the same epochs with the teacher's outputs looked up."""
+  program = dataclasses.replace(epochs.program, base_step=table_step)
+  return epochs.with_program(program)
+
+
+def table_bytes(epochs: ResidentEpochs) -> int:
+  """Returns the bytes of the table on each device."""
   return sum(
     math.prod(shape.shape) * shape.dtype.itemsize
-    for shape in table_shapes(program).values()
+    for shape in table_shapes(epochs).values()
   )
+
+
+def table_shapes(epochs: ResidentEpochs) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shapes of the table, `[N, views, …]` each."""
+  program = epochs.program
+  teacher, augment = program.parts.teacher, program.parts.augment
+  assert isinstance(augment, Augmentation)
+  assert teacher is not None
+  spec = teacher.describe(program.image_shape)
+  rows = (len(program.train), augment.views)
+  return {
+    name: jax.ShapeDtypeStruct((*rows, one.shape[-1]), one.dtype)
+    for name, one in _outputs(spec.features).items()
+  }
 
 
 def compute_table(
-  program: Program, teacher_variables: PyTree, ask: Callable[[], None]
+  epochs: ResidentEpochs,
+  teacher_variables: PyTree,
+  check: Callable[[], None],
 ) -> Table:
-  """The whole table, on every device.
+  """Computes the table, on every device.
 
   Args:
-    program: Of a set that lies on the devices, `batch_size` images at a time.
-    teacher_variables: The frozen teacher's.
-    ask: Called after each view; may raise, to stop.
+    epochs: Epochs over the training split.
+    teacher_variables: Variables of the teacher.
+    check: Called about once a second; may raise, to stop.
   """
-  devices = program.devices
+  devices = epochs.program.devices
 
-  @functools.partial(jax.jit, donate_argnums=0)
-  def put(table, found, view):
+  def set_view(table: Table, outputs: Table, view: jax.Array) -> Table:
     return {
       name: jax.lax.dynamic_update_slice(
-        whole, found[name][:, None], (0, view, 0)
+        whole, outputs[name][:, None], (0, view, 0)
       )
       for name, whole in table.items()
     }
 
+  set_view = devices.jit(set_view, donate_argnums=0)
   table = devices.replicate(
-    {n: jnp.zeros(s.shape, s.dtype) for n, s in table_shapes(program).items()}
+    {
+      name: jnp.zeros(shape.shape, shape.dtype)
+      for name, shape in table_shapes(epochs).items()
+    }
   )
-  for view, found in enumerate(outputs_by_view(program, teacher_variables)):
-    table = put(table, found, jnp.int32(view))
-    ask()
+  for view, outputs in enumerate(
+    outputs_by_view(epochs, teacher_variables, check)
+  ):
+    table = devices.awaited(set_view(table, outputs, jnp.int32(view)))
   return table
 
 
 def outputs_by_view(
-  program: Program, teacher_variables: PyTree
-) -> Iterator[dict[str, jax.Array]]:
-  """The teacher's outputs on a view of all images, `[N, …]`, view by view."""
+  epochs: ResidentEpochs,
+  teacher_variables: PyTree,
+  check: Callable[[], None],
+) -> Iterator[Table]:
+  """Yields the teacher's outputs on all images, `[N, …]`, view by view.
+
+  Args:
+    epochs: Epochs over the training split.
+    teacher_variables: Variables of the teacher.
+    check: Called about once a second; may raise, to stop.
+  """
+  program = epochs.program
   devices, size = program.devices, program.batch_size
   augment, teacher = program.parts.augment, program.parts.teacher
   assert isinstance(augment, Augmentation)
   assert teacher is not None
-  images = program.train_data['image']
+  images = epochs.train_data['image']
 
-  @jax.jit
-  def outputs(variables, images, view):
-    def of_batch(rows):
-      rows = devices.split(augment.view(rows, jnp.full(size, view)))
-      features, _ = teacher.apply(variables, rows, train=False)
-      return devices.gather(_outputs(features))
+  def outputs(variables: PyTree, view: jax.Array, images: jax.Array) -> Table:
+    batch = devices.split(augment.view(images, jnp.full(size, view)))
+    features, _ = teacher.apply(variables, batch, train=False)
+    return devices.gather(_outputs(features))
 
-    return over_batches(of_batch, images, size, -(-len(images) // size))
+  def empty(variables: PyTree, images: jax.Array) -> Table:
+    return empty_results(
+      functools.partial(outputs, variables, jnp.int32(0)), images, size
+    )
 
+  def advance(
+    results: Table,
+    variables: PyTree,
+    images: jax.Array,
+    view: jax.Array,
+    first: jax.Array,
+    stop: jax.Array,
+  ) -> Table:
+    return over_batches_into(
+      results,
+      functools.partial(outputs, variables, view),
+      images,
+      size,
+      first,
+      stop,
+    )
+
+  empty, advance = devices.jit(empty), devices.jit(advance, donate_argnums=0)
+  batches, chunk = -(-len(images) // size), 1
   for view in range(augment.views):
-    yield devices.awaited(outputs(teacher_variables, images, jnp.int32(view)))
+    results = devices.awaited(empty(teacher_variables, images))
+    first = 0
+    while first < batches:
+      check()
+      chunk = devices.of_first(chunk)
+      stop, began = min(first + chunk, batches), time.monotonic()
+      results = jax.block_until_ready(
+        advance(
+          results,
+          teacher_variables,
+          images,
+          jnp.int32(view),
+          jnp.int32(first),
+          jnp.int32(stop),
+        )
+      )
+      chunk = next_chunk(chunk, time.monotonic() - began)
+      first = stop
+    yield results
 
 
 def _outputs(features: Features) -> Table:
   return {'logits': features.logits, 'embedding': features.embedding}
 
 
-def table_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
-  """What the table is made of: `[N, views, …]` each."""
-  teacher, augment = program.parts.teacher, program.parts.augment
-  assert isinstance(augment, Augmentation)
-  assert teacher is not None
-  spec = teacher.describe(program.image_shape)
-  views = (len(program.train_data['label']), augment.views)
-  return {
-    name: jax.ShapeDtypeStruct((*views, one.shape[-1]), one.dtype)
-    for name, one in _outputs(spec.features).items()
-  }
-
-
-def _impossible(method: Method, program: Program) -> str | None:
-  if not isinstance(program.parts.augment, Augmentation):
+def _impossible(epochs: Epochs) -> str:
+  """Returns why there cannot be a table; empty if there can."""
+  parts = epochs.program.parts
+  if not isinstance(parts.augment, Augmentation):
     return 'its augmentation has no views that could be numbered'
-  if not isinstance(program.train_data, dict):
-    return 'the set is streamed'
-  if method.teacher_mode == 'train':
-    return 'it normalises with the batch'
-  if method.teacher_reads == 'features':
+  if not isinstance(epochs, ResidentEpochs):
+    return 'the data are streamed'
+  if parts.method.teacher_mode == 'train':
+    return 'it normalizes with the batch'
+  if parts.method.teacher_reads == 'features':
     return 'the method reads its feature maps'
-  return None
+  return ''

@@ -1,8 +1,13 @@
 import json
+import os
+import pathlib
+import shutil
+import tempfile
 
 import pytest
 
 from kdjax.cli import work_folder
+from tests.experiments import commands
 
 _ABOUT = {'command': 'c', 'config': {'seeds': [0, 1], 'decay_at': [0.5]}}
 
@@ -32,3 +37,58 @@ def test_what_is_no_more_than_before_is_another_configuration(folder, change):
   with pytest.raises(ValueError, match=f'{name}: was .*, now') as error:
     _hold(folder, **change)
   assert str(value) in str(error.value)
+
+
+def test_a_folder_with_a_file_in_its_way(fails, toy, tmp_path):
+  (tmp_path / 'file').write_text('')
+  status, said = fails(toy, f'--workdir={tmp_path}/file/w')
+  assert status == 2
+  assert f'--workdir={tmp_path}/file/w cannot be written to: Not a' in said
+
+
+@pytest.fixture
+def locked():
+  """A folder that this process may read and not write."""
+  folder = pathlib.Path(tempfile.mkdtemp())  # pytest's are for their owner
+  folder.chmod(0o555)
+  if os.geteuid():
+    yield folder
+  else:  # the superuser may write anywhere
+    os.seteuid(65534)
+    yield folder
+    os.seteuid(0)
+  shutil.rmtree(folder)
+
+
+def test_a_folder_without_permission_is_found_before_loading(fails, locked):
+  status, said = fails(f'--workdir={locked}')
+  assert status == 2
+  assert f'--workdir={locked} cannot be written to: Permission denied' in said
+  status, said = fails(f'--workdir={locked}/w')
+  assert status == 2
+  assert f'--workdir={locked}/w cannot be written to: Permission' in said
+
+
+def test_a_folder_that_another_command_is_at_work_in(fails, toy, tmp_path):
+  with work_folder.hold(tmp_path / 'w', {}, resume=False):
+    status, said = fails(toy, f'--workdir={tmp_path}/w')
+  assert status == 2
+  assert f'Another command is using {tmp_path}/w' in said
+
+
+def test_commands_of_one_second_have_folders_of_their_own(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  made = [work_folder.new_folder('experiments.cifar', 'kd') for _ in range(4)]
+  assert len(set(made)) == 4
+  assert all(folder.is_dir() for folder in made)
+
+
+def test_a_file_where_a_run_shall_be(fails, toy, tmp_path):
+  (tmp_path / 'w').mkdir()
+  (tmp_path / 'w' / 'runs').write_text('')
+  status, said = fails(toy, *commands.SMALL, f'--workdir={tmp_path}/w')
+  assert status == 1
+  assert str(tmp_path / 'w' / 'runs') in said
+  assert (tmp_path / 'w' / 'runs').read_text() == ''

@@ -55,7 +55,9 @@ def test_copies_of_one_large_thing(read, write, large, copied):
   call = copied + b'j\xff\x00\x00\x00\x85R'
   if copied.endswith(b'device\n'):
     call = copied + b'j\xff\x00\x00\x00R'
-  with pytest.raises(ValueError, match='makes more of its contents'):
+  with pytest.raises(
+    ValueError, match='copy more data than the pickle contains'
+  ):
     read(write(once + again(call, 10_000), {}))
 
 
@@ -63,7 +65,9 @@ def test_copies_of_one_large_thing(read, write, large, copied):
 def test_texts_of_one_long_text(read, write):
   once = writer.value('x' * 10_000) + b'r\xff\x00\x00\x000'
   call = writer.name('_codecs', 'encode') + b'j\xff\x00\x00\x00\x85R'
-  with pytest.raises(ValueError, match='makes more of its contents'):
+  with pytest.raises(
+    ValueError, match='copy more data than the pickle contains'
+  ):
     read(write(once + again(call, 2000), {}))
 
 
@@ -73,7 +77,7 @@ def test_lists_of_lists_share_what_they_hold(read, write):
   deep = b'](NNNNNNNNNNe'
   for _ in range(1000):
     deep = deep + b'r\xff\x00\x00\x000](' + b'j\xff\x00\x00\x00' * 10 + b'e'
-  with pytest.raises(ValueError, match='no state dict, or several, but list'):
+  with pytest.raises(ValueError, match='expected one state dict, got a list'):
     read(write(deep, {}))
 
 
@@ -81,7 +85,9 @@ def test_lists_of_lists_share_what_they_hold(read, write):
 @pytest.mark.parametrize('end', [b'K\x00s', b'0'])
 def test_depth(read, write, end):
   deep = b')' + b'\x85' * 100_000
-  with pytest.raises(ValueError, match=r'a key is a tuple|no state dict'):
+  with pytest.raises(
+    ValueError, match=r'a key is a tuple|expected one state dict'
+  ):
     read(write(b'}' + deep + end, {}))
 
 
@@ -96,7 +102,7 @@ def test_depth_in_the_list_of_storages(read):
 
 @WRITERS
 def test_empty_containers(read, write, monkeypatch):
-  monkeypatch.setattr(pickles, '_MOST', 1000)  # of five million
+  monkeypatch.setattr(pickles, '_MAX_INSTRUCTIONS', 1000)  # of five million
   with pytest.raises(ValueError, match='more than 1000 instructions'):
     read(write(b'}' * 1000, {}))
 
@@ -139,7 +145,9 @@ def test_npz_that_unpacks_to_a_thousand_times_its_size(read):
   members = [(f'{i}.npy', header((2**16,)) + zeros) for i in range(1025)]
   content = archive(members, zipfile.ZIP_DEFLATED)
   assert len(content) < 2**20
-  with pytest.raises(ValueError, match=f'it unpacks to .*, {len(content)} of'):
+  with pytest.raises(
+    ValueError, match=f'its {len(content)} bytes unpack to .*bomb'
+  ):
     read(content)
 
 
@@ -147,7 +155,7 @@ def test_members_that_lie_over_each_other(read):
   content = archive([('a.npy', header((9,)) + bytes(36)), ('b.npy', b'x')])
   place = content.index(b'PK\x01\x02') + 20  # the packed size, in the directory
   content[place : place + 4] = (10**9).to_bytes(4, 'little')
-  with pytest.raises(ValueError, match=r'are said to have 10000000\d\d bytes'):
+  with pytest.raises(ValueError, match=r'members declare 10000000\d\d bytes'):
     read(bytes(content))
 
 
@@ -157,5 +165,5 @@ def test_member_that_is_there_twice(read, name):
   content = header((1,)) + bytes(4)
   members = [('archive/data.pkl', b'N.')] if '/' in name else []
   members += [(name, content)] * 2
-  with pytest.raises(ValueError, match=f'holds {name} 2 times'):
+  with pytest.raises(ValueError, match=f'contains {name} 2 times'):
     read(archive(members))

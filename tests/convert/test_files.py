@@ -51,8 +51,8 @@ def test_safetensors_written_by_hand(tmp_path):
   [
     (
       safetensors_with({'a': entry([2, 3], 0, 40)}),
-      r'a is said to be F32 \[2, 3\], which is 24 bytes, and to lie in bytes '
-      '0 to 40, which is 40',
+      r'a declares F32 \[2, 3\], which is 24 bytes, but its offsets 0 to 40 '
+      'span 40',
     ),
     (
       safetensors_with({'a': entry([2, 3], 0, 24)}),
@@ -66,13 +66,22 @@ def test_safetensors_written_by_hand(tmp_path):
       safetensors_with({'a': entry([6], 0, 24), 'b': entry([6], 16, 40)}),
       'b begins at byte 16; expected 24',
     ),
-    (safetensors_with({'a': entry([-1], 0, 4)}), 'a has a size or place'),
-    (safetensors_with({'a': entry([1], 4, 0)}), 'a is said to be'),
-    (safetensors_with({'a': entry([40], 0, 40, 'F8')}), 'type F8'),
-    (safetensors_with({'a': [1, 2]}), 'does not describe a'),
+    (
+      safetensors_with({'a': entry([-1], 0, 4)}),
+      'a has an invalid size or offset',
+    ),
+    (safetensors_with({'a': entry([1], 4, 0)}), 'a declares'),
+    (safetensors_with({'a': entry([40], 0, 40, 'F8')}), 'dtype F8'),
+    (safetensors_with({'a': [1, 2]}), 'no valid entry for a'),
     (safetensors_with({'a': entry([1] * 65, 0, 4)}), 'a has 65 dimensions'),
-    (safetensors_with({'a': entry([10**30], 0, 40)}), 'a has a size or place'),
-    (safetensors_with({'a': entry([True], 0, 4)}), 'a has a size or place'),
+    (
+      safetensors_with({'a': entry([10**30], 0, 40)}),
+      'a has an invalid size or offset',
+    ),
+    (
+      safetensors_with({'a': entry([True], 0, 4)}),
+      'a has an invalid size or offset',
+    ),
     (safetensors_with({'a': entry([5], 0, 40)}), 'which is 20 bytes'),
     (safetensors_with({'a': entry([5], 0, 40, 'F64')}, bytes(0)), '40 bytes'),
     (
@@ -80,18 +89,18 @@ def test_safetensors_written_by_hand(tmp_path):
         b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, '
         b'"a": {"dtype": "F32", "shape": [10], "data_offsets": [0, 40]}}'
       ),
-      'describes a twice',
+      'contains a twice',
     ),
     (
       safetensors_with(b'{"a": {"shape": [9], "shape": [1]}}'),
-      'describes shape twice',
+      'contains shape twice',
     ),
-    (safetensors_with({'\x1b[2J': 1}), r"does not describe '\\x1b\[2J'"),
+    (safetensors_with({'\x1b[2J': 1}), r"no valid entry for '\\x1b\[2J'"),
     (safetensors_with(b'{"a": '), 'header is not JSON'),
     (safetensors_with(b'{' + b'[' * 100_000), 'header is not JSON'),
     (
       (10**15).to_bytes(8, 'little') + b'{}',
-      'header is said to have 1000000000000000 bytes, but the file has 10',
+      'header declares 1000000000000000 bytes, but the file has 10',
     ),
   ],
 )
@@ -134,7 +143,7 @@ def test_npz_of_objects_is_refused(tmp_path):
 @pytest.mark.parametrize(
   ('said', 'message'),
   [
-    ({'shape': (10**15,)}, r'x\.npy is said to be float32 .* but has 9'),
+    ({'shape': (10**15,)}, r'x\.npy declares float32 .* but has 9'),
     ({'shape': (-3,)}, 'negative'),
     ({'descr': 'O'}, r'x\.npy holds Python objects'),
     ({'descr': [('a', '<f4'), ('b', 'O')]}, r'x\.npy holds Python objects'),
@@ -160,17 +169,17 @@ def test_npz_whose_header_lies(tmp_path, said, message):
 def test_truncated_npz(tmp_path):
   whole = npz(**ARRAYS)
   for length in (30, len(whole) // 2, len(whole) - 5):
-    with pytest.raises(ValueError, match='cut off or damaged'):
+    with pytest.raises(ValueError, match='truncated or damaged'):
       read(tmp_path, whole[:length])
 
 
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'', 'none of safetensors'),
-    (b'hello world', 'none of safetensors'),
+    (b'', 'not one of safetensors'),
+    (b'hello world', 'not one of safetensors'),
     (b'\x80\x04N.', 'a plain pickle, which is not read'),
-    (b'\x93NUMPY\x01\x00', 'one .npy array'),
+    (b'\x93NUMPY\x01\x00', 'a single .npy array'),
   ],
 )
 def test_other_files(tmp_path, content, message):
@@ -182,7 +191,9 @@ def test_zip_of_other_things(tmp_path):
   content = io.BytesIO()
   with zipfile.ZipFile(content, 'w') as archive:
     archive.writestr('readme.txt', 'hello')
-  with pytest.raises(ValueError, match='zip archive, but none of'):
+  with pytest.raises(
+    ValueError, match='zip archive, but neither a PyTorch file nor'
+  ):
     read(tmp_path, content.getvalue())
 
 

@@ -211,7 +211,8 @@ def test_weights_that_are_not_finite_are_named(
   bad[0, 0, 0, :2] = value
   np.savez(tmp_path / 'bad.npz', **{**arrays, 'layer1.0.conv1.weight': bad})
   with pytest.raises(
-    ValueError, match=r'layer1\.0\.conv1\.weight has 2 of 2304 not finite'
+    ValueError,
+    match=r'layer1\.0\.conv1\.weight has 2 of 2304 values not finite',
   ):
     load(tmp_path / 'bad.npz', template)
 

@@ -90,9 +90,12 @@ def test_view_of_a_shared_storage(tmp_path, write):
     (writer.name('torch.nn', 'Linear'), r'names torch\.nn\.Linear,'),
     (b'chidden\n\x1b[2J\n', r"names 'hidden\.\\x1b\[2J',"),
     # A known name is no thing to be set attributes of.
-    (writer.name('torch', 'Size') + b'}b', 'needs a dict, got a Named'),
-    (b'(K\x01K\x02t)R', 'needs a Named, got a tuple'),
-    (writer.call(writer.name('torch', 'float16')), 'needs a Named, got a str'),
+    (writer.name('torch', 'Size') + b'}b', 'needs a dict, got a Function'),
+    (b'(K\x01K\x02t)R', 'needs a Function, got a tuple'),
+    (
+      writer.call(writer.name('torch', 'float16')),
+      'needs a Function, got a str',
+    ),
     (b'})s', 'IndexError'),
     (b'}(((K\x01ttK\x02u', 'a key is a tuple'),
     (
@@ -104,10 +107,10 @@ def test_view_of_a_shared_storage(tmp_path, write):
       'encodes text by zlib',
     ),
     (b'(Vmodule\nK\x01tQ', 'refers to something that is not a storage'),
-    (writer.value([1, 2]), 'no state dict, or several, but list'),
+    (writer.value([1, 2]), 'expected one state dict, got a list'),
     (
       writer.value({'epoch': 1}),
-      'no state dict, or several, but entries epoch',
+      'expected one state dict, got a dict of epoch',
     ),
   ],
 )
@@ -125,14 +128,14 @@ _BASE = np.arange(6, dtype=np.float32)
   [
     (writer.tensor(_BASE, '0', shape=(7,)), 'beyond its storage of 6'),
     (writer.tensor(_BASE, '0', offset=1), 'beyond its storage of 6'),
-    (writer.tensor(_BASE, '0', offset=-1), 'not a count'),
-    (writer.tensor(_BASE, '0', shape=(-6,)), 'not a count'),
+    (writer.tensor(_BASE, '0', offset=-1), 'invalid size'),
+    (writer.tensor(_BASE, '0', shape=(-6,)), 'invalid size'),
     (writer.tensor(_BASE, '0', shape=(7,), numbers=7), '7 .*numbers'),
     (writer.tensor(_BASE, '0', shape=(10**15,), numbers=10**15), 'numbers'),
-    (writer.tensor(_BASE, '0', shape=(10**19,)), 'not a count'),
+    (writer.tensor(_BASE, '0', shape=(10**19,)), 'invalid size'),
     (writer.tensor(_BASE, '0', shape=(1,) * 65), 'has 65 dimensions'),
     (writer.tensor(_BASE, '0', shape=(2, 3), strides=(3,)), '2 sizes, 1 str'),
-    (writer.tensor(_BASE, '0', shape=(2, 3), strides=(-3, 1)), 'not a count'),
+    (writer.tensor(_BASE, '0', shape=(2, 3), strides=(-3, 1)), 'invalid size'),
     (writer.tensor(_BASE, '0', shape=(2, 3), strides=(4, 1)), 'beyond its'),
     (writer.tensor(_BASE, '0', numbers=-1), 'beyond its storage of -1'),
     (writer.tensor(_BASE, '1'), 'storage 1 is missing|storage 0 belongs'),
@@ -159,7 +162,9 @@ def test_cut_off_anywhere(tmp_path, write):
 
 def test_truncated_zip_says_so(tmp_path):
   whole = writer.zipped(STATE, STORAGES)
-  with pytest.raises(ValueError, match='zip archive but is cut off or damaged'):
+  with pytest.raises(
+    ValueError, match='zip archive but is truncated or damaged'
+  ):
     read(tmp_path, whole[:-100])
 
 

@@ -75,5 +75,5 @@ def test_names_that_others_wrap_by_may_be_layers(tmp_path, write):
   ],
 )
 def test_no_or_any_state_dict_says_what_there_is(tmp_path, write, entries):
-  with pytest.raises(ValueError, match='but entries epoch, student, teacher'):
+  with pytest.raises(ValueError, match='got a dict of epoch, student, teacher'):
     read(tmp_path, write, entries)

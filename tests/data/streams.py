@@ -1,4 +1,4 @@
-"""Small streamed sets, written to disk or kept in memory."""
+"""Small streamed datasets, written to disk or kept in memory."""
 
 import dataclasses
 import io
@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from kdjax.data.stream.share import Reading
+from kdjax.data.stream.reading import Reading
 from kdjax.data.stream.split import StreamedSplit
 from kdjax.data.stream.views import Whole
 
@@ -31,7 +31,7 @@ class InMemory:
 
 @dataclasses.dataclass(frozen=True)
 class Noting(InMemory):
-  """Notes which images are read, where nothing is sent to other processes."""
+  """Records which images are read; for one process."""
 
   asked: list[int]
 
@@ -41,7 +41,7 @@ class Noting(InMemory):
 
 
 def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
-  """A grey image, one level all over."""
+  """A gray image of one level."""
   file = io.BytesIO()
   Image.new('L', size, level).save(file, 'png')
   return file.getvalue()
@@ -50,7 +50,7 @@ def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
 def split(
   count: int = 10, broken: tuple[int, ...] = (), **reading
 ) -> StreamedSplit:
-  """Image i is of level 10 i, its classes the bits of i."""
+  """Image i has the gray level 10 i; its classes are the bits of i."""
   contents = [b'no image' if i in broken else png(10 * i) for i in range(count)]
   bits = np.arange(count)[:, None] >> np.arange(len(CLASSES)) & 1
   return StreamedSplit(

@@ -31,7 +31,7 @@ def test_npz_comes_back_as_it_was_stored(tmp_path):
   assert loaded.augment == data.Augmentation(crop_padding=1, flip=True)
 
 
-def test_normalised_by_the_training_images(tmp_path):
+def test_normalized_by_the_training_images(tmp_path):
   loaded = load(tmp_path, **arrays(train=600))
   scaled = loaded.train.images / 255
   np.testing.assert_allclose(loaded.mean, scaled.mean((0, 1, 2)), rtol=1e-12)
@@ -44,7 +44,7 @@ def test_constant_channel_is_divided_by_one(tmp_path):
   assert loaded.std == (1.0, 1.0, 1.0)
 
 
-def test_grey_images_and_columns_of_labels_are_taken(tmp_path):
+def test_gray_images_and_columns_of_labels_are_accepted(tmp_path):
   stored = arrays(shape=(8, 8))
   stored |= {k: v[:, None] for k, v in stored.items() if k[0] == 'y'}
   names = np.array(['a', 'b', 'c', 'd'])
@@ -55,7 +55,7 @@ def test_grey_images_and_columns_of_labels_are_taken(tmp_path):
   assert not loaded.augment.flip
 
 
-def test_longer_names_are_taken(tmp_path):
+def test_longer_names_are_accepted(tmp_path):
   path = tmp_path / 'set.npz'
   stored = {
     k.replace('x_', '').replace('y_', '') + '_' + kind: v
@@ -80,13 +80,13 @@ X, Y = arrays()['x_train'], arrays()['y_train']
     ({'x_train': X[:0], 'y_train': Y[:0]}, 'no images'),
     ({'y_train': Y.astype(float)}, r'int32 \[N\].*got float64'),
     ({'y_train': np.eye(3, dtype=int)[Y]}, r'got int32 of shape \(20, 3\)'),
-    ({'y_train': Y - 1}, 'from 0, got -1 to 1'),
+    ({'y_train': Y - 1}, 'indices from 0, got -1 to 1'),
     ({'y_train': Y + 2**31}, 'from 0, got 0 to 2147483650'),
     ({'y_test': np.arange(6)}, r'test labels must be in \[0, 2\].*0 to 5'),
     ({'class_names': ['a', 'b']}, r'training labels must be in \[0, 1\].*0 to'),
   ],
 )
-def test_what_does_not_fit_is_named(tmp_path, changes, message):
+def test_wrong_arrays_are_named(tmp_path, changes, message):
   with pytest.raises(ValueError, match=rf'npz:.*set\.npz: .*{message}'):
     load(tmp_path, **changes)
 
@@ -98,13 +98,13 @@ def test_missing_array_is_named(tmp_path):
     data.load(f'npz:{path}')
 
 
-def test_file_that_is_not_there(tmp_path):
+def test_missing_file_is_named(tmp_path):
   with pytest.raises(ValueError, match=r'cannot read .*none\.npz: .*No such'):
     data.load(f'npz:{tmp_path}/none.npz')
 
 
 @pytest.mark.parametrize('content', [b'', b'not a file of arrays', None])
-def test_file_of_another_kind(tmp_path, content):
+def test_file_of_another_format_is_named(tmp_path, content):
   path = tmp_path / 'set.npz'
   np.savez(path, **arrays())
   path.write_bytes(path.read_bytes()[:1000] if content is None else content)
@@ -112,10 +112,10 @@ def test_file_of_another_kind(tmp_path, content):
     data.load(f'npz:{path}')
 
 
-def test_single_array_is_no_set(tmp_path):
+def test_single_array_is_not_a_dataset(tmp_path):
   path = tmp_path / 'set.npy'
   np.save(path, X)
-  with pytest.raises(ValueError, match=r'must hold x_train.*got nothing'):
+  with pytest.raises(ValueError, match=r'must contain x_train.*got nothing'):
     data.load(f'npz:{path}')
 
 

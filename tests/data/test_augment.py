@@ -8,8 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdjax.data import Augmentation, to_float
+from kdjax.data import Augmentation, ColorJitter, to_float
 from kdjax.data.augment import crop_and_flip
+
+
+def apply(augment, key, images):
+  """Random views of images without labels."""
+  return augment(key, {'image': images})['image']
+
 
 few = hypothesis.settings(deadline=None, max_examples=20, derandomize=True)
 
@@ -22,43 +28,43 @@ def random_images(batch=6, height=5, width=7, channels=3, seed=0):
 
 @few
 @hypothesis.given(
-  padding=st.integers(0, 3), mirror=st.booleans(), seed=st.integers(0, 99)
+  padding=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 99)
 )
-def test_each_is_the_window_at_its_offset(padding, mirror, seed):
+def test_each_crop_is_the_window_at_its_offset(padding, flip, seed):
   images = random_images(seed=seed)
   batch, height, width, _ = images.shape
   random = np.random.default_rng(seed)
   offsets = random.integers(0, 2 * padding + 1, (batch, 2))
-  mirrored = np.full(batch, mirror)
-  got = crop_and_flip(images, offsets, mirrored, padding=padding)
+  flipped = np.full(batch, flip)
+  got = crop_and_flip(images, offsets, flipped, padding=padding)
   for image, (top, left), view in zip(images, offsets, np.asarray(got)):
     whole = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     window = whole[top : top + height, left : left + width]
-    np.testing.assert_array_equal(view, window[:, ::-1] if mirror else window)
+    np.testing.assert_array_equal(view, window[:, ::-1] if flip else window)
 
 
 @few
 @hypothesis.given(padding=st.integers(0, 4), seed=st.integers(0, 99))
-def test_central_offset_is_the_image_itself(padding, seed):
+def test_central_offset_is_the_identity(padding, seed):
   images = random_images(seed=seed)
   offsets = jnp.full((len(images), 2), padding)
   got = crop_and_flip(images, offsets, jnp.zeros(6, bool), padding=padding)
   np.testing.assert_array_equal(got, images)
 
 
-def test_mirroring_twice_is_the_image_itself():
+def test_flipping_twice_is_the_identity():
   images, centre = random_images(), jnp.zeros((6, 2), int)
-  mirror = functools.partial(
-    crop_and_flip, offsets=centre, mirrored=jnp.ones(6, bool), padding=0
+  flip = functools.partial(
+    crop_and_flip, offsets=centre, flipped=jnp.ones(6, bool), padding=0
   )
-  once = mirror(images)
+  once = flip(images)
   assert (once != images).any()
-  np.testing.assert_array_equal(mirror(once), images)
+  np.testing.assert_array_equal(flip(once), images)
 
 
 def test_without_crop_and_flip_it_only_scales():
   images = random_images()
-  got = Augmentation()(jax.random.key(0), images)
+  got = apply(Augmentation(), jax.random.key(0), images)
   np.testing.assert_array_equal(got, to_float(images))
   np.testing.assert_allclose(got, images / 255, rtol=1e-6)
   assert got.dtype == jnp.float32
@@ -67,7 +73,9 @@ def test_without_crop_and_flip_it_only_scales():
 class DrawsTest(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True)
   def test_same_key_same_views_other_key_other_views(self):
-    augment = self.variant(Augmentation(crop_padding=2, flip=True))
+    augment = self.variant(
+      functools.partial(apply, Augmentation(crop_padding=2, flip=True))
+    )
     images = random_images(batch=32)
     first = augment(jax.random.key(1), images)
     chex.assert_trees_all_equal(first, augment(jax.random.key(1), images))
@@ -76,7 +84,7 @@ class DrawsTest(chex.TestCase):
 
 
 def test_an_example_does_not_depend_on_the_size_of_its_batch():
-  augment = Augmentation(crop_padding=4, flip=True)
+  augment = functools.partial(apply, Augmentation(crop_padding=4, flip=True))
   images = random_images(batch=32)
   whole = augment(jax.random.key(0), images)
   part = augment(jax.random.key(0), images[:5])
@@ -87,7 +95,9 @@ def test_an_example_does_not_depend_on_the_size_of_its_batch():
 def test_sharding_changes_nothing(devices):
   if jax.device_count() < devices:
     pytest.skip(f'{jax.device_count()} devices only')
-  augment = jax.jit(Augmentation(crop_padding=4, flip=True))
+  augment = jax.jit(
+    functools.partial(apply, Augmentation(crop_padding=4, flip=True))
+  )
   images = random_images(batch=32)
   mesh = jax.make_mesh(
     (devices,), ('data',), axis_types=(jax.sharding.AxisType.Auto,)
@@ -99,22 +109,24 @@ def test_sharding_changes_nothing(devices):
 
 
 def test_crops_and_flips_are_uniform():
-  # One bright pixel at the centre tells where the window was.
+  # One bright pixel at the center tells where the window was.
   images = np.zeros((4000, 5, 5, 1), np.uint8)
   images[:, 2, 2] = 255
-  got = Augmentation(crop_padding=2)(jax.random.key(0), images)
+  got = apply(Augmentation(crop_padding=2), jax.random.key(0), images)
   where = np.asarray(got).mean(0)[..., 0]
   # 25 places with probability 1/25: standard error 0.0031.
   np.testing.assert_allclose(where, np.full((5, 5), 0.04), atol=0.013)
   images = np.zeros((4000, 1, 2, 1), np.uint8)
   images[:, :, 0] = 255
-  got = Augmentation(flip=True)(jax.random.key(0), images)
+  got = apply(Augmentation(flip=True), jax.random.key(0), images)
   np.testing.assert_allclose(np.asarray(got)[:, 0, 0].mean(), 0.5, atol=0.03)
 
 
-def test_crop_alone_never_mirrors():
+def test_crop_alone_never_flips():
   images = np.tile(np.arange(1, 8, dtype=np.uint8)[:, None], (64, 5, 1, 3))
-  got = np.asarray(Augmentation(crop_padding=1)(jax.random.key(0), images))
+  got = np.asarray(
+    apply(Augmentation(crop_padding=1), jax.random.key(0), images)
+  )
   assert (np.diff(got[..., 0], axis=2)[:, 2, 1:-1] > 0).all()
 
 
@@ -132,7 +144,7 @@ def test_negative_padding_is_refused():
 )
 def test_other_images_are_refused(images, message):
   with pytest.raises(ValueError, match=message):
-    Augmentation(flip=True)(jax.random.key(0), images)
+    apply(Augmentation(flip=True), jax.random.key(0), images)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +162,32 @@ def test_every_view_has_a_number_and_is_another_image(padding, flip, views):
   )
 
 
-def test_a_batch_shows_the_views_that_are_drawn_for_it():
+def test_a_batch_has_the_views_that_are_drawn_for_it():
   augment = Augmentation(crop_padding=1, flip=True)
   images = random_images(batch=200)
   key = jax.random.key(3)
   views = augment.draw(key, 200)
   assert set(views.tolist()) == set(range(18))
   np.testing.assert_array_equal(
-    augment(key, images), augment.view(images, views)
+    apply(augment, key, images), augment.view(images, views)
+  )
+
+
+@pytest.mark.parametrize(
+  'augment', [Augmentation(crop_padding=1, flip=True), ColorJitter()]
+)
+def test_other_entries_of_a_batch_stay_as_they_are(augment):
+  images = random_images()
+  boxes = np.arange(48.0).reshape(6, 2, 4)
+  batch = {
+    'image': images,
+    'index': np.arange(6, dtype=np.int32),
+    'label': {'boxes': boxes, 'classes': np.zeros((6, 2), np.int32)},
+  }
+  got = dict(augment(jax.random.key(0), batch))
+  assert batch['image'] is images
+  image = got.pop('image')
+  assert (image.shape, image.dtype) == (images.shape, jnp.float32)
+  chex.assert_trees_all_equal(
+    got, {'index': batch['index'], 'label': batch['label']}
   )

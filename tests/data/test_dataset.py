@@ -5,11 +5,17 @@ import pytest
 
 from kdjax.data import Augmentation, Dataset, Split, limit_per_class
 
+BOXES = {
+  'boxes': np.arange(48.0).reshape(6, 2, 4),
+  'classes': np.arange(12, dtype=np.int32).reshape(6, 2) % 3,
+}
 
-def split(count=6, classes=3, shape=(4, 4, 3), seed=0):
+
+def split(count=6, classes=3, shape=(4, 4, 3), seed=0, labels=None):
   images = np.random.default_rng(seed).integers(0, 256, (count, *shape))
-  labels = np.arange(count) % classes
-  return Split(images.astype(np.uint8), labels.astype(np.int32))
+  if labels is None:
+    labels = (np.arange(count) % classes).astype(np.int32)
+  return Split(images.astype(np.uint8), labels)
 
 
 def dataset(**changes):
@@ -32,12 +38,14 @@ def dataset(**changes):
     ({'test': split(shape=(4, 4, 1))}, r'\(4, 4, 3\) but test images \(4, 4,'),
     ({'num_classes': 2}, r'training labels must be in \[0, 1\].*got 0 to 2'),
     ({'test': split(classes=5)}, r'test labels must be in \[0, 2\].*0 to 4'),
+    ({'train': split(labels=np.zeros(6))}, r'training labels.*got float64'),
+    ({'train': split(labels=BOXES)}, r'training labels are .*but test labels'),
     ({'class_names': ('a', 'b')}, '2 class names for 3 classes'),
     ({'mean': (0.5,)}, 'need 3 values, one per channel, got 1 and 3'),
     ({'std': (0.2, 0.2, 0.0)}, r'must be positive, got \(0\.2, 0\.2, 0\.0\)'),
   ],
 )
-def test_parts_that_do_not_fit_are_named(changes, message):
+def test_parts_that_do_not_match_are_named(changes, message):
   with pytest.raises(ValueError, match=f'tiny: .*{message}'):
     dataset(**changes)
 
@@ -47,12 +55,17 @@ def test_parts_that_do_not_fit_are_named(changes, message):
   [
     (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int32), r'got shape \(2, 4'),
     (np.zeros((2, 4, 4, 1)), np.zeros(2, np.int32), 'got float64'),
-    (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2), 'int32.*got float64'),
+    (np.zeros((2, 4, 4, 1), np.uint8), [1, 2], 'be a NumPy array.*got int'),
+    (
+      np.zeros((2, 4, 4, 1), np.uint8),
+      {'boxes': np.zeros((2, 3, 4)), 'classes': np.zeros((1, 3))},
+      r"2 images but 1 labels in \['classes'\]",
+    ),
     (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int32), '2 images but 3'),
     (np.zeros((0, 4, 4, 1), np.uint8), np.zeros(0, np.int32), 'no images'),
   ],
 )
-def test_split_of_another_form_is_named(images, labels, message):
+def test_wrong_splits_are_named(images, labels, message):
   with pytest.raises(ValueError, match=message):
     Split(images, labels)
 
@@ -73,6 +86,38 @@ def test_fingerprint_tells_contents_apart():
   assert len({one.fingerprint, *(d.fingerprint for d in others)}) == 5
 
 
+def test_labels_may_be_a_tree_of_arrays():
+  made = dataset(train=split(labels=BOXES), test=split(labels=BOXES))
+  assert len(made.train) == 6
+  assert made.train.labels['boxes'].shape == (6, 2, 4)
+  moved = {**BOXES, 'boxes': BOXES['boxes'] + 1}
+  renamed = {'corners': BOXES['boxes'], 'classes': BOXES['classes']}
+  others = [
+    dataset(train=split(labels=tree), test=split(labels=tree))
+    for tree in (moved, renamed)
+  ]
+  prints = {made.fingerprint, *(each.fingerprint for each in others)}
+  assert len(prints) == 3
+
+
+def test_the_length_of_a_split_is_its_number_of_images():
+  several = np.zeros((6, 4), np.int8)  # one column per class
+  assert len(split(labels=several)) == 6
+  assert len(split(labels={'none': {}})) == 6
+
+
+@pytest.mark.parametrize(
+  ('labels', 'got'),
+  [
+    (BOXES, r"a tree with \['boxes'\], \['classes'\]"),
+    (np.zeros((6, 3), np.int8), r'int8 of shape \(6, 3\)'),
+  ],
+)
+def test_a_limit_per_class_needs_one_class_per_image(labels, got):
+  with pytest.raises(ValueError, match=f'limit counts images per.*{got}'):
+    limit_per_class(split(labels=labels), 2)
+
+
 def test_limit_keeps_order_and_whole_small_classes():
   whole = Split(split(30).images, np.r_[np.zeros(28), 1, 2].astype(np.int32))
   part = limit_per_class(whole, 4, seed=3)
@@ -87,7 +132,7 @@ def test_limit_keeps_order_and_whole_small_classes():
 
 
 @pytest.mark.parametrize('start', [0, 1, 16])
-def test_images_begin_where_devices_take_them_as_they_are(start):
+def test_images_are_aligned_for_devices(start):
   made = split()
   room = np.empty(made.images.nbytes + 128, np.uint8)
   start += -room.ctypes.data % 64
@@ -100,7 +145,7 @@ def test_images_begin_where_devices_take_them_as_they_are(start):
   assert again.images is taken.images
 
 
-def test_images_that_are_not_in_one_piece_are_put_in_one():
+def test_images_are_made_contiguous():
   made = split()
   turned = Split(made.images.transpose(0, 2, 1, 3), made.labels)
   np.testing.assert_array_equal(

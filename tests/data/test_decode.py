@@ -62,7 +62,7 @@ def test_damaged_array_record_is_named(tmp_path, prepared_dir, keep):
     data.load('digits', data_dir=tmp_path)
 
 
-def test_newest_version_is_taken(tmp_path):
+def test_newest_version_is_used(tmp_path):
   for version in ('1.9.0', '1.10.0', '1.2.0', '9.9.9.incomplete'):
     folder = tmp_path / 'digits' / version
     folder.mkdir(parents=True)

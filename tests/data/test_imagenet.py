@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from kdjax.data import Reading, load_imagenet, unread_imagenet
+from kdjax.data.files import open_image
 from kdjax.data.stream.views import CenterCrop
 
 CLASSES = ('bee', 'cat', 'dog')
@@ -58,11 +59,12 @@ def test_images_in_order_show_their_middle(folder):
   for split in (made.train, made.test):
     batch = _take(split.in_order(6), 1)
     for row in range(6):
-      want = view(split.files.read(row), np.random.default_rng(0))
+      image = open_image(split.files, row)
+      want = view(image, np.random.default_rng(0))
       np.testing.assert_array_equal(batch['image'][0, row], want)
 
 
-def test_windows_differ_by_place_and_seed_and_are_the_same_again(folder):
+def test_windows_are_functions_of_position_and_seed(folder):
   train = _load(folder).train
   whole = _take(train.shuffled(3, 5), 6)
   rest = _take(train.shuffled(3, 5, first=2), 2)
@@ -99,15 +101,15 @@ def test_a_limit_counts_images_per_class(folder):
 def test_two_views_of_different_sizes_are_refused(folder):
   train = _load(folder).train
   with pytest.raises(ValueError, match=r'\(8, 8\) and \(9, 9\)'):
-    dataclasses.replace(train, varied=CenterCrop((9, 9), 9))
+    dataclasses.replace(train, train_view=CenterCrop((9, 9), 9))
 
 
-def test_what_is_not_there_is_named(folder, tmp_path, monkeypatch):
+def test_missing_datasets_are_named(folder, tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="did you mean 'imagenet2012'"):
     load_imagenet('imagenet')
-  with pytest.raises(ValueError, match=r'no folder .*train\. Wanted'):
+  with pytest.raises(ValueError, match=r'no folder .*train\. Expected'):
     load_imagenet(f'folder:{tmp_path}')
-  with pytest.raises(ValueError, match='image_size must be at least 1'):
+  with pytest.raises(ValueError, match='image size must be at least 1'):
     load_imagenet(f'folder:{folder}', size=0)
   # As where TensorFlow is not installed.
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
@@ -149,7 +151,7 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield name, {'image': file, 'label': number % 3, 'file_name': name}
 
 
-def test_a_prepared_set_is_judged_on_its_validation_split(tmp_path):
+def test_a_prepared_dataset_is_evaluated_on_its_validation_split(tmp_path):
   builder = Imagenet2012(data_dir=tmp_path)
   builder.download_and_prepare(file_format='array_record')
   made = load_imagenet(size=8, data_dir=tmp_path)

@@ -63,7 +63,7 @@ def test_second_load_reads_the_cache(digits_dir, monkeypatch):
 
 
 @pytest.mark.parametrize('how', ['truncate', 'flip a bit', 'remove'])
-def test_damaged_cache_is_made_again(tmp_path, how):
+def test_damaged_cache_is_rebuilt(tmp_path, how):
   whole = data.load('digits', data_dir=tmp_path).fingerprint
   folder = prepared.find(tmp_path, 'digits')
   assert folder is not None
@@ -101,7 +101,7 @@ def test_cache_of_a_faster_process_is_kept(tmp_path, monkeypatch):
   assert cache.read(folder) is not None
 
 
-def test_limit_takes_so_many_of_each_class_and_nests(digits_dir):
+def test_limits_count_images_per_class_and_nest(digits_dir):
   few, more = (
     data.load('digits', data_dir=digits_dir, limit=limit) for limit in (5, 10)
   )
@@ -123,7 +123,7 @@ def test_limit_must_be_positive(digits_dir):
   [('cifar1000', 'cifar100'), ('digit', 'digits'), ('svhn', 'svhn_cropped')],
 )
 def test_unknown_name_suggests_the_nearest(name, near):
-  with pytest.raises(ValueError, match=f"'{name}'.*Did you mean .*{near}"):
+  with pytest.raises(ValueError, match=f"'{name}'; did you mean .*'{near}'"):
     data.load(name)
 
 

@@ -18,15 +18,15 @@ from PIL import Image
 from tensorflow_datasets.core.download import checksums, resource
 
 from kdjax import data
-from kdjax.data.tfds import archives, builders, digits
+from kdjax.data.tfds import digits, downloads, stl10, svhn
 
 CIFAR10 = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
 CIFAR100 = 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz'
 
 
 def download_path(data_dir, name, url):
-  known = checksums.get_all_url_infos() | (builders.SvhnCropped.url_infos or {})
-  known |= builders.Stl10.url_infos or {}
+  known = checksums.get_all_url_infos() | (svhn.SvhnCropped.url_infos or {})
+  known |= stl10.Stl10.url_infos or {}
   file = resource.get_dl_fname(url, known[url].checksum)
   path = data_dir / 'downloads' / name / file
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def test_svhn_from_its_files(tmp_path):
   random = np.random.default_rng(0)
   images = random.integers(0, 256, (15, 32, 32, 3), np.uint8)
   labels = np.r_[1:11, 1:6]  # as stored: 1 to 10
-  for url, rows in zip(builders.SvhnCropped.urls, (slice(10), slice(10, 15))):
+  for url, rows in zip(svhn.SvhnCropped.urls, (slice(10), slice(10, 15))):
     content = {
       'X': np.moveaxis(images[rows], 0, -1),
       'y': labels[rows, None].astype(np.uint8),
@@ -119,7 +119,7 @@ def test_stl10_from_its_archive_as_it_is_and_smaller(tmp_path):
     # Column by column, in planes of red, green and blue.
     files[f'{split}_X.bin'] = images[rows].transpose(0, 3, 2, 1).tobytes()
     files[f'{split}_y.bin'] = labels[rows].tobytes()
-  (url,) = builders.Stl10.urls
+  (url,) = stl10.Stl10.urls
   path = download_path(tmp_path, 'stl10', url)
   write_archive(path, 'stl10_binary', files)
   dataset = data.load('stl10', data_dir=tmp_path)
@@ -151,7 +151,7 @@ def test_damaged_svhn_is_named(tmp_path, kept, compressed):
     'X': rng.integers(0, 256, (32, 32, 3, 4), np.uint8),
     'y': np.ones((4, 1), np.uint8),
   }
-  for url in builders.SvhnCropped.urls:
+  for url in svhn.SvhnCropped.urls:
     path = download_path(tmp_path, 'svhn_cropped', url)
     scipy.io.savemat(path, content, do_compression=compressed)
     path.write_bytes(path.read_bytes()[:kept])
@@ -202,7 +202,7 @@ def test_no_network_and_no_data_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_host_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
-  monkeypatch.setattr(archives, '_SECONDS_TO_ANSWER', 0.1)
+  monkeypatch.setattr(downloads, '_CONNECT_SECONDS', 0.1)
   given_up = threading.Event()
 
   def silent(*_, **__):

@@ -60,7 +60,7 @@ def data_dir(tmp_path_factory):
   return folder
 
 
-def test_voc_trains_on_difficult_objects_and_is_not_judged_on_them(data_dir):
+def test_voc_trains_on_difficult_objects_but_does_not_evaluate_them(data_dir):
   made = load_multi_label('voc2007', size=6, data_dir=data_dir)
   assert made.class_names[:2] == ('aeroplane', 'bicycle')
   assert made.num_classes == 20
@@ -87,14 +87,14 @@ def test_its_images_go_with_their_labels_in_another_process_too(data_dir):
   assert sent.read(1) == files.read(1)
 
 
-def test_what_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
+def test_an_unavailable_dataset_says_what_to_do(tmp_path, monkeypatch):
   # As where TensorFlow is not installed; with it this would be a download.
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ValueError, match=r'--dataset=coco:PATH'):
     load_multi_label('coco2014', data_dir=tmp_path)
 
 
-def test_a_damaged_set_says_what_to_do(data_dir, tmp_path):
+def test_a_damaged_dataset_says_what_to_do(data_dir, tmp_path):
   broken = tmp_path / 'voc/2007/5.0.0'
   broken.mkdir(parents=True)
   info = data_dir / 'voc/2007/5.0.0/dataset_info.json'

@@ -19,9 +19,9 @@ WNIDS = ('n03', 'n01', 'n02')  # as the original's, not sorted
 ZIP = 'tiny-imagenet-200.zip'
 
 
-def jpeg(seed, grey=False):
+def jpeg(seed, gray=False):
   random = np.random.default_rng(seed)
-  pixels = random.integers(0, 256, (64, 64) if grey else (64, 64, 3), np.uint8)
+  pixels = random.integers(0, 256, (64, 64) if gray else (64, 64, 3), np.uint8)
   file = io.BytesIO()
   Image.fromarray(pixels).save(file, 'jpeg')
   return file.getvalue()
@@ -33,7 +33,7 @@ def pixels(content):
 
 
 def members():
-  """The files of an archive; image 1 of each class is grey."""
+  """The files of an archive; image 1 of each class is gray."""
   files = {
     'wnids.txt': '\n'.join(WNIDS).encode(),
     'words.txt': b'n01\tfish\nn02\tbird, fowl\nn03\tcat\nn99\tnothing\n',
@@ -43,7 +43,7 @@ def members():
   for i, wnid in enumerate(WNIDS):
     for k in (0, 1, 10):
       name = f'train/{wnid}/images/{wnid}_{k}.JPEG'
-      files[name] = jpeg(20 * i + k, grey=k == 1)
+      files[name] = jpeg(20 * i + k, gray=k == 1)
     files[f'train/{wnid}/{wnid}_boxes.txt'] = b'x\t0\t0\t1\t1\n'
   for i, wnid in enumerate((*WNIDS, 'n01')):
     files[f'val/images/val_{i}.JPEG'] = jpeg(500 + i)
@@ -61,7 +61,7 @@ def write_zip(path, files):
 
 @pytest.fixture
 def register(monkeypatch):
-  """Takes a file for the original."""
+  """Registers a file as the original."""
 
   def as_original(path):
     content = path.read_bytes()
@@ -79,7 +79,7 @@ def register(monkeypatch):
 
 @pytest.fixture
 def given(tmp_path, register):
-  """A folder of sets with the archive in it."""
+  """A folder of datasets with the archive in it."""
   write_zip(tmp_path / ZIP, members())
   register(tmp_path / ZIP)
   return tmp_path
@@ -112,13 +112,13 @@ def test_every_image_has_its_class(given):
   assert 'tensorflow' not in sys.modules
 
 
-def test_grey_images_become_grey_colours(given):
+def test_gray_images_become_gray_rgb(given):
   train = data.load('tiny_imagenet', data_dir=given).train
-  grey = [np.ptp(image, axis=-1).max() == 0 for image in train.images]
-  assert grey == [False, True, False] * 3
+  gray = [np.ptp(image, axis=-1).max() == 0 for image in train.images]
+  assert gray == [False, True, False] * 3
 
 
-def test_smaller_for_networks_of_cifar(given):
+def test_resized_for_networks_of_cifar(given):
   dataset = data.load('tiny_imagenet', data_dir=given, size=(32, 32))
   assert dataset.image_shape == (32, 32, 3)
   assert dataset.augment.crop_padding == 4
@@ -184,14 +184,17 @@ def test_an_archive_of_another_layout(tmp_path, register, change, why):
   assert why in str(error.value).splitlines()[0]
 
 
-def test_an_image_that_is_none_is_named(tmp_path, register):
+def test_a_file_that_is_no_image_is_named(tmp_path, register):
   write_zip(tmp_path / ZIP, {**members(), 'val/images/val_1.JPEG': b'no'})
   register(tmp_path / ZIP)
-  with pytest.raises(data.DataUnavailableError, match='cannot identify image'):
+  with pytest.raises(
+    data.DataUnavailableError,
+    match='cannot decode image 1 of validation: it is not an image',
+  ):
     data.load('tiny_imagenet', data_dir=tmp_path)
 
 
-def test_an_interrupted_preparation_goes_on(given, monkeypatch):
+def test_an_interrupted_preparation_is_resumed(given, monkeypatch):
   read, calls = zipfile.ZipFile.read, []
 
   def interrupted(self, name):
@@ -205,7 +208,7 @@ def test_an_interrupted_preparation_goes_on(given, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
       data.load('tiny_imagenet', data_dir=given)
   assert not list(given.glob('tiny_imagenet/*'))
-  # What a killed process leaves is no prepared set either.
+  # What a killed process leaves is not a prepared dataset either.
   left = given / 'tiny_imagenet' / 'incomplete.ABC123_1.0.0'
   left.mkdir(parents=True)
   (left / 'tiny_imagenet-train.array_record-00000-of-00001').write_bytes(b'')

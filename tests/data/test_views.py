@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdjax.data.images import EncodedImage
 from kdjax.data.stream.views import CenterCrop, RandomResizedCrop, Whole
 
 # Left to right in red, top to bottom in green: a pixel says where it was.
@@ -14,52 +15,60 @@ def _image(width=WIDTH, height=HEIGHT, form='png'):
   pixels = np.zeros((height, width, 3), np.uint8)
   pixels[..., 0] = np.arange(width) * 250 // width
   pixels[..., 1] = (np.arange(height) * 250 // height)[:, None]
+  return _encoded(_saved(Image.fromarray(pixels), form))
+
+
+def _saved(image, form, **options):
   file = io.BytesIO()
-  Image.fromarray(pixels).save(file, form, quality=95)
+  image.save(file, form, quality=95, **options)
   return file.getvalue()
+
+
+def _encoded(content):
+  return EncodedImage(content, 'image')
 
 
 def _draws(seed=0):
   return np.random.default_rng(seed)
 
 
-def _of_shade(file, mode):
-  Image.open(io.BytesIO(_image())).convert(mode).save(file, 'tiff')
-  return file.getvalue()
+def _of_mode(mode):
+  image = _image().decode().convert(mode)
+  return _encoded(_saved(image, 'jpeg' if mode == 'CMYK' else 'png'))
 
 
 @pytest.mark.parametrize(
   'view', [Whole((6, 4)), CenterCrop((6, 4), 6), RandomResizedCrop((6, 4))]
 )
-def test_whatever_it_is_becomes_rgb_of_the_size(view):
+def test_every_mode_becomes_rgb_of_the_size(view):
   for mode in ('L', 'CMYK', 'RGBA', 'P'):
-    pixels = view(_of_shade(io.BytesIO(), mode), _draws())
+    pixels = view(_of_mode(mode), _draws())
     assert (pixels.shape, pixels.dtype) == ((6, 4, 3), np.uint8)
 
 
-def test_the_middle_is_what_is_left_of_the_resized_image():
+def test_center_crop_is_the_middle_of_the_resized_image():
   # 250 x 125 becomes 80 x 40, of which columns 24 to 55 are left.
   pixels = CenterCrop((32, 32), 40)(_image(), _draws())
-  image = Image.open(io.BytesIO(_image()))
+  image = _image().decode()
   image = image.resize((80, 40), Image.Resampling.BILINEAR)
   np.testing.assert_array_equal(pixels, np.asarray(image)[4:36, 24:56])
   # Upright ones too; half a pixel is rounded to the even side: 4.5 to 4.
   upright = CenterCrop((31, 32), 40)(_image(HEIGHT, WIDTH), _draws())
-  image = Image.open(io.BytesIO(_image(HEIGHT, WIDTH)))
+  image = _image(HEIGHT, WIDTH).decode()
   image = image.resize((40, 80), Image.Resampling.BILINEAR)
   np.testing.assert_array_equal(upright, np.asarray(image)[24:55, 4:36])
 
 
-def test_a_random_window_is_what_is_drawn_and_nothing_else():
+def test_a_random_window_is_a_function_of_the_generator():
   view = RandomResizedCrop((16, 16))
   first, again = (view(_image(), _draws(3)) for _ in range(2))
   np.testing.assert_array_equal(first, again)
   assert (first != view(_image(), _draws(4))).any()
 
 
-def test_random_windows_have_the_shares_and_proportions_that_are_asked_for():
+def test_random_windows_have_the_given_areas_and_aspect_ratios():
   view = RandomResizedCrop((8, 8), scale=(0.1, 0.5), ratio=(0.5, 1.5))
-  boxes = np.array([view._draw(400, 300, _draws(i)) for i in range(2000)])
+  boxes = np.array([view._random_box(400, 300, _draws(i)) for i in range(2000)])
   left, top, right, bottom = boxes.T
   assert min(left.min(), top.min()) >= 0
   assert right.max() <= 400
@@ -85,19 +94,20 @@ def test_random_windows_have_the_shares_and_proportions_that_are_asked_for():
     (1, 1, (0, 0, 1, 1)),
   ],
 )
-def test_an_image_that_no_window_fits_gives_its_middle(width, height, box):
+def test_an_image_that_fits_no_window_gives_its_middle(width, height, box):
   # A window with all of the area does not fit into either.
   view = RandomResizedCrop((8, 8), scale=(1.0, 1.0))
-  assert view._draw(width, height, _draws()) == box
+  assert view._random_box(width, height, _draws()) == box
 
 
 @pytest.mark.parametrize('size', [(60, 60), (20, 30), (10, 10)])
 def test_a_jpeg_that_is_decoded_smaller_shows_the_same(size):
   # Red and green say where a pixel was, so windows can be read off.
-  content = _image(500, 400, 'jpeg')
   for seed in range(5):
     slow, fast = (
-      RandomResizedCrop(size, draft=draft)(content, _draws(seed)).astype(int)
+      RandomResizedCrop(size, draft=draft)(
+        _image(500, 400, 'jpeg'), _draws(seed)
+      ).astype(int)
       for draft in (False, True)
     )
     # A pixel of what is decoded at an eighth is four levels.
@@ -106,14 +116,13 @@ def test_a_jpeg_that_is_decoded_smaller_shows_the_same(size):
 
 
 def test_a_large_jpeg_is_decoded_smaller():
-  view = RandomResizedCrop((100, 100), scale=(1.0, 1.0), ratio=(1.0, 1.0))
-  with Image.open(io.BytesIO(_image(800, 800, 'jpeg'))) as image:
-    assert view._reduce(image, (0, 0, 800, 800)) == (0, 0, 100, 100)
-    assert image.size == (100, 100)
+  image = _image(800, 800, 'jpeg')
+  assert image._reduce((0, 0, 800, 800), (100, 100)) == (0, 0, 100, 100)
+  assert image.decode().size == (100, 100)
 
 
-def test_what_cannot_be_is_named():
-  with pytest.raises(ValueError, match='size of at least 1'):
+def test_impossible_settings_are_named():
+  with pytest.raises(ValueError, match='size must be at least 1'):
     Whole((0, 4))
   with pytest.raises(ValueError, match='does not fit'):
     CenterCrop((9, 9), 8)

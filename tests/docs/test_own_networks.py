@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kdjax import convert, methods, models
+from kdjax.methods.base import TrainSpec
 from kdjax.runtime.checkpoints import save_variables
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, init_state, train_step
@@ -33,8 +34,8 @@ def network(request, monkeypatch):
     'equinox'
   ):
     pytest.skip('Equinox is not installed')
-  known = dict(models.NETWORKS)
-  monkeypatch.setattr(models, 'NETWORKS', known)
+  # The page replaces the entry, and pytest removes it afterwards.
+  monkeypatch.setitem(models.NETWORKS, request.param, None)
   code = block_with(request.param)
   exec(compile(code, str(PAGE), 'exec'), {'__name__': 'page'})
   return models.create(
@@ -54,18 +55,22 @@ def images():
 
 def step(student, teacher):
   """One step of KD and what it began with."""
-  recipe = Recipe(epochs=1, batch_size=BATCH)
+  recipe, method = Recipe(epochs=1, batch_size=BATCH), methods.create('kd')
   parts = Parts(
     student=student,
     teacher=teacher,
-    method=methods.create('kd'),
+    method=method,
     task=SingleLabel(),
-    augment=lambda key, pixels: pixels / jnp.float32(255),
-    optimizer=recipe.optimizer(1),
+    augment=lambda key, batch: {
+      **batch,
+      'image': batch['image'] / jnp.float32(255),
+    },
+    optimizer=recipe.optimizer(1, student, method),
     steps_per_epoch=1,
   )
   given = teacher.initialize(jax.random.key(2), SHAPE)
-  state = init_state(parts, jax.random.key(0), SHAPE, BATCH, given)
+  data = TrainSpec(BATCH, np.arange(BATCH) % CLASSES, CLASSES)
+  state = init_state(parts, jax.random.key(0), SHAPE, BATCH, given, data)
   random = np.random.default_rng(0)
   batch = {
     'image': jnp.asarray(random.integers(0, 256, (BATCH, *SHAPE), np.uint8)),

@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from PIL import Image
 
+from experiments import cifar as cifar_command
 from kdjax.runtime import files
 from kdjax.runtime.checkpoints import load_variables
 from tests.train import support
@@ -40,6 +41,11 @@ def write_folder(folder: pathlib.Path) -> None:
       path = folder / split / f'pattern {label}' / f'{i:02d}.png'
       path.parent.mkdir(parents=True, exist_ok=True)
       Image.fromarray(image[..., 0]).save(path)
+
+
+def cifar(*flags: str) -> int:
+  """The exit status of `python -m experiments.cifar FLAGS`, in this process."""
+  return cifar_command.COMMAND.main(flags)
 
 
 def start(

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 def _main(folder, workdir, *more, flags=FLAGS):
-  return imagenet.main(
+  return imagenet.COMMAND.main(
     [f'--dataset=folder:{folder}', f'--workdir={workdir}', *flags.split()]
     + list(more)
   )
@@ -42,7 +42,7 @@ def _lines(workdir, arm='kd'):
 def test_a_folder_of_classes_from_end_to_end(folder, tmp_path, capsys):
   assert _main(folder, tmp_path / 'work') == 0
   said = capsys.readouterr()
-  assert ' binds: the loop waited for images ' in said.err
+  assert ' is the bottleneck: the loop waited for images ' in said.err
   lines = _lines(tmp_path / 'work')
   speeds = [line for line in lines if line['kind'] == 'speed']
   # The first epoch compiles, but for its second step.
@@ -84,7 +84,7 @@ def test_a_broken_image_stops_or_is_left_out(folder, tmp_path, capsys):
 def test_synthetic_images_time_the_steps_and_train_nothing(tmp_path, capsys):
   flags = f'--method=kd {NETWORKS} --batch_size=5 --timed_steps=5'
   flags += f' --data=synthetic --fold_teacher=always --workdir={tmp_path}'
-  assert imagenet.main(flags.split()) == 0
+  assert imagenet.COMMAND.main(flags.split()) == 0
   rows = json.loads((tmp_path / 'timing.json').read_text())['rows']
   assert [row['arm'] for row in rows] == ['student', 'kd']
   for row in rows:
@@ -102,7 +102,7 @@ def test_wrong_paths_are_one_readable_line(tmp_path, capsys):
   assert _main(tmp_path / 'nowhere', tmp_path / 'work') == 2
   said = capsys.readouterr().err
   assert 'error: ' in said
-  assert 'nowhere/train. Wanted: train/CLASS/' in said
+  assert 'nowhere/train. Expected train/CLASS/' in said
   assert 'Traceback' not in said
 
 

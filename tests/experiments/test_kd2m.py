@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from experiments import kd2m
-from kdjax.cli import command, flags
 from kdjax.methods import Kd, Kd2m
 from kdjax.methods.kd2m_metrics import WEIGHTS
 from tests.experiments import commands
@@ -20,11 +19,11 @@ SMALL = (
 
 
 def main(*flags):
-  return command.main(kd2m.make_config, name='experiments.kd2m', argv=flags)
+  return kd2m.COMMAND.main(flags)
 
 
 def parse(*given):
-  return flags.parse(kd2m.make_config, given, 'experiments.kd2m', 'kd2m').config
+  return kd2m.COMMAND.parse(given).config
 
 
 def test_the_paper_s_recipe_and_arms():

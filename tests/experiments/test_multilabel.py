@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from experiments import multilabel
-from kdjax import methods
-from kdjax.methods import Kd
+from kdjax.methods import Kd, Lshfm
 from kdjax.runtime import files
 from tests.data import streams
 
@@ -21,10 +20,10 @@ def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
     --teacher=convnet_4_8 --student=convnet_4_8 --image_size=8
     --method.hashes=64 --batch_size=4 --epochs=1 --align_epochs=1
     --workdir={workdir}"""
-  assert multilabel.main(flags.split()) == 2  # the broken image
-  assert multilabel.main([*flags.split(), '--resume']) == 2
+  assert multilabel.COMMAND.main(flags.split()) == 2  # the broken image
+  assert multilabel.COMMAND.main([*flags.split(), '--resume']) == 2
   flags = flags.replace('/work', '/other') + ' --broken_images=skip'
-  assert multilabel.main(flags.split()) == 0
+  assert multilabel.COMMAND.main(flags.split()) == 0
   runs = tmp_path / 'other/runs'
   steps = {
     arm: files.read_lines(runs / arm / 'seed0/metrics.jsonl')[-1]['step']
@@ -39,18 +38,21 @@ def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
 
 def test_defaults_follow_the_set():
   voc, coco = (
-    multilabel.make_config(methods.create('lshfm'), name)
+    multilabel.COMMAND.make_config(method='lshfm', dataset=name)
     for name in ('voc2007', 'coco2014')
   )
-  assert voc == multilabel.Config()
+  assert voc == multilabel.COMMAND.make_config()
+  settings = {'loss': 'lshl2', 'head': '2fc'}
+  assert voc.method == Lshfm(weight=0.5, hashes=8192, **settings)
+  assert coco.method == Lshfm(weight=3.0, hashes=2048, **settings)
   # In the first stage the mimic loss has the weight 1, whatever it is later.
   for made in (voc, coco):
     assert made.method.weight * made.recipe.align_factor == pytest.approx(1)
 
 
 def test_soft_targets_are_few():
-  voc = multilabel.make_config(methods.create('kd'), 'voc2007')
-  coco = multilabel.make_config(methods.create('kd'), 'coco:anywhere')
+  voc = multilabel.COMMAND.make_config(method='kd', dataset='voc2007')
+  coco = multilabel.COMMAND.make_config(method='kd', dataset='coco:anywhere')
   assert (voc.recipe.batch_size, coco.recipe.batch_size) == (16, 32)
   assert (voc.task.envelope, coco.task.envelope) == (True, False)
   assert voc.method == Kd(task_weight=1.0, weight=0.001)

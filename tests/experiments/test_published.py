@@ -3,12 +3,13 @@
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 
-from experiments import cifar, compare, imagenet, published
-from kdjax import methods, models
-from kdjax.cli import flags
-from kdjax.methods import Fcfd, Kd, Lshfm
+from experiments import cifar, compare, imagenet, pair_presets, published
+from kdjax import models
+from kdjax.cli import defaults
+from kdjax.methods import Fcfd, Kd, Lshfm, TrainSpec
 from tests.methods.test_bridges import PUBLISHED as BRIDGED
 
 # FCFD's tables: learning rate, T, λ, μ; 240 epochs of CIFAR-100, and ImageNet.
@@ -31,9 +32,7 @@ FCFD = {
 
 
 def _parse(*given):
-  return flags.parse(
-    cifar.make_config, given, 'experiments.cifar', 'kd2m', by_pair=True
-  ).config
+  return cifar.COMMAND.parse(given).config
 
 
 @pytest.mark.parametrize(('pair', 'row'), FCFD.items())
@@ -70,7 +69,10 @@ def test_every_row_is_a_pair_of_the_zoo_that_has_bridges():
     models.create(name, num_classes=100).describe((32, 32, 3))
     for name in ('resnet32', 'resnet110')
   ]
-  jax.eval_shape(lambda key: Fcfd().init(key, *networks), jax.random.key(0))
+  data = TrainSpec(num_images=8, labels=np.zeros(8, np.int32), num_classes=100)
+  jax.eval_shape(
+    lambda key: Fcfd().init(key, *networks, data), jax.random.key(0)
+  )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_lshfm_begins_with_its_own_row(teacher, student, rate, method):
 )
 def test_imagenets_pairs_have_rows_for_kd_and_lshfm(pair):
   kd, lshfm, both = (
-    imagenet.make_config(methods.create(name), *pair)
+    imagenet.COMMAND.make_config(method=name, teacher=pair[0], student=pair[1])
     for name in ('kd', 'lshfm', 'kd+fcfd')
   )
   assert kd.method == Kd(task_weight=0.5, weight=0.5, temperature=1.0)
@@ -138,19 +140,32 @@ def test_flags_change_what_is_published():
   assert config.recipe.learning_rate == 0.3
 
 
-def test_the_note_names_the_pair_its_source_and_the_settings():
-  config = _parse('--method=fcfd', '--student=ShuffleV1')
-  said = published.note(config)
+def said(config):
+  """What a command prints about the defaults of a configuration."""
+  presets = pair_presets.presets(
+    cifar.Config(
+      method=config.method, teacher=config.teacher, student=config.student
+    )
+  )
+  return defaults.describe(defaults.kept(config, presets))
+
+
+def test_a_command_says_the_pair_the_source_and_the_settings():
+  text = said(_parse('--method=fcfd', '--student=ShuffleV1'))
   for part in (
     'fcfd for resnet32x4 to ShuffleV1',
     'temperature 8',
     'learning_rate 0.01',
     'FCFD, CIFAR-100',
   ):
-    assert part in said
-  assert 'No settings are published for kd on' in published.note(
-    _parse('--method=kd')
-  )
+    assert part in text
+  assert 'no settings are published for kd on' in said(_parse('--method=kd'))
+
+
+def test_a_setting_that_a_flag_changes_is_not_said_to_be_published():
+  text = said(_parse('--method=fcfd', '--method.temperature=2'))
+  assert 'method.feature_weight 5.0' in text
+  assert 'temperature' not in text
 
 
 def test_a_combination_takes_what_is_published_for_its_parts():

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import compare, kd2m
-from kdjax.methods import Kd
+from kdjax.methods import Kd, Kd2m
 from kdjax.runtime import files
 from tests.experiments import commands
 from tests.train import support
@@ -26,6 +26,13 @@ def test_a_sweep_makes_an_arm_of_each_combination():
   assert config.arms[arm] == Kd(weight=1.0)
   assert config.numbers(arm) == {'weight': 1.0, 'learning_rate': 0.01}
   assert config.numbers('icd') == {}
+
+
+def test_steps_of_a_weight_are_multiplied_and_are_no_numbers():
+  steps = Kd2m(weight=((0, 1.0), (5, 2.0)))
+  config = kd2m.Config(method=steps, metrics=('w2',), weight_factors=(1.0, 3.0))
+  assert config.arms['w2_x3'].weight == ((0, 3.0), (5, 6.0))
+  assert config.numbers('w2_x3') == {}
 
 
 def test_the_student_alone_has_no_numbers_in_any_comparison():

@@ -7,19 +7,21 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from experiments import cifar as cifar_command
 from experiments import export, teachers
 from kdjax import convert, methods, models
-from kdjax.cli import command
 from kdjax.convert.torch import layout as torch_layout
 from kdjax.convert.torch import names
 from kdjax.runtime.checkpoints import save_variables
+from kdjax.runtime.mesh import all_devices
 from kdjax.runtime.progress import Progress
 from kdjax.runtime.signals import StopRequest
-from kdjax.studies import Comparison, StudyConfig
+from kdjax.studies import Comparison, Session, StudyConfig
+from kdjax.studies import teacher as teacher_lib
 from kdjax.studies.teacher import obtain
-from kdjax.train import Recipe, Run, RunSettings
+from kdjax.train import Recipe, RunSettings
 from tests import cifar
 from tests.convert import torch_writer
 from tests.shared import SHARED, needs_shared
@@ -168,6 +170,7 @@ FORMATS = ('safetensors', 'npz', 'torch', 'legacy torch', 'orbax', 'run')
 
 
 def comparison(folder, dataset, checkpoint, **settings):
+  """Dataset and networks of a comparison."""
   config = StudyConfig(
     dataset=f'npz:{dataset}',
     teacher=NAME,
@@ -177,8 +180,13 @@ def comparison(folder, dataset, checkpoint, **settings):
     recipe=Recipe(epochs=1, batch_size=6),
     **settings,
   )
-  progress = Progress(enabled=False)
-  return Comparison(config, folder, request=StopRequest(), progress=progress)
+  session = Session(
+    workdir=epath.Path(folder),
+    devices=all_devices(),
+    request=StopRequest(),
+    progress=Progress(enabled=False),
+  )
+  return Comparison(config, session).setup
 
 
 @pytest.mark.parametrize('format_', FORMATS)
@@ -188,8 +196,8 @@ def test_comparison_takes_its_teacher_from(
   path = tmp_path / 'checkpoint'
   about = {'mean': [0.25], 'std': [0.5]}
   write_checkpoint(format_, path, variables, about)
-  study = comparison(tmp_path / 'work', dataset, path)
-  teacher = obtain(study)
+  setup = comparison(tmp_path / 'work', dataset, path)
+  teacher = obtain(setup)
   assert all(
     jax.tree.leaves(jax.tree.map(np.array_equal, teacher.variables, variables))
   )
@@ -200,11 +208,11 @@ def test_comparison_takes_its_teacher_from(
   # A run says what its images were normalised with; a bare file cannot.
   said = (config['mean'], config['std']) == ([0.25], [0.5])
   assert said == (format_ == 'run')
-  assert study.teacher.mean == tuple(config['mean'])
-  assert study.student.mean == study.dataset.mean
+  assert setup.teacher.mean == tuple(config['mean'])
+  assert setup.student.mean == setup.dataset.mean
 
 
-def test_comparisons_judge_a_teacher_once(
+def test_comparisons_evaluate_a_teacher_once(
   tmp_path, dataset, variables, monkeypatch
 ):
   path, own = tmp_path / 'checkpoint', tmp_path / 'data.npz'
@@ -212,10 +220,10 @@ def test_comparisons_judge_a_teacher_once(
   shutil.copy(dataset, own)
   obtain(comparison(tmp_path / 'first', own, path))
 
-  def judge(self, variables):
-    raise AssertionError('judged again')
+  def evaluate(run, variables):
+    raise AssertionError('evaluated again')
 
-  monkeypatch.setattr(Run, 'judge', judge)
+  monkeypatch.setattr(teacher_lib, '_evaluate', evaluate)
   often = RunSettings(evaluate_every=2)
   obtain(comparison(tmp_path / 'second', own, path, settings=often))
   first, second = (
@@ -230,7 +238,7 @@ def test_comparisons_judge_a_teacher_once(
     arrays.update(stored)
   arrays['x_test'] = arrays['x_test'][::-1]
   np.savez(own, **arrays)
-  with pytest.raises(AssertionError, match='judged again'):
+  with pytest.raises(AssertionError, match='evaluated again'):
     obtain(comparison(tmp_path / 'third', own, path))
 
 
@@ -241,9 +249,9 @@ def test_comparison_refuses_another_teacher(tmp_path, dataset, variables):
   np.savez(path, **arrays)
   with pytest.raises(ValueError, match=r'missing     fc\.weight'):
     obtain(comparison(tmp_path / 'work', dataset, path))
-  study = comparison(tmp_path / 'work', dataset, path, allow_partial=True)
-  got = obtain(study).variables['params']
-  start = study.teacher.initialize(jax.random.key(0), SHAPE)['params']
+  setup = comparison(tmp_path / 'work', dataset, path, allow_partial=True)
+  got = obtain(setup).variables['params']
+  start = setup.teacher.initialize(jax.random.key(0), SHAPE)['params']
   np.testing.assert_array_equal(got['head']['kernel'], start['head']['kernel'])
   np.testing.assert_array_equal(
     got['stage_0']['conv_0']['kernel'],
@@ -271,7 +279,7 @@ def test_command_from_a_pytorch_file_to_a_student_in_pytorch(
     *('--teacher_mean', '0.25', '--teacher_std', '0.5'),
     *('--epochs=1', '--batch_size=6'),
   ]
-  assert command.main(cifar_command.make_config, name='cifar', argv=flags) == 0
+  assert cifar_command.COMMAND.main(flags) == 0
   run = tmp_path / 'work' / 'runs' / 'kd' / 'seed0'
   assert export.main([f'--run={run}', '--format=safetensors_torch']) == 0
   result = teachers.evaluate(

@@ -6,15 +6,16 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from experiments import transfer
 from kdjax import convert, models
-from kdjax.cli import flags
 from kdjax.runtime import files
 from kdjax.runtime.checkpoints import save_variables
+from kdjax.runtime.mesh import all_devices
 from kdjax.runtime.progress import Progress
 from kdjax.runtime.signals import Interrupted, StopRequest
-from kdjax.studies import Transfer
+from kdjax.studies import Session, Transfer
 from tests.experiments import commands
 from tests.train import support
 
@@ -31,9 +32,7 @@ SMALL = ('--epochs=2', '--batch_size=8')
 
 
 def parse(*given):
-  return flags.parse(
-    transfer.make_config, given, 'experiments.transfer', None
-  ).config
+  return transfer.COMMAND.parse(given).config
 
 
 def write_run(folder: pathlib.Path, **changes) -> pathlib.Path:
@@ -113,7 +112,7 @@ def probed(request, place, work, dataset, compiled_once):
   """The work folder of a command that has ended well."""
   folder = place / request.param
   flags = (f'--run={work}', dataset, *SMALL, f'--bn={request.param}')
-  assert transfer.main([*flags, f'--workdir={folder}']) == 0
+  assert transfer.COMMAND.main([*flags, f'--workdir={folder}']) == 0
   return folder, request.param
 
 
@@ -180,9 +179,13 @@ def test_stopped_and_resumed_ends_with_the_same_bits(
   config = parse(f'--run={work}', dataset, *SMALL, f'--bn={bn}')
 
   def go_on(request):
-    progress = Progress(enabled=False)
-    made = Transfer(config, tmp_path, request=request, progress=progress)
-    made.run()
+    session = Session(
+      workdir=epath.Path(tmp_path),
+      devices=all_devices(),
+      request=request,
+      progress=Progress(enabled=False),
+    )
+    Transfer(config, session).run()
 
   with pytest.raises(Interrupted):
     go_on(StopAfter(looks))
@@ -199,7 +202,7 @@ def test_a_file_of_weights_with_several_seeds(tmp_path, work, dataset):
   convert.save_safetensors(path, convert.load(run, template))
   flags = (f'--run={path}', f'--network={NAME}', dataset, *SMALL)
   small = ('--image_size=4', '--seeds=3,4', '--names=ours')
-  assert transfer.main([*flags, *small, f'--workdir={tmp_path}/w']) == 0
+  assert transfer.COMMAND.main([*flags, *small, f'--workdir={tmp_path}/w']) == 0
   runs = [
     files.read_lines(tmp_path / f'w/runs/ours/seed{k}/metrics.jsonl')
     for k in (3, 4)
@@ -214,7 +217,7 @@ def fails(capsys, tmp_path, dataset):
   def run(*flags):
     flags = [dataset, *SMALL, f'--workdir={tmp_path}/w', *map(str, flags)]
     try:
-      status = transfer.main(flags)
+      status = transfer.COMMAND.main(flags)
     except SystemExit as stop:
       status = stop.code
     assert status == 2
@@ -229,7 +232,7 @@ def fails(capsys, tmp_path, dataset):
 @pytest.mark.parametrize(
   ('flags', 'why'),
   [
-    ([], 'There is no network to go on from; give --run=FOLDER'),
+    ([], 'There is no network to probe; give --run=FOLDER'),
     (['--run=nowhere'], '--run=nowhere does not exist'),
     (['--run=a', '--bn=eval'], 'eval'),
     (['--run=a', '--seeds=1,1'], 'seeds must be different'),

@@ -40,6 +40,7 @@ def test_trajectory():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_part_of_a_file_of_five_stages():
   _passes(_COPIES / 'vgg_mobilenetv2_seed2.npz', 90)
 

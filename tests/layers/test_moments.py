@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax import layers
-from kdjax.layers import modules
+from kdjax.layers import batch_norm
 
 
 def test_moments_have_all_derivatives_of_their_formula():
@@ -24,7 +24,7 @@ def test_moments_have_all_derivatives_of_their_formula():
   for derivative in (jax.grad, jax.hessian, jax.jacfwd):
     got, want = (
       derivative(functools.partial(scalar, moments))(x)
-      for moments in (modules.moments, plain)
+      for moments in (batch_norm.moments, plain)
     )
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 

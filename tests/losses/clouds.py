@@ -1,4 +1,4 @@
-"""Batches of features for tests: plain, and awkward in the ways that occur."""
+"""Batches of embeddings for tests: plain ones and degenerate ones."""
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +10,23 @@ KINDS = ('gaussian', 'relu', 'clustered', 'dead', 'constant')
 def make(
   seed: int, n: int, d: int, *, kind: str = 'gaussian', classes: int = 3
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Student and teacher `[n, d]` float32 of the same images, and labels.
+  """Draws student and teacher, float32 `[n, d]` of the same images, and labels.
 
   Args:
-    seed: Of everything.
-    n: Samples.
+    seed: Seed of all random numbers.
+    n: Number of samples.
     d: Width, 3 or more for the last two kinds.
-    kind: `relu` cuts at zero; `clustered` has class centres as well; `dead`
+    kind: `relu` cuts at zero; `clustered` has class centers as well; `dead`
       has a column that is zero in both, one only in the student and one only
       in the teacher; `constant` one column that is 1/3 everywhere.
-    classes: How many there are; some may be absent.
+    classes: Number of classes; some may be absent.
   """
   rng = np.random.default_rng(seed)
   labels = rng.integers(0, classes, n)
-  centres = 2 * rng.normal(size=(classes, d))
+  centers = 2 * rng.normal(size=(classes, d))
   images = rng.normal(size=(n, d))
   if kind != 'gaussian':
-    images = images + centres[labels]
+    images = images + centers[labels]
   student, teacher = (
     images + rng.uniform(0.2, 1.5) * rng.normal(size=(n, d)) + shift
     for shift in rng.normal(size=(2, 1, d))
@@ -46,6 +46,9 @@ def make(
 
 
 def largest_term(*clouds: jax.Array) -> float:
-  """The sum of squared distances from a joint centre: what errors are of."""
+  """Returns the mean squared distance from the joint mean, at least 1.
+
+  Rounding errors of squared distances are relative to it.
+  """
   rows = np.concatenate([np.asarray(cloud, np.float64) for cloud in clouds])
   return float(max(1.0, ((rows - rows.mean(0)) ** 2).sum(1).mean()))

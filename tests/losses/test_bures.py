@@ -69,7 +69,9 @@ def test_gradient_where_roots_give_nan(polar):
 @pytest.mark.slow
 def test_classes_are_solved_together_as_they_are_alone():
   x, y, labels = clouds.make(3, 24, 5, kind='clustered', classes=4)
-  got = losses.gaussian_wasserstein2_full_per_class(x, y, labels, 5)
+  got = losses.per_class(
+    losses.gaussian_wasserstein2_full, x, y, labels, 5, aggregation=None
+  )
   for c in range(5):
     members = np.asarray(labels) == c
     want = (

@@ -1,6 +1,7 @@
-"""Class-conditional forms: aggregation, absent classes, single samples."""
+"""Distances per class: aggregation, absent classes, single samples."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +9,21 @@ import numpy as np
 import pytest
 
 from kdjax import losses
+from kdjax.losses._per_class import BY_CLASS
 from tests.losses import clouds
 
-_PER_CLASS = {
-  losses.wasserstein2_per_class: losses.wasserstein2,
-  losses.gaussian_wasserstein2_per_class: losses.gaussian_wasserstein2,
-  losses.gaussian_kl_per_class: losses.gaussian_kl,
-  losses.gaussian_kl_full_per_class: losses.gaussian_kl_full,
-  losses.gaussian_jeffreys_per_class: losses.gaussian_jeffreys,
-  losses.gaussian_jeffreys_full_per_class: losses.gaussian_jeffreys_full,
-  losses.mmd_linear_per_class: losses.mmd_linear,
-  losses.mmd_cosine_per_class: losses.mmd_cosine,
-  losses.mmd_rbf_per_class: losses.mmd_rbf,
-}
+_DISTANCES = (
+  losses.gaussian_jeffreys,
+  losses.gaussian_jeffreys_full,
+  losses.gaussian_kl,
+  losses.gaussian_kl_full,
+  losses.gaussian_wasserstein2,
+  losses.gaussian_wasserstein2_full,
+  losses.mmd_cosine,
+  losses.mmd_linear,
+  losses.mmd_rbf,
+  losses.wasserstein2,
+)
 _CLASSES = 5
 
 
@@ -30,17 +33,18 @@ def _batch():
   return x, y, jnp.array([0, 2, 0, 1, 2, 2, 0, 2])
 
 
+_by_class = functools.partial(losses.per_class, aggregation=None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ('per_class', 'alone'),
-  _PER_CLASS.items(),
-  ids=[per_class.__name__ for per_class in _PER_CLASS],
+  'distance', _DISTANCES, ids=[distance.__name__ for distance in _DISTANCES]
 )
-def test_each_class_as_if_alone(per_class, alone):
+def test_each_class_as_if_alone(distance):
   x, y, labels = _batch()
 
   def by_class(x):
-    return per_class(x, y, labels, _CLASSES)
+    return _by_class(distance, x, y, labels, _CLASSES)
 
   got = jax.jit(by_class)(x)
   pulled = jax.jit(jax.grad(lambda x: jnp.sum(by_class(x))))(x)
@@ -48,7 +52,7 @@ def test_each_class_as_if_alone(per_class, alone):
   np.testing.assert_array_equal(got[3:], 0)
   for c in range(3):
     members = np.flatnonzero(labels == c)
-    value, gradient = jax.value_and_grad(alone)(x[members], y[members])
+    value, gradient = jax.value_and_grad(distance)(x[members], y[members])
     np.testing.assert_allclose(got[c], value, rtol=1e-4)
     np.testing.assert_allclose(pulled[members], gradient, rtol=5e-3, atol=1e-3)
 
@@ -61,18 +65,15 @@ def test_each_class_as_if_alone(per_class, alone):
     ('mean_all', (2.5 + 9) / 4),
     ('sum', 2.5 + 9),
     ('weighted', (1 + 4 + 9) / 3),
+    (None, [2.5, 0, 9, 0]),
   ],
 )
 def test_aggregations(aggregation, want):
   x = jnp.array([[0.0], [1.0], [5.0]])
   y = jnp.array([[1.0], [3.0], [8.0]])
-  got = losses.class_conditional(
-    x,
-    y,
-    jnp.array([0, 0, 2]),
-    distance=losses.wasserstein2_per_class,
-    classes=4,
-    aggregation=aggregation,
+  labels = jnp.array([0, 0, 2])
+  got = losses.per_class(
+    losses.wasserstein2, x, y, labels, 4, aggregation=aggregation
   )
   np.testing.assert_allclose(got, want, rtol=1e-6)
 
@@ -81,7 +82,7 @@ def test_plain_transport_crosses_classes_and_this_does_not():
   # The nearest teacher's sample of each student's belongs to the other class.
   x, y = jnp.array([[0.0], [10.0]]), jnp.array([[10.0], [0.0]])
   np.testing.assert_allclose(losses.wasserstein2(x, y), 0)
-  values = losses.wasserstein2_per_class(x, y, jnp.array([0, 1]), 2)
+  values = _by_class(losses.wasserstein2, x, y, jnp.array([0, 1]), 2)
   np.testing.assert_allclose(values, [100, 100])
 
 
@@ -89,22 +90,70 @@ def test_plain_transport_crosses_classes_and_this_does_not():
 def test_auction_serves_the_classes_too():
   x, y, labels = clouds.make(1, 30, 4, kind='clustered')
   exact, near = (
-    losses.wasserstein2_per_class(x, y, labels, 3, assign=assign)
+    _by_class(losses.wasserstein2, x, y, labels, 3, assign=assign)
     for assign in (losses.exact_assignment, losses.auction_assignment)
   )
   np.testing.assert_allclose(near, exact, rtol=5e-3)
 
 
+def test_settings_reach_the_distance():
+  # One sample per class: the variances are the ridge, the distance is 1.
+  x, y = jnp.zeros((2, 1)), jnp.ones((2, 1))
+  got = losses.per_class(
+    losses.gaussian_kl, x, y, jnp.array([0, 1]), 2, ridge=0.25
+  )
+  np.testing.assert_allclose(got, 1 / 0.25 / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'distance', _DISTANCES, ids=[distance.__name__ for distance in _DISTANCES]
+)
+def test_all_classes_are_one_computation(distance):
+  # The program for 50 classes has no more operations than that for 2.
+  x, y, labels = _batch()
+  counts = [
+    str(
+      jax.make_jaxpr(
+        lambda x, n=classes: losses.per_class(distance, x, y, labels, n)
+      )(x)
+    ).count(' = ')
+    for classes in (2, 50)
+  ]
+  assert counts[0] == counts[1] > 10
+
+
+def test_defaults_per_class_are_those_of_the_distance():
+  assert tuple(BY_CLASS) == _DISTANCES
+  for distance, by_class in BY_CLASS.items():
+    whole, part = map(inspect.getfullargspec, (distance, by_class))
+    defaults = part.kwonlydefaults or {}
+    assert set(defaults) == set(part.kwonlyargs)
+    assert defaults.items() <= (whole.kwonlydefaults or {}).items()
+
+
 def test_messages():
   x, y, labels = _batch()
-  conditional = functools.partial(
-    losses.class_conditional,
-    distance=losses.wasserstein2_per_class,
-    classes=_CLASSES,
+  w2 = functools.partial(
+    losses.per_class, losses.wasserstein2, classes=_CLASSES
   )
   with pytest.raises(ValueError, match=r"mean_present.*got 'median'"):
-    conditional(x, y, labels, aggregation='median')
+    w2(x, y, labels, aggregation='median')
   with pytest.raises(ValueError, match=r'one label per sample, \[8\].*\(8, 5'):
-    conditional(x, y, jnp.zeros((8, 5)))
-  with pytest.raises(ValueError, match=r'\(8, 4\).*\(7, 4\)'):
-    conditional(x, y[:7], labels)
+    w2(x, y, jnp.zeros((8, 5)))
+  with pytest.raises(ValueError, match=r'wasserstein2.*\(8, 4\).*\(7, 4\)'):
+    w2(x, y[:7], labels)
+  with pytest.raises(ValueError, match='accepts the settings assign, got r'):
+    w2(x, y, labels, ridge=1.0)
+  with pytest.raises(ValueError, match=r'settings \(none\), got ridge'):
+    losses.per_class(losses.mmd_linear, x, y, labels, _CLASSES, ridge=1.0)
+
+
+@pytest.mark.parametrize(
+  'distance',
+  [losses.paired_distance, functools.partial(losses.gaussian_kl, ridge=1.0)],
+)
+def test_an_unknown_distance_lists_the_known_ones(distance):
+  x, y, labels = _batch()
+  known = ', '.join(sorted(known.__name__ for known in _DISTANCES))
+  with pytest.raises(ValueError, match=f'one of the distances {known},'):
+    losses.per_class(distance, x, y, labels, _CLASSES)

@@ -1,4 +1,4 @@
-"""Tiny batches whose distances can be worked out on paper."""
+"""Tiny batches whose distances are computed by hand."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""ICD's loss: the facts of its specification, in docs/icd.md."""
+"""Properties of the ICD loss that docs/icd.md states."""
 
 import jax
 import jax.numpy as jnp

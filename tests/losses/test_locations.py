@@ -8,7 +8,7 @@ from kdjax.layers import conv2d
 
 
 @pytest.mark.parametrize('size', [1, 3, 5])
-def test_a_convolution_is_linear_in_its_neighbourhoods(size):
+def test_a_convolution_is_linear_in_its_neighborhoods(size):
   keys = jax.random.split(jax.random.key(0))
   maps = jax.random.normal(keys[0], (2, 4, 5, 3))
   kernel = jax.random.normal(keys[1], (size, size, 3, 7))
@@ -20,19 +20,19 @@ def test_a_convolution_is_linear_in_its_neighbourhoods(size):
   )
 
 
-def test_a_place_counts_unless_all_its_anchors_are_ignored():
+def test_a_location_is_valid_unless_all_its_anchors_are_ignored():
   matched = jnp.array([[-2, -2, -2, -1, 3, -2]])
   np.testing.assert_array_equal(
-    losses.judged_locations(matched, 2), [[False, True, True]]
+    losses.valid_locations(matched, 2), [[False, True, True]]
   )
 
 
-def test_means_over_places_then_over_images_that_have_any():
+def test_means_over_locations_then_over_images_that_have_any():
   values = jnp.array([[1.0, 5.0], [7.0, jnp.nan], [9.0, 9.0]])
-  kept = jnp.array([[True, True], [True, False], [False, False]])
-  got = losses.mean_over_locations(values, kept)
+  valid = jnp.array([[True, True], [True, False], [False, False]])
+  got = losses.mean_over_locations(values, valid)
   np.testing.assert_allclose(got, (3 + 7) / 2, rtol=1e-6)
-  nothing = losses.mean_over_locations(values, jnp.zeros_like(kept))
+  nothing = losses.mean_over_locations(values, jnp.zeros_like(valid))
   assert float(nothing) == 0
 
 

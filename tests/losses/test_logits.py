@@ -76,7 +76,7 @@ def test_cross_entropy_names_both_shapes():
 
 
 def test_sigmoid_cross_entropy_worked_by_hand():
-  # Probabilities 3/4, 1/2 and 1/4; the last class is not judged at first.
+  # Probabilities 3/4, 1/2 and 1/4; the last class is not labeled at first.
   logits = jnp.array([[np.log(3), 0.0, -np.log(3)]] * 2)
   labels = jnp.array([[1, 0, -1], [0, 0, 0]], jnp.int8)
   want = [-np.log([3 / 4, 1 / 2]).mean(), -np.log([1 / 4, 1 / 2, 3 / 4]).mean()]
@@ -90,8 +90,8 @@ def test_sigmoid_cross_entropy_at_its_ends():
   loss = losses.sigmoid_cross_entropy(logits, labels)
   # The last one is what softplus(z) - z would give as 0.
   np.testing.assert_allclose(loss, [200, 200, np.exp(-30.0)], rtol=1e-5)
-  unjudged = losses.sigmoid_cross_entropy(jnp.ones((1, 2)), -jnp.ones((1, 2)))
-  np.testing.assert_array_equal(unjudged, [0.0])
+  unlabeled = losses.sigmoid_cross_entropy(jnp.ones((1, 2)), -jnp.ones((1, 2)))
+  np.testing.assert_array_equal(unlabeled, [0.0])
 
 
 def test_gradient_of_sigmoid_cross_entropy_is_the_miss_over_the_classes():

@@ -1,4 +1,4 @@
-"""The statements of docs/lshfm.md, and what the hash losses must not do."""
+"""The statements of docs/lshfm.md and numerical safety of the hash losses."""
 
 import functools
 import itertools
@@ -20,7 +20,7 @@ few = hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 
 @functools.cache
 def _draw(seed=0, batch=BATCH, width=WIDTH, hashes=HASHES):
-  """Two features, planes and their places."""
+  """Draws two batches of features, normals and offsets of hyperplanes."""
   rng = np.random.default_rng(seed)
   shapes = ((batch, width), (batch, width), (width, hashes), (hashes,))
   return [rng.normal(size=shape).astype(np.float32) for shape in shapes]

@@ -1,4 +1,4 @@
-"""Which axis counts as samples; joint transport's settings; what is public."""
+"""Choice of the sample axis, settings of joint transport, error messages."""
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def test_a_law_per_image_wants_the_same_images():
 
 def test_one_position_has_no_variance():
   x = jnp.zeros((2, 1, 1, 3))
-  with pytest.raises(ValueError, match=r'two positions.*\(1, 3\)'):
+  with pytest.raises(ValueError, match=r'two pixels.*\(1, 3\)'):
     losses.spatial_gaussian_wasserstein2(x, x)
 
 
@@ -124,11 +124,11 @@ def test_a_feature_that_is_not_finite_shows_in_the_value(name):
   assert not np.isfinite(distance(x.at[1, 1].set(jnp.nan), y))
 
 
-def test_joint_transport_normalised_by_hand():
+def test_joint_transport_normalized_by_hand():
   # Features 0, 2 against 1, 5: the largest cost is 25, the best plan costs 5.
   x, y = jnp.array([[0.0], [2.0]]), jnp.array([[1.0], [5.0]])
   label_cost = jnp.array([[0.1, 9.0], [9.0, 0.3]])
-  got = losses.joint_wasserstein2(x, y, label_cost, normalise=True)
+  got = losses.joint_wasserstein2(x, y, label_cost, normalize=True)
   np.testing.assert_allclose(got, 5 / 25 + 0.2, rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Distances of a batch that lies on several devices."""
+"""Distances of a batch that is sharded over several devices."""
 
 import functools
 import re
@@ -49,11 +49,7 @@ def test_same_value_and_gradient_on_several_devices(name, devices):
 def test_per_class_forms_on_several_devices():
   x, y, labels = clouds.make(0, 16, 6, kind='clustered')
   step = jax.value_and_grad(
-    functools.partial(
-      losses.class_conditional,
-      distance=losses.wasserstein2_per_class,
-      classes=3,
-    )
+    functools.partial(losses.per_class, losses.wasserstein2, classes=3)
   )
   want, want_gradient = jax.jit(step)(x, y, labels)
   mesh = _mesh(8)
@@ -72,12 +68,12 @@ def test_no_device_waits_for_another_inside_the_search():
     step = jax.jit(jax.value_and_grad(losses.wasserstein2))
     text = step.lower(cloud, cloud).compile().as_text()
   talk = re.compile(r'= .*(all-gather|all-reduce|collective-permute)\(')
-  places = []
+  in_entry = []
   for line in text.splitlines():
     head = re.match(r'(ENTRY )?%?\S+ .*\{$', line)
     if head:
       inside_entry = bool(head.group(1))
     if talk.search(line):
-      places.append(inside_entry)
-  assert places
-  assert all(places)
+      in_entry.append(inside_entry)
+  assert in_entry
+  assert all(in_entry)

@@ -1,4 +1,4 @@
-"""SSIM: what the paper and its own algebra say must hold.
+"""SSIM: properties from the paper and from its formula.
 
 The numbers are those of the list of properties in docs/ssim.md.
 """
@@ -166,7 +166,7 @@ def test_one_place_worked_by_hand():
 def test_both_ways_to_sum_windows_agree(border, shape):
   weights = losses.gaussian_window(5, 1.5)
   if border == 'valid' and min(shape[1:3]) < 5:
-    with pytest.raises(ValueError, match='window of 5 fits nowhere into'):
+    with pytest.raises(ValueError, match='window of 5 pixels does not'):
       losses.window_means(jnp.zeros(shape), weights, border)
     return
   x, cotangent = _maps(5, shape)

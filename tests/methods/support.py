@@ -2,11 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdjax.features import Features, NetworkSpec
-from kdjax.methods import Context, Method, Pass
+from kdjax.methods import Context, Method, Pass, TrainSpec
 
 BATCH, CLASSES = 6, 4
+DATA = TrainSpec(
+  num_images=12, labels=np.arange(12) % CLASSES, num_classes=CLASSES
+)
 
 
 def features(width: int, seed: int) -> Features:
@@ -33,8 +37,10 @@ def made(width: int, seed: int) -> Pass:
   return Pass(features(width, seed), {}, tail, head)
 
 
-def context() -> Context:
-  return Context(step=jnp.int32(0), epoch=jnp.float32(0), key=jax.random.key(3))
+def context(epoch: float = 0) -> Context:
+  return Context(
+    step=jnp.int32(0), epoch=jnp.float32(epoch), key=jax.random.key(3)
+  )
 
 
 def terms(
@@ -43,7 +49,7 @@ def terms(
   """The terms of a method on embeddings of the given widths."""
   if variables is None:
     key = jax.random.key(4)
-    variables = method.init(key, spec(student), spec(teacher))
+    variables = method.init(key, spec(student), spec(teacher), DATA)
   got, _ = method.terms(
     variables, made(student, 1), made(teacher, 2), {}, context()
   )

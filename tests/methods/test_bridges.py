@@ -10,6 +10,7 @@ import pytest
 from kdjax import models
 from kdjax.methods import Fcfd
 from kdjax.methods.bridges import Side, make_bridge
+from tests.methods import support
 
 # Teacher, student and the resizing into the teacher's space, by stage.
 SAME = ('same',) * 3
@@ -39,7 +40,7 @@ def _drawn(teacher, student):
     for name in (student, teacher)
   ]
   drawn = jax.eval_shape(
-    lambda key: Fcfd().init(key, *specs), jax.random.key(0)
+    lambda key: Fcfd().init(key, *specs, support.DATA), jax.random.key(0)
   )
   return drawn, specs
 

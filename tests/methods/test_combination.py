@@ -13,10 +13,10 @@ from tests.methods import support
 class Memory(Method):
   """Carries a count, and keeps its parameters still."""
 
-  def init(self, key, student, teacher):
+  def init(self, key, student, teacher, data):
     return {'params': {'w': jax.random.normal(key)}, 'state': {'count': 0}}
 
-  def prepare(self, variables, passes, classifier, key):
+  def prepare(self, variables, walk, classifier, key):
     return {**variables, 'state': {'count': 10}}
 
   def terms(self, variables, student, teacher, batch, context):
@@ -27,10 +27,12 @@ class Memory(Method):
 
 class Predicting(Memory):
   def predicting(self, variables, student, teacher):
-    return student.with_head(lambda x: x[:, :4] + variables['params']['w'])
+    weight = variables['params']['w']
+    return student.with_head(lambda x: x[:, :4] + weight), {'count': 5}
 
-  def export(self, variables, student, with_classifier):
-    return with_classifier(student, variables['params']['w'])
+  def export(self, variables, student, teacher):
+    network, own = student
+    return network, own + variables['params']['w']
 
 
 class Drifting(Kd):
@@ -38,7 +40,9 @@ class Drifting(Kd):
 
 
 def _variables(method):
-  return method.init(jax.random.key(4), support.spec(5), support.spec(7))
+  return method.init(
+    jax.random.key(4), support.spec(5), support.spec(7), support.DATA
+  )
 
 
 @pytest.mark.slow
@@ -78,7 +82,7 @@ def test_state_and_activity_stay_with_their_part():
   assert updates.state == {'kd': {}, 'memory': {'count': 1}}
   assert updates.active == {'kd': True, 'memory': False}
   key = jax.random.key(0)
-  prepared = method.prepare(variables, lambda: iter(()), None, key)
+  prepared = method.prepare(variables, lambda read: iter(()), None, key)
   assert prepared['state']['memory'] == {'count': 10}
 
 
@@ -106,14 +110,16 @@ def test_predicts_through_the_part_that_does():
   method = combine({'kd': Kd(), 'p': Predicting()})
   variables = _variables(method)
   student = support.made(5, 1)
-  got = method.predicting(variables, student, None).features.logits
+  predicting, state = method.predicting(variables, student, None)
+  assert state == {'kd': {}, 'p': {'count': 5}}
+  got = predicting.features.logits
   weight = variables['params']['p']['w']
   want = student.features.embedding[:, :4] + weight
   np.testing.assert_array_equal(got, want)
-  assert method.export(variables, 1.0, lambda own, w: own + w) == 1.0 + weight
+  assert method.export(variables, ('n', 1.0), None) == ('n', 1.0 + weight)
   plain = create('kd+icd')
-  assert plain.predicting(_variables(plain), student, None) is student
-  assert plain.export(_variables(plain), 1.0, None) == 1.0
+  assert plain.predicting(_variables(plain), student, None)[0] is student
+  assert plain.export(_variables(plain), ('n', 1.0), None) == ('n', 1.0)
   assert method.predicts
   assert not plain.predicts
 

@@ -9,7 +9,7 @@ import pytest
 from kdjax import methods
 from kdjax.features import Features, NetworkSpec
 from kdjax.methods import Fcfd
-from tests.methods.support import spec
+from tests.methods.support import DATA, spec
 
 
 def _spec(name, *shapes, boundary='post_relu'):
@@ -30,7 +30,7 @@ FOUR = ((8, 8, 4), (8, 8, 4), (4, 4, 8), (2, 2, 16))
 
 def _init(method, student, teacher):
   return jax.eval_shape(
-    lambda key: method.init(key, student, teacher), jax.random.key(0)
+    lambda key: method.init(key, student, teacher, DATA), jax.random.key(0)
   )
 
 
@@ -117,7 +117,9 @@ def test_a_network_that_is_no_stack_is_named():
   stack = _spec('stack', *FOUR)
   uncut = dataclasses.replace(stack, name='uncut', has_tail=False)
   for pair in ((uncut, stack), (stack, uncut)):
-    with pytest.raises(ValueError, match=r'uncut cannot be entered.*no stack'):
+    with pytest.raises(
+      ValueError, match=r'uncut cannot run from a later stage.*not a stack'
+    ):
       _init(Fcfd(), *pair)
-  with pytest.raises(ValueError, match='flat cannot be entered'):
+  with pytest.raises(ValueError, match='flat cannot run from a later stage'):
     _init(Fcfd(), spec(8, 'flat'), stack)

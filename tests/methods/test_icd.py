@@ -13,7 +13,9 @@ from tests.methods import support
 
 
 def _variables(method):
-  return method.init(jax.random.key(4), support.spec(5), support.spec(7))
+  return method.init(
+    jax.random.key(4), support.spec(5), support.spec(7), support.DATA
+  )
 
 
 def test_starts_with_projections_of_both_widths_and_a_scale_of_e():
@@ -131,14 +133,14 @@ def _spec_of(width, images):
 @pytest.mark.parametrize(
   ('settings', 'images', 'message'),
   [
-    ({}, 1, r'a batch of 1 in 1 part.*--batch_size=2'),
-    ({'negatives': 'local'}, 8, r'a batch of 8 in 8 part.*local_groups'),
+    ({}, 1, r'a batch of 1 in 1 group.*--batch_size=2'),
+    ({'negatives': 'local'}, 8, r'a batch of 8 in 8 group.*local_groups'),
   ],
 )
 def test_refuses_batches_without_negatives(settings, images, message):
   specs = _spec_of(5, images), _spec_of(7, images)
   with pytest.raises(ValueError, match=message):
-    Icd(**settings).init(jax.random.key(0), *specs)
+    Icd(**settings).init(jax.random.key(0), *specs, support.DATA)
 
 
 def test_a_last_batch_of_one_image_costs_nothing_and_moves_nothing():
@@ -154,7 +156,9 @@ def test_a_last_batch_of_one_image_costs_nothing_and_moves_nothing():
 
   def total(params):
     given = {**variables, 'params': params}
-    return method.terms(given, student, teacher, {}, None)[0]['icd']
+    return method.terms(given, student, teacher, {}, support.context())[0][
+      'icd'
+    ]
 
   value, slopes = jax.jit(jax.value_and_grad(total))(variables['params'])
   assert float(value) == 0
@@ -185,7 +189,7 @@ def test_negatives_of_all_devices_are_those_of_one(devices):
       )
     )
     variables = {'params': params, 'state': {}}
-    return method.terms(variables, *passes, {}, None)[0]['icd']
+    return method.terms(variables, *passes, {}, support.context())[0]['icd']
 
   want = step(params, *rows)
   mesh = jax.make_mesh(

@@ -22,7 +22,9 @@ def test_alone_the_fields_weights_and_beside_another_method_ones():
 
 
 def test_has_nothing_to_train():
-  made = Kd().init(jax.random.key(0), support.spec(5), support.spec(7))
+  made = Kd().init(
+    jax.random.key(0), support.spec(5), support.spec(7), support.DATA
+  )
   assert made == {'params': {}, 'state': {}}
 
 

@@ -12,6 +12,7 @@ from kdjax.features import Features, NetworkSpec
 from kdjax.methods import Kd2m, Pass
 from kdjax.methods.kd2m_metrics import METRICS, UNITLESS, WEIGHTS
 from tests.losses import clouds
+from tests.methods import support
 
 _CLASSES = 3
 
@@ -24,6 +25,11 @@ def _spec(name, width):
   return NetworkSpec(
     name=name, boundary='post_relu', features=features, variables={}
   )
+
+
+def _init(method, student, teacher):
+  specs = _spec('resnet8', student), _spec('wide', teacher)
+  return method.init(jax.random.key(0), *specs, support.DATA)
 
 
 def _pass(embedding, logits):
@@ -48,7 +54,7 @@ def _term(method, student, teacher, labels, variables=None):
     _pass(*student),
     _pass(*teacher),
     {'label': labels},
-    None,
+    support.context(),
   )
   assert list(terms) == ['kd2m']
   assert updates.state is None
@@ -160,7 +166,7 @@ def test_local_statistics_of_a_last_batch_that_does_not_divide():
 def test_projection_starts_as_pytorchs_and_is_trained():
   method = Kd2m(projection='linear', weight=1.0)
   variables = method.init(
-    jax.random.key(0), _spec('narrow', 100), _spec('wide', 64)
+    jax.random.key(0), _spec('narrow', 100), _spec('wide', 64), support.DATA
   )
   layer = variables['params']['projection']
   assert layer['kernel'].shape == (100, 64)
@@ -184,15 +190,17 @@ def test_projection_starts_as_pytorchs_and_is_trained():
 
 
 def test_no_variables_without_a_projection():
-  variables = Kd2m().init(jax.random.key(0), _spec('a', 8), _spec('b', 8))
+  variables = Kd2m().init(
+    jax.random.key(0), _spec('a', 8), _spec('b', 8), support.DATA
+  )
   assert variables == {'params': {}, 'state': {}}
 
 
 def test_widths_that_differ():
   with pytest.raises(ValueError, match=r'resnet8 has 64 and wide has 128.*'):
-    Kd2m().init(jax.random.key(0), _spec('resnet8', 64), _spec('wide', 128))
+    _init(Kd2m(), 64, 128)
   with pytest.raises(ValueError, match=r'--method\.projection=linear'):
-    Kd2m().init(jax.random.key(0), _spec('resnet8', 64), _spec('wide', 128))
+    _init(Kd2m(), 64, 128)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ def _spec(width, **changes):
 
 
 def _variables(method, student=7, teacher=7):
-  return method.init(jax.random.key(4), _spec(student), _spec(teacher))
+  return method.init(
+    jax.random.key(4), _spec(student), _spec(teacher), support.DATA
+  )
 
 
 def _labels(right=RIGHT):
@@ -105,10 +107,9 @@ def test_nothing_of_the_teacher_is_differentiated():
   np.testing.assert_array_equal(slope, np.zeros_like(slope))
 
 
-def _passes(count=3):
-  return lambda: (
-    (support.features(7, seed), {}) for seed in range(20, 20 + count)
-  )
+def _walk(read):
+  for seed in range(20, 23):
+    yield jax.device_get(read(support.features(7, seed), {}))
 
 
 def _classifier():
@@ -119,12 +120,12 @@ def _classifier():
 def test_prepare_takes_spread_and_bias_from_the_teacher():
   made = Lshfm(hashes=50)
   variables = _variables(made)
-  got = made.prepare(variables, _passes(), _classifier(), jax.random.key(0))
+  got = made.prepare(variables, _walk, _classifier(), jax.random.key(0))
   spread = np.std(np.asarray(_classifier().kernel), ddof=1)
   np.testing.assert_allclose(
     got['state']['kernel'], spread * variables['state']['kernel'], rtol=1e-6
   )
-  rows = np.concatenate([f.embedding for f, _ in _passes()()])
+  rows = np.concatenate(list(_walk(lambda features, _: features.embedding)))
   hashes = np.sort(rows @ got['state']['kernel'], axis=0)
   np.testing.assert_allclose(
     got['state']['bias'], -hashes[(len(rows) - 1) // 2], atol=1e-5
@@ -134,8 +135,8 @@ def test_prepare_takes_spread_and_bias_from_the_teacher():
 def test_a_spread_that_is_given_needs_no_classifier():
   made = _made(bias='zero', loss='lshl2')
   bare = _spec(7, classifier=None, has_head=False)
-  variables = made.init(jax.random.key(4), _spec(7), bare)
-  got = made.prepare(variables, _passes(), None, jax.random.key(0))
+  variables = made.init(jax.random.key(4), _spec(7), bare, support.DATA)
+  got = made.prepare(variables, _walk, None, jax.random.key(0))
   for name in ('kernel', 'bias'):
     np.testing.assert_array_equal(got['state'][name], variables['state'][name])
   assert 0.2 < float(got['state']['kernel'].std()) < 0.4
@@ -147,9 +148,18 @@ def test_by_default_there_are_32_hashes_per_feature():
 
 def test_losses_of_features_alone_draw_no_planes():
   made = Lshfm(loss='l2')
-  variables = made.init(jax.random.key(4), _spec(7), _spec(7, classifier=None))
+  variables = made.init(
+    jax.random.key(4), _spec(7), _spec(7, classifier=None), support.DATA
+  )
   assert variables['state'] == {}
   assert made.prepare(variables, None, None, jax.random.key(0)) is variables
+
+
+class _Replacing:
+  """A network whose variables hold any classifier."""
+
+  def with_classifier(self, variables, classifier):
+    return variables, classifier
 
 
 def test_two_layers_predict_as_the_one_they_leave_as():
@@ -159,8 +169,11 @@ def test_two_layers_predict_as_the_one_they_leave_as():
   assert layers['embedding']['kernel'].shape == (5, 7)
   assert layers['classifier']['kernel'].shape == (7, support.CLASSES)
   student = support.made(5, 1)
-  predicting = made.predicting(variables, student, None)
-  merged = made.export(variables, 'own', lambda own, new: (own, new))
+  predicting, state = made.predicting(variables, student, None)
+  assert state is None
+  network = _Replacing()
+  got, merged = made.export(variables, (network, 'own'), None)
+  assert got is network
   assert merged[0] == 'own'
   rows = student.features.embedding
   want = rows @ merged[1].kernel + merged[1].bias
@@ -181,8 +194,8 @@ def test_one_layer_is_the_students_own():
   variables = _variables(made)
   assert variables['params'] == {}
   student = support.made(7, 1)
-  assert made.predicting(variables, student, None) is student
-  assert made.export(variables, 'own', None) == 'own'
+  assert made.predicting(variables, student, None) == (student, None)
+  assert made.export(variables, (None, 'own'), None) == (None, 'own')
   assert _terms(made, variables)[1].student == 'all'
 
 
@@ -191,10 +204,6 @@ def test_what_two_layers_train():
   student = support.made(5, 1)
   updates = _terms(_made(), variables, student=student)[1]
   assert (updates.student, updates.active) == ('body', None)
-  alone = _made(trained='embedding')
-  updates = _terms(alone, variables, student=student)[1]
-  assert updates.student == 'none'
-  assert updates.active == {'embedding': True, 'classifier': False}
 
 
 def test_the_first_kernel_may_be_normal_with_no_bias():
@@ -215,7 +224,7 @@ def test_beside_kd_it_keeps_its_settings():
       {'spread': None},
       _spec(7),
       _spec(7, classifier=None),
-      r'w7 has none, or does not say where\. Give --method\.spread',
+      r'w7 has none or does not declare it\. Give --method\.spread',
     ),
     (
       {},
@@ -223,13 +232,17 @@ def test_beside_kd_it_keeps_its_settings():
       _spec(7, classifier=None, has_head=False),
       r'it has no classifier\. Give --method\.loss=lshl2',
     ),
-    ({}, _spec(5, classifier=None), _spec(7), 'w5 does not say where'),
-    ({'trained': 'embedding'}, _spec(7), _spec(7), 'no embedding layer'),
+    (
+      {},
+      _spec(5, classifier=None),
+      _spec(7),
+      'w5 does not declare',
+    ),
   ],
 )
 def test_refuses_pairs_it_cannot_serve(settings, student, teacher, message):
   with pytest.raises(ValueError, match=message):
-    _made(**settings).init(jax.random.key(0), student, teacher)
+    _made(**settings).init(jax.random.key(0), student, teacher, support.DATA)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kdjax.methods.lshfm_bias import classifier_spread, fit_bias
+from kdjax.methods.lshfm_bias import classifier_std, fit_bias
 
 
 def _draw(seed, count, hashes=7, width=4):
@@ -107,8 +107,8 @@ def test_refuses_memory_for_less_than_one_hash():
     fit_bias(kernel, _walk(features, 7), 'median', memory=300)
 
 
-def test_the_spread_has_the_divisor_of_pytorch():
-  assert classifier_spread(np.array([[1.0, 2.0], [3.0, 4.0]])) == pytest.approx(
+def test_the_standard_deviation_has_the_divisor_of_pytorch():
+  assert classifier_std(np.array([[1.0, 2.0], [3.0, 4.0]])) == pytest.approx(
     np.sqrt(5 / 3)
   )
 
@@ -116,6 +116,6 @@ def test_the_spread_has_the_divisor_of_pytorch():
 @pytest.mark.parametrize('kernel', [np.ones((3, 4)), np.ones((1, 1))])
 @pytest.mark.filterwarnings('ignore:.*egrees of freedom:RuntimeWarning')
 @pytest.mark.filterwarnings('ignore:invalid value:RuntimeWarning')
-def test_refuses_a_classifier_without_spread(kernel):
+def test_refuses_a_classifier_without_a_standard_deviation(kernel):
   with pytest.raises(ValueError, match=r'Give --method\.spread'):
-    classifier_spread(kernel)
+    classifier_std(kernel)

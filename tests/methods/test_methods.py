@@ -1,8 +1,13 @@
 import dataclasses
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from kdjax import methods
+from kdjax.methods import Icd, Kd, Kd2m, Lshfm, Ssim
+from tests.methods import support
 
 
 def test_every_method_is_made_by_its_name():
@@ -39,3 +44,44 @@ def test_every_setting_is_checked_when_it_is_made():
 def test_refuses_names_that_are_none(name, message):
   with pytest.raises(ValueError, match=message.replace('+', r'\+')):
     methods.create(name)
+
+
+STEPS = ((1, 1.0), (3, 2.5))
+
+
+@pytest.mark.parametrize(
+  'method',
+  [
+    Kd(weight=STEPS),
+    Icd(weight=STEPS, width=3),
+    Kd2m(metric='paired', weight=STEPS),
+    Lshfm(loss='l2', weight=STEPS),
+    Ssim(compare='l2', weight=STEPS),
+  ],
+  ids=lambda method: type(method).__name__,
+)
+def test_every_weight_may_be_steps_by_epoch(method):
+  maps = jax.random.normal(jax.random.key(5), (2, support.BATCH, 4, 4, 3))
+  passes = [
+    dataclasses.replace(
+      network, features=dataclasses.replace(network.features, stages=(x, x))
+    )
+    for network, x in zip((support.made(5, 1), support.made(5, 2)), maps)
+  ]
+  specs = [
+    dataclasses.replace(
+      support.spec(5), features=jax.eval_shape(lambda x=network: x.features)
+    )
+    for network in passes
+  ]
+  variables = method.init(jax.random.key(4), *specs, support.DATA)
+  batch = {'label': jnp.arange(support.BATCH) % support.CLASSES}
+
+  @jax.jit
+  def total(epoch):
+    given = (variables, *passes, batch, support.context(epoch))
+    return sum(method.terms(*given)[0].values())
+
+  before, first, later, last = (float(total(e)) for e in (0.0, 1.0, 3.0, 9.0))
+  assert before == 0 < first
+  np.testing.assert_allclose([later, last], 2.5 * first, rtol=1e-6)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from kdjax.methods.schedules import check_weight, value_at, warm_up
+from kdjax.methods.schedules import check_weight, scaled, value_at, warm_up
 
 
 def test_a_number_is_itself_in_every_epoch():
@@ -19,9 +19,14 @@ def test_steps_hold_from_their_epoch_on():
   assert float(jax.jit(lambda e: value_at(steps, e))(np.float32(31))) == 2
 
 
+def test_scaling_multiplies_every_value():
+  assert scaled(2.0, 3.0) == 6.0
+  assert scaled(((0, 1.0), (30, 2.0)), 3.0) == ((0, 3.0), (30, 6.0))
+
+
 @pytest.mark.parametrize(('length', 'want'), [(20, 0.25), (5, 1.0), (0, 1.0)])
 def test_warm_up_counts_the_epoch_itself(length, want):
-  assert float(warm_up(4, length)) == pytest.approx(want)
+  assert float(warm_up(length)(4)) == pytest.approx(want)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from kdjax.cli import flags
 from kdjax.features import Features, NetworkSpec
 from kdjax.methods import Ssim
 from kdjax.methods.linear import apply_linear
+from tests.methods import support
 
 _SMALL = ((8, 8, 3), (4, 4, 5))
 _LARGE = ((8, 8, 4), (4, 4, 5))
@@ -40,7 +41,7 @@ def _spec(shapes, name='student'):
 
 def _init(method, student, teacher):
   return method.init(
-    jax.random.key(0), _spec(student), _spec(teacher, 'teacher')
+    jax.random.key(0), _spec(student), _spec(teacher, 'teacher'), support.DATA
   )
 
 
@@ -49,7 +50,7 @@ def _term(method, variables, *networks):
     types.SimpleNamespace(features=types.SimpleNamespace(stages=stages))
     for stages in networks
   )
-  terms, updates = method.terms(variables, *passes, {}, None)
+  terms, updates = method.terms(variables, *passes, {}, support.context())
   assert list(terms) == ['ssim']
   assert updates.state is None
   return terms['ssim']
@@ -168,7 +169,7 @@ def test_maps_of_one_place_are_all_alike_by_channel():
       {'similarity': losses.SsimSettings(border='valid')},
       _SMALL,
       _LARGE,
-      'window of 11 fits nowhere',
+      'window of 11 pixels does not fit',
     ),
   ],
 )
@@ -208,7 +209,11 @@ def test_every_setting_is_a_flag():
     '--method.extent=sample',
   ]
   config = flags.parse(
-    lambda method: Config(method=method), arguments, 'command', 'kd'
+    lambda method: Config(method=methods.create(method)),
+    arguments,
+    name='command',
+    description=None,
+    deciding=('method',),
   ).config
   assert config.method == Ssim(
     stages=(-3, -1),

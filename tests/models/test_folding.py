@@ -4,14 +4,17 @@ import dataclasses
 import functools
 import re
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax import errors
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kdjax.layers import BatchNorm, Conv
+from kdjax.layers import FOLDED, MARKER, BatchNorm, Conv
 from kdjax.models.folding import fold_batch_norm
 from tests.models import small
 
@@ -67,7 +70,13 @@ def test_all_features_are_those_of_the_unfolded_network(name):
     np.testing.assert_allclose(one / scale, other / scale, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize('name', small.NAMES)
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=[] if name in _QUICK else pytest.mark.slow)
+    for name in small.NAMES
+  ],
+)
 def test_norms_of_convolutions_are_gone_and_others_are_left(name):
   _, variables, folded = _pair(name)
   assert _norms(folded) == _LEFT.get(name, 0)
@@ -77,9 +86,9 @@ def test_norms_of_convolutions_are_gone_and_others_are_left(name):
 def test_accelerators_are_given_a_product_a_sum_and_an_activation():
   network, variables, folded = _pair('resnet')
   images = jax.ShapeDtypeStruct((2, *_IMAGE), jnp.float32)
+  forward = jax.jit(functools.partial(network.apply, train=False))
 
   def operations(variables):
-    forward = jax.jit(functools.partial(network.apply, train=False))
     lowered = forward.trace(variables, images).lower(
       lowering_platforms=('cuda',)
     )
@@ -88,6 +97,7 @@ def test_accelerators_are_given_a_product_a_sum_and_an_activation():
   before, after = operations(variables), operations(folded)
   assert before.count('rsqrt') == _norms(variables)
   assert 'rsqrt' not in after
+  assert 'rsqrt' not in forward.lower(folded, images).compile().as_text()
   # What is left: the normalisation of the images.
   assert after.count('multiply') + after.count('subtract') <= 2
   assert after.count('convolution') == before.count('convolution')
@@ -128,6 +138,75 @@ def test_training_folded_variables_is_refused():
   network, _, folded = _pair('resnet')
   with pytest.raises(ValueError, match='norm is folded into the layer'):
     network.apply(folded, small.images(), train=True)
+
+
+_MISSING = [
+  ('params', 'stage_1', 'block_0', 'norm1', 'scale'),
+  ('params', 'stage_1', 'block_0', 'norm1', 'bias'),
+  ('batch_stats', 'stage_1', 'block_0', 'norm1', 'mean'),
+  ('batch_stats', 'stage_1', 'block_0', 'norm1', 'var'),
+]
+
+
+def _without(variables, *paths):
+  flat = flatten_dict(variables)
+  return unflatten_dict({p: leaf for p, leaf in flat.items() if p not in paths})
+
+
+@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize('path', _MISSING, ids='/'.join)
+def test_a_missing_variable_of_a_norm_is_an_error_that_names_it(path, train):
+  network, variables, folded = _pair('resnet')
+  with pytest.raises(ValueError, match=f'lack {"/".join(path)}, which'):
+    network.apply(_without(variables, path), small.images(), train=train)
+  network.apply(folded, small.images(), train=False)
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_a_norm_without_any_variable_is_an_error_not_a_folded_norm(train):
+  network, variables, _ = _pair('resnet')
+  broken = _without(variables, *_MISSING)
+  with pytest.raises(ValueError, match='batch norm stage_1/block_0/norm1'):
+    network.apply(broken, small.images(), train=train)
+  with pytest.raises(ValueError, match='batch norm stage_1/block_0/norm1'):
+    network.folded(broken, _IMAGE)
+
+
+def test_a_missing_bias_is_an_error_before_and_after_folding():
+  network, variables, folded = _pair('vgg')
+  bias = ('params', 'stage_1', 'conv_0', 'bias')
+  for each in (variables, folded):
+    with pytest.raises(errors.ScopeParamNotFoundError, match='"bias"'):
+      network.apply(_without(each, bias), small.images(), train=False)
+
+
+def test_without_its_marker_a_folded_norm_is_a_missing_one():
+  network, _, folded = _pair('resnet')
+  marker = (FOLDED, 'stage_0', 'norm', MARKER)
+  with pytest.raises(ValueError, match='batch norm stage_0/norm'):
+    network.apply(_without(folded, marker), small.images(), train=False)
+
+
+def test_folding_twice_is_folding_once():
+  network, _, folded = _pair('wrn')
+  chex.assert_trees_all_equal(network.folded(folded, _IMAGE), folded)
+
+
+def test_folded_variables_are_arrays_that_jit_shards_and_donates():
+  network, _, folded = _pair('resnet')
+  assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(folded))
+  mesh = Mesh(np.array(jax.devices()), ('batch',))
+  replicated = NamedSharding(mesh, PartitionSpec())
+
+  @functools.partial(jax.jit, donate_argnums=0, out_shardings=replicated)
+  def run(variables, images):
+    return variables, network.apply(variables, images, train=False)[0].logits
+
+  wanted, _ = small.apply(network, folded, small.images())
+  placed = jax.device_put(folded, replicated)
+  kept, logits = run(placed, small.images())
+  np.testing.assert_allclose(logits, wanted.logits, rtol=1e-5, atol=1e-6)
+  chex.assert_trees_all_equal(kept, folded)
 
 
 def test_a_network_that_cannot_fold_keeps_its_variables():

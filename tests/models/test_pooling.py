@@ -38,5 +38,5 @@ def test_a_pooling_that_is_asked_for_takes_the_place_of_windows():
 def test_what_cannot_pool_so_says_it():
   with pytest.raises(ValueError, match="did you mean 'gmp'"):
     models.create('resnet8', num_classes=3, pooling='gm')
-  with pytest.raises(ValueError, match='pools nothing'):
+  with pytest.raises(ValueError, match='has no pooling'):
     models.create('vit_tiny_patch16', num_classes=3, pooling='gmp')

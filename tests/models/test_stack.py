@@ -96,7 +96,7 @@ class TailTest(parameterized.TestCase):
   @parameterized.parameters(-1, 4)
   def test_refuses_a_stage_that_is_not_there(self, start):
     network, variables = small.create('resnet'), small.variables('resnet')
-    with self.assertRaisesRegex(ValueError, f'at 0 to 3, got start={start}'):
+    with self.assertRaisesRegex(ValueError, f'to 3, got start={start}'):
       network.tail(variables, jnp.zeros((1, 4, 4, 16)), start, train=False)
 
   def test_classifier_rectifies_what_another_network_brings(self):

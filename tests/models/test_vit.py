@@ -56,5 +56,5 @@ class VisionTransformerTest(parameterized.TestCase):
 
   def test_refuses_blocks_that_do_not_fall_into_stages(self):
     network = small.create('vit', depth=6)
-    with self.assertRaisesRegex(ValueError, '6 blocks.*4 equal stages'):
+    with self.assertRaisesRegex(ValueError, '6 blocks.*into 4 stages'):
       network.describe((32, 32, 3))

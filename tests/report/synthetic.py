@@ -1,4 +1,4 @@
-"""Work folders as the commands leave them, without training anything."""
+"""Synthetic work folders, as the commands write them, without training."""
 
 import dataclasses
 import json
@@ -13,12 +13,12 @@ IMAGES = 400
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arm:
-  """One arm of an invented study: how well it ends, and how it learns."""
+  """One arm of a synthetic study: its final accuracies and its logs."""
 
-  accuracies: Sequence[float]  # after the last epoch, one for each seed
+  accuracies: Sequence[float]  # after the last epoch, by seed
   epochs: int = 20
   width: int = 16  # of its embeddings
-  nearness: float = 0.0  # of its embeddings to the teacher's, 0 to 1
+  nearness: float = 0.0  # of its embeddings to the teacher's, in [0, 1]
   curve: bool = True  # whether it logs its epochs
   bound: bool = False  # whether it logs both sides of KD²M's theorem
   function: bool = False  # whether it logs what FCFD measures
@@ -37,7 +37,7 @@ ARMS = {
 def write_study(
   folder: pathlib.Path, arms: Mapping[str, Arm] = ARMS, *, features: bool = True
 ) -> pathlib.Path:
-  """Writes the runs of some arms; the same numbers each time."""
+  """Writes the runs of some arms, with deterministic numbers."""
   config = {
     'command': 'experiments.digits',
     'arguments': ['--method=kd2m'],
@@ -62,18 +62,20 @@ def write_study(
 
 
 def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
-  """The lines of a finished run: curves that rise and fall as they should."""
+  """Returns the lines of a finished run, with plausible learning curves."""
   lines = []
   rng = np.random.default_rng(seed)
   if arm.bound:
-    lines.append({'kind': 'bound', 'epoch': 0, 'step': 0, **chain(0, seed)})
+    lines.append(
+      {'kind': 'bound', 'epoch': 0, 'step': 0, **inequality(0, seed)}
+    )
   for epoch in range(1, arm.epochs + 1) if arm.curve else ():
     done = 1 - np.exp(-5 * epoch / arm.epochs)
     noise = 0.02 * rng.normal() * (1 - epoch / arm.epochs)
     task = float(2.3 * (1 - done) + 0.5 * (1 - accuracy))
     where = {'epoch': epoch, 'step': 16 * epoch}
     if arm.bound:
-      lines.append({'kind': 'bound', **where, **chain(epoch, seed)})
+      lines.append({'kind': 'bound', **where, **inequality(epoch, seed)})
     if arm.function:
       lines += function_lines(epoch, 1 / epoch)
     lines.append(
@@ -104,7 +106,7 @@ def run_lines(arm: Arm, accuracy: float, seed: int, *, teacher: bool):
 
 
 def function_lines(epoch: int, scale: float) -> list[dict]:
-  """Three stages, each read worse than the one before, in each direction."""
+  """Returns FCFD's lines for three stages with increasing gaps."""
   where = {'epoch': epoch, 'step': epoch}
   gap = {
     f'stage_{i}.{name}': scale * (epoch + i)
@@ -122,8 +124,8 @@ def function_lines(epoch: int, scale: float) -> list[dict]:
   ]
 
 
-def chain(epoch: int, seed: int) -> dict[str, float]:
-  """A distance that falls, what lies above it and what lies below."""
+def inequality(epoch: int, seed: int) -> dict[str, float]:
+  """Returns decreasing quantities that satisfy the theorem's inequality."""
   distance = 8 / (1 + epoch) + 0.5 * seed
   return {
     'paired': 1.1 * distance,
@@ -138,7 +140,7 @@ def chain(epoch: int, seed: int) -> dict[str, float]:
 def write_features(
   run: pathlib.Path, arm: Arm, seed: int, *, teacher: bool
 ) -> None:
-  """Ten blobs; the student's between their own places and the teacher's."""
+  """Writes ten Gaussian clusters; the student's move towards the teacher's."""
   rng = np.random.default_rng(7)
   labels = np.arange(IMAGES) % CLASSES
   goal = 4 * rng.normal(size=(CLASSES, 16))[labels]

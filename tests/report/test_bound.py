@@ -2,14 +2,20 @@ import numpy as np
 import pytest
 
 from kdjax.report import bound, read_study
-from tests.report.synthetic import ARMS, Arm, chain, write_lines, write_study
+from tests.report.synthetic import (
+  ARMS,
+  Arm,
+  inequality,
+  write_lines,
+  write_study,
+)
 
 
 def _figure(folder, arms=ARMS):
   return bound.bound(read_study(write_study(folder, arms, features=False)))
 
 
-def test_draws_the_chain_from_before_training_over_the_seeds(tmp_path):
+def test_draws_means_over_seeds_from_before_training(tmp_path):
   figure = _figure(tmp_path)
   assert figure is not None
   (axes,) = figure.axes
@@ -18,7 +24,7 @@ def test_draws_the_chain_from_before_training_over_the_seeds(tmp_path):
   paired, w2, gap = axes.lines
   for line, name in ((paired, 'paired'), (w2, 'w2'), (gap, 'risk_gap')):
     np.testing.assert_array_equal(line.get_xdata(), range(21))
-    want = np.mean([chain(0, seed)[name] for seed in range(3)])
+    want = np.mean([inequality(0, seed)[name] for seed in range(3)])
     np.testing.assert_allclose(line.get_ydata()[0], want)
   assert np.all(paired.get_ydata() >= w2.get_ydata())
   assert np.all(w2.get_ydata() >= gap.get_ydata())
@@ -26,7 +32,7 @@ def test_draws_the_chain_from_before_training_over_the_seeds(tmp_path):
   assert 'bounds no accuracy' in str(figure.get_label())
 
 
-def test_each_arm_that_logged_it_has_a_panel_of_one_scale(tmp_path):
+def test_each_arm_with_lines_has_a_panel_on_a_shared_scale(tmp_path):
   arms = {
     **ARMS,
     **{f'w{i}': Arm(accuracies=(0.9,), bound=True) for i in range(4)},
@@ -39,7 +45,7 @@ def test_each_arm_that_logged_it_has_a_panel_of_one_scale(tmp_path):
   assert len({axes.lines[0].get_color() for axes in figure.axes}) == 5
 
 
-def test_without_risks_the_distances_are_drawn_alone(tmp_path):
+def test_draws_distances_only_if_risks_are_missing(tmp_path):
   lines = [
     {'kind': 'bound', 'epoch': e, 'step': e, 'w2': 2.0 - e, 'paired': 3.0}
     for e in range(2)
@@ -52,7 +58,7 @@ def test_without_risks_the_distances_are_drawn_alone(tmp_path):
   assert 'accuracy' not in str(figure.get_label())
 
 
-def test_a_gap_of_nothing_has_no_place_on_the_axis(tmp_path):
+def test_a_gap_of_zero_is_skipped_on_the_log_axis(tmp_path):
   lines = [
     {
       **{'kind': 'bound', 'epoch': epoch, 'step': epoch},
@@ -74,6 +80,6 @@ def test_a_gap_of_nothing_has_no_place_on_the_axis(tmp_path):
   [[], [{'kind': 'bound', 'epoch': 0, 'step': 0, 'gap': 1.0}]],
   ids=['nothing', 'other entries'],
 )
-def test_nothing_logged_is_no_picture(tmp_path, lines):
+def test_no_figure_without_lines(tmp_path, lines):
   write_lines(tmp_path / 'runs' / 'kd2m' / 'seed0', lines)
   assert bound.bound(read_study(tmp_path)) is None

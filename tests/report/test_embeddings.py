@@ -27,7 +27,9 @@ def _store(folder, **arrays):
     ),
   ],
 )
-def test_arrays_that_cannot_be_drawn_are_named(tmp_path, arrays, message):
+def test_invalid_arrays_raise_an_error_with_the_file_name(
+  tmp_path, arrays, message
+):
   run = _store(tmp_path, **arrays)
   with pytest.raises(
     ValueError, match=rf'runs/kd/seed0/features.npz.*{message}'
@@ -36,7 +38,7 @@ def test_arrays_that_cannot_be_drawn_are_named(tmp_path, arrays, message):
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5, 0.95])
-def test_a_torn_file_is_named(tmp_path, share):
+def test_a_truncated_file_raises_an_error_with_its_name(tmp_path, share):
   run = _store(tmp_path, embedding=np.ones((9, 2)), labels=np.ones(9))
   path = run.folder / 'features.npz'
   content = path.read_bytes()
@@ -52,12 +54,12 @@ def test_objects_are_not_unpickled(tmp_path):
     embeddings.read_features(run)
 
 
-def test_runs_of_other_images_are_named(tmp_path):
+def test_different_numbers_of_images_raise_an_error(tmp_path):
   study = write_study(tmp_path)
   np.savez(
     study / 'runs' / 'kd' / 'seed0' / 'features.npz',
     embedding=np.ones((5, 16)),
     labels=np.arange(5),
   )
-  with pytest.raises(ValueError, match=r'runs/kd/seed0.*of 5 images.*400'):
+  with pytest.raises(ValueError, match=r'runs/kd/seed0.*has 5 images.*400'):
     embeddings.first_of_each_arm(read_study(study))

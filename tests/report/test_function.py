@@ -1,4 +1,4 @@
-"""FCFD's argument as a picture: what it shows, and where there is nothing."""
+"""Tests of the plot of FCFD's anisotropy and gaps."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def _study(folder, **arms):
   return read_study(folder)
 
 
-def test_draws_the_last_evaluation_by_stage_over_the_seeds(tmp_path):
+def test_draws_the_last_evaluation_by_stage(tmp_path):
   figure = function.function(_study(tmp_path, plain=(1, 3), fcfd=(0.5,)))
   assert figure is not None
   bars, appearance, gap = figure.axes
@@ -36,15 +36,15 @@ def test_draws_the_last_evaluation_by_stage_over_the_seeds(tmp_path):
     np.testing.assert_allclose(fcfd.get_ydata(), [1.5, 2, 2.5])
     assert plain.get_color() != fcfd.get_color()
     assert axes.get_ylim()[0] == 0
-  assert 'moved by a tenth of their norm' in str(figure.get_label())
+  assert 'perturbed by a tenth of their norm' in str(figure.get_label())
 
 
-def test_without_such_lines_there_is_no_picture(tmp_path):
+def test_no_figure_without_lines(tmp_path):
   assert function.function(_study(tmp_path, kd=(0,))) is None
 
 
 @pytest.mark.parametrize('missing', ['anisotropy', 'function_gap'])
-def test_half_of_the_lines_draw_what_they_can(tmp_path, missing):
+def test_anisotropy_is_optional_and_function_gap_required(tmp_path, missing):
   lines = [line for line in _lines(1.0) if line['kind'] != missing]
   synthetic.write_lines(tmp_path / 'runs' / 'fcfd' / 'seed0', lines)
   figure = function.function(read_study(tmp_path))

@@ -31,12 +31,12 @@ def test_seeds_are_ordered_as_numbers(tmp_path):
   assert [run.seed for run in read_study(tmp_path).runs] == [9, 10]
 
 
-def test_a_folder_without_runs_is_named(tmp_path):
+def test_a_folder_without_runs_raises_an_error(tmp_path):
   with pytest.raises(ValueError, match=rf'{tmp_path} has no runs: expected'):
     read_study(tmp_path)
 
 
-def test_role_follows_from_the_arm_where_the_config_is_missing(tmp_path):
+def test_role_is_derived_from_the_arm_if_the_config_is_missing(tmp_path):
   for arm in ('teacher', 'student', 'kd+kd2m'):
     _run(tmp_path, [{'kind': 'end', 'accuracy': 0.5}], arm, config=False)
   study = read_study(tmp_path)
@@ -45,7 +45,7 @@ def test_role_follows_from_the_arm_where_the_config_is_missing(tmp_path):
   assert 'runs/teacher/seed0/config.json is missing.' in study.notes
 
 
-def test_torn_and_foreign_lines_are_left_out_and_said(tmp_path):
+def test_unreadable_lines_are_skipped_with_a_note(tmp_path):
   run = _run(tmp_path, [])
   end = json.dumps({'kind': 'end', 'accuracy': 0.5, 'new_key': [1]})
   (run / 'metrics.jsonl').write_text(
@@ -54,34 +54,33 @@ def test_torn_and_foreign_lines_are_left_out_and_said(tmp_path):
   study = read_study(tmp_path)
   assert [line['kind'] for line in study.runs[0].lines] == ['end']
   assert study.notes == (
-    'runs/kd/seed0/metrics.jsonl: unreadable line 1, 2, 5, left out.',
+    'runs/kd/seed0/metrics.jsonl: skipped unreadable lines 1, 2, 5.',
   )
 
 
-def test_bytes_that_are_no_text_are_a_torn_line(tmp_path):
+def test_bytes_that_are_not_utf8_are_an_unreadable_line(tmp_path):
   run = _run(tmp_path, [])
   (run / 'metrics.jsonl').write_bytes(
     b'{"kind": "end", "accuracy": 1}\n\xff\x00'
   )
   study = read_study(tmp_path)
   assert study.runs[0].accuracy == 1
-  assert 'unreadable line 2' in study.notes[0]
+  assert 'unreadable lines 2' in study.notes[0]
 
 
-def test_unfinished_runs_say_how_far_they_came(tmp_path):
+def test_notes_name_the_last_epoch_of_unfinished_runs(tmp_path):
   lines = [{'kind': 'train', 'epoch': 3, 'step': 9, 'loss': 1.0}]
   _run(tmp_path, lines)
   _run(tmp_path, [], arm='student')
   study = read_study(tmp_path)
   assert [run.accuracy for run in study.runs] == [None, None]
   assert study.notes == (
-    'runs/student/seed0: unfinished (no lines), not counted in the table.',
-    'runs/kd/seed0: unfinished (its last line is of epoch 3), not counted in '
-    'the table.',
+    'runs/student/seed0: unfinished (no lines); not counted in the table.',
+    'runs/kd/seed0: unfinished (epoch 3); not counted in the table.',
   )
 
 
-def test_a_diverged_run_says_where(tmp_path):
+def test_notes_name_the_step_of_divergence(tmp_path):
   _run(tmp_path, [{'kind': 'diverged', 'epoch': 1, 'step': 17}])
   assert 'diverged at step 17' in read_study(tmp_path).notes[0]
 
@@ -91,7 +90,7 @@ def test_a_folder_without_metrics_is_an_unfinished_run(tmp_path):
   assert read_study(tmp_path).runs[0].lines == ()
 
 
-def test_what_was_written_twice_counts_once_and_the_later_wins(tmp_path):
+def test_of_a_repeated_measurement_the_later_line_counts(tmp_path):
   def line(epoch, loss, split='test'):
     return {
       'kind': 'eval',
@@ -118,7 +117,7 @@ def test_what_was_written_twice_counts_once_and_the_later_wins(tmp_path):
   assert run.accuracy == 0.6
 
 
-def test_unknown_kinds_are_kept_for_their_readers_and_said(tmp_path):
+def test_unknown_kinds_are_kept_with_a_note(tmp_path):
   lines = [{'kind': 'overlap', 'step': s, 'share': 0.1} for s in (1, 2)]
   lines += [{'kind': 'remark', 'value': 1}, {'kind': 'remark', 'value': 2}]
   _run(tmp_path, [*lines, {'kind': 'end', 'accuracy': 0.5}])
@@ -126,12 +125,12 @@ def test_unknown_kinds_are_kept_for_their_readers_and_said(tmp_path):
   assert len(study.runs[0].of_kind('overlap')) == 2
   assert [x['value'] for x in study.runs[0].of_kind('remark')] == [1, 2]
   assert study.notes == (
-    "2 lines of kind 'overlap', which no plot here reads.",
-    "2 lines of kind 'remark', which no plot here reads.",
+    "2 lines of kind 'overlap', which no plot reads.",
+    "2 lines of kind 'remark', which no plot reads.",
   )
 
 
-def test_a_config_that_is_no_json_is_said(tmp_path):
+def test_an_invalid_config_gives_a_note(tmp_path):
   run = _run(tmp_path, [{'kind': 'end', 'accuracy': 0.5}])
   (run / 'config.json').write_text('{"arm": ')
   (tmp_path / 'config.json').write_text('[]')
@@ -141,6 +140,6 @@ def test_a_config_that_is_no_json_is_said(tmp_path):
   )
 
 
-def test_takes_a_path_as_text(tmp_path: pathlib.Path):
+def test_accepts_a_path_as_string(tmp_path: pathlib.Path):
   _run(tmp_path, [{'kind': 'end', 'accuracy': 0.5}])
   assert read_study(str(tmp_path)).folder == tmp_path

@@ -12,7 +12,7 @@ from tests.report.synthetic import ARMS, Arm, write_lines, write_study
 
 
 class _Reader(html.parser.HTMLParser):
-  """Collects tags and attributes, and holds that what opens is closed."""
+  """Collects tags and links, and checks that every open tag is closed."""
 
   def __init__(self):
     super().__init__()
@@ -35,7 +35,7 @@ def study(tmp_path_factory):
   return folder
 
 
-def test_leaves_everything_in_the_report_folder(study):
+def test_writes_all_files_into_the_report_folder(study):
   names = {path.name for path in (study / 'report').iterdir()}
   assert names == {
     'report.html',
@@ -46,7 +46,7 @@ def test_leaves_everything_in_the_report_folder(study):
   }
 
 
-def test_page_is_whole_and_needs_nothing_else(study):
+def test_page_is_well_formed_and_self_contained(study):
   text = (study / 'report' / 'report.html').read_text('utf-8')
   reader = _Reader()
   reader.feed(text)
@@ -57,7 +57,7 @@ def test_page_is_whole_and_needs_nothing_else(study):
   assert 'http' not in text
 
 
-def test_page_says_what_was_run_and_escapes_it(study):
+def test_page_shows_the_command_and_escapes_text(study):
   text = (study / 'report' / 'report.html').read_text('utf-8')
   assert '<h1>experiments.digits</h1>' in text
   assert 'python -m experiments.digits --method=kd2m' in text
@@ -66,14 +66,14 @@ def test_page_says_what_was_run_and_escapes_it(study):
   assert '89.00 ± 1.00' in text
 
 
-def test_an_arm_cannot_bring_html_along(tmp_path):
+def test_arm_names_are_escaped(tmp_path):
   arms = {'<b onclick=x>': Arm(accuracies=(0.5,))}
   text = report.write(write_study(tmp_path, arms)).read_text('utf-8')
   assert '<b onclick' not in text
   assert '&lt;b onclick=x&gt;' in text
 
 
-def test_summary_is_strict_json_of_the_same_numbers(study):
+def test_summary_is_strict_json_with_the_numbers_of_the_table(study):
   def refuse(constant):
     raise AssertionError(constant)
 
@@ -87,16 +87,16 @@ def test_summary_is_strict_json_of_the_same_numbers(study):
   assert summary['notes'] == []
 
 
-def test_what_is_left_out_is_on_the_page(tmp_path):
+def test_page_lists_what_was_skipped(tmp_path):
   study = write_study(tmp_path, features=False)
   write_lines(study / 'runs' / 'kd' / 'seed1', [])
   (study / 'runs' / 'teacher' / 'seed0' / 'features.npz').write_bytes(b'PK')
   text = report.write(study).read_text('utf-8')
   assert 'runs/kd/seed1: unfinished' in text
-  assert 'No picture of features: runs/teacher/seed0/features.npz' in text
+  assert 'Plot features failed: runs/teacher/seed0/features.npz' in text
 
 
-def test_a_picture_that_became_impossible_does_not_stay(tmp_path):
+def test_outdated_plots_are_removed(tmp_path):
   study = write_study(tmp_path)
   report.write(study)
   for path in study.glob('runs/*/*/features.npz'):
@@ -106,13 +106,13 @@ def test_a_picture_that_became_impossible_does_not_stay(tmp_path):
   assert (study / 'report' / 'accuracy.png').exists()
 
 
-def test_nothing_finished_still_makes_a_page(tmp_path):
+def test_unfinished_studies_have_a_page(tmp_path):
   write_lines(tmp_path / 'runs' / 'teacher' / 'seed0', [])
   text = report.write(tmp_path).read_text('utf-8')
   assert 'unfinished' in text
 
 
-def test_a_plot_of_other_lines_is_one_entry(tmp_path, monkeypatch):
+def test_a_custom_plot_is_one_entry(tmp_path, monkeypatch):
   def overlap(study):
     lines = study.arms['kd'][0].of_kind('overlap')
     if not lines:
@@ -132,7 +132,7 @@ def test_a_plot_of_other_lines_is_one_entry(tmp_path, monkeypatch):
   assert 'Both in one place.' in text
 
 
-def test_pyplot_is_left_alone(study):
+def test_pyplot_is_not_imported(study):
   code = (
     f'from kdjax import report; report.write({str(study)!r}); import sys; '
     'assert "matplotlib.pyplot" not in sys.modules'
@@ -152,7 +152,7 @@ def test_command_prints_the_table_and_the_page(study):
   assert done.stdout.rstrip().endswith('report.html')
 
 
-def test_command_says_what_is_missing(tmp_path):
+def test_command_fails_with_a_message_without_runs(tmp_path):
   done = subprocess.run(
     [sys.executable, '-m', 'kdjax.report', str(tmp_path)],
     capture_output=True,

@@ -11,7 +11,7 @@ def _titles(figure):
   return [axes.get_title(loc='left') for axes in figure.axes[:-1]]
 
 
-def test_the_plan_is_the_cheapest():
+def test_the_plan_minimizes_the_cost():
   rng = np.random.default_rng(0)
   teacher = rng.normal(size=(6, 3))
   # Each image of the student lies closest to the teacher's next image.
@@ -22,14 +22,14 @@ def test_the_plan_is_the_cheapest():
   np.testing.assert_allclose(made.mass, [[2 / 6, 1 / 6], [1 / 6, 2 / 6]])
 
 
-def test_equal_clouds_stay_where_they_are():
+def test_equal_embeddings_are_matched_to_themselves():
   cloud = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
   made = transport(cloud, cloud, np.arange(9) % 3)
   assert made.own_image == 1
   np.testing.assert_allclose(made.mass, np.eye(3) / 3)
 
 
-def test_far_from_the_origin_the_plan_is_the_same():
+def test_the_plan_is_invariant_to_translation():
   rng = np.random.default_rng(2)
   x, y = rng.normal(size=(2, 20, 4)).astype(np.float32)
   labels = np.arange(20) % 4
@@ -37,7 +37,7 @@ def test_far_from_the_origin_the_plan_is_the_same():
   np.testing.assert_array_equal(near.mass, far.mass)
 
 
-def test_shows_the_student_before_alone_and_distilled(tmp_path):
+def test_draws_the_student_before_training_alone_and_distilled(tmp_path):
   figure = plan.plan(read_study(write_study(tmp_path)))
   assert figure is not None
   # The first distilled arm is kd; the shares of each row add up.
@@ -50,17 +50,17 @@ def test_shows_the_student_before_alone_and_distilled(tmp_path):
   assert f'{IMAGES} evaluation images' in str(figure.get_label())
 
 
-def test_says_what_stays(tmp_path):
+def test_titles_give_the_mass_within_classes_and_images(tmp_path):
   arms = {'teacher': ARMS['teacher'], 'kd2m': ARMS['kd2m']}
   figure = plan.plan(read_study(write_study(tmp_path, arms)))
   assert figure is not None
   before, after = _titles(figure)
   # Nine tenths of the way to the teacher, every image is nearest to itself.
-  assert after.endswith('100.0 % stays in its class, 100.0 % on its image')
-  assert not before.endswith('100.0 % on its image')
+  assert after.endswith('same class 100.0 %, same image 100.0 %')
+  assert not before.endswith('same image 100.0 %')
 
 
-def test_an_arm_of_another_width_is_passed_over(tmp_path):
+def test_arms_of_another_width_are_skipped(tmp_path):
   arms = {**ARMS, 'kd': dataclasses.replace(ARMS['kd'], width=8)}
   figure = plan.plan(read_study(write_study(tmp_path / 'a', arms)))
   assert figure is not None
@@ -72,14 +72,14 @@ def test_an_arm_of_another_width_is_passed_over(tmp_path):
   assert plan.plan(read_study(write_study(tmp_path / 'b', narrow))) is None
 
 
-def test_without_features_or_teacher_there_is_no_picture(tmp_path):
+def test_no_figure_without_features_or_teacher(tmp_path):
   study = write_study(tmp_path / 'a', features=False)
   assert plan.plan(read_study(study)) is None
   arms = {k: v for k, v in ARMS.items() if k != 'teacher'}
   assert plan.plan(read_study(write_study(tmp_path / 'b', arms))) is None
 
 
-def test_of_many_classes_some_are_named(tmp_path):
+def test_at_most_ten_classes_are_labeled(tmp_path):
   study = write_study(tmp_path)
   for path in study.glob('runs/*/seed*/features.npz'):
     with np.load(path) as stored:

@@ -23,7 +23,7 @@ def _study(folder, arms=ARMS, **kwargs):
 
 @pytest.mark.parametrize('arms', [ARMS, ONE_SEED], ids=['seeds', 'one seed'])
 @pytest.mark.parametrize('name', PLOTS)
-def test_each_plot_is_a_picture_with_a_caption(tmp_path, name, arms):
+def test_each_plot_is_a_figure_with_a_caption(tmp_path, name, arms):
   figure = PLOTS[name](_study(tmp_path, arms))
   assert figure is not None
   assert len(str(figure.get_label())) > 40
@@ -51,7 +51,7 @@ def test_curves_show_the_mean_and_the_range_of_the_seeds(tmp_path):
   assert {20.0, 40.0, 80.0} <= set(np.round(band[:, 1], 6))
 
 
-def test_unfinished_seeds_are_drawn_only_where_no_seed_is_finished(tmp_path):
+def test_unfinished_seeds_are_drawn_only_if_no_seed_is_finished(tmp_path):
   study = write_study(tmp_path, features=False)
   write_lines(
     study / 'runs' / 'kd' / 'seed1',
@@ -63,7 +63,7 @@ def test_unfinished_seeds_are_drawn_only_where_no_seed_is_finished(tmp_path):
   assert len(kd.get_xdata()) == 20
 
 
-def test_a_loss_that_is_not_finite_leaves_a_hole_not_an_error(tmp_path):
+def test_losses_that_are_not_finite_are_skipped(tmp_path):
   lines = [
     {'kind': 'train', 'epoch': epoch, 'step': epoch, 'loss': loss}
     for epoch, loss in enumerate([1.0, float('nan'), 0.0], start=1)
@@ -76,19 +76,19 @@ def test_a_loss_that_is_not_finite_leaves_a_hole_not_an_error(tmp_path):
   assert figure.axes[0].get_yscale() == 'linear'
 
 
-def test_a_teacher_that_is_only_judged_is_a_level(tmp_path):
+def test_a_teacher_that_is_only_evaluated_is_a_horizontal_line(tmp_path):
   study = write_study(tmp_path, features=False)
-  judged = {'epoch': 0, 'step': 0, 'accuracy': 0.97}
+  evaluated = {'epoch': 0, 'step': 0, 'accuracy': 0.97}
   write_lines(
     study / 'runs' / 'teacher' / 'seed0',
-    [{'kind': 'eval', **judged}, {'kind': 'end', **judged}],
+    [{'kind': 'eval', **evaluated}, {'kind': 'end', **evaluated}],
   )
   figure = curves.accuracy(read_study(study))
   assert figure is not None
   teacher = figure.axes[0].lines[0]
   assert teacher.get_label() == 'teacher'
   np.testing.assert_allclose(teacher.get_ydata(), 97)
-  assert 'Only the final accuracy is known of: teacher.' in str(
+  assert 'Only the final accuracy is known for: teacher.' in str(
     figure.get_label()
   )
 
@@ -102,12 +102,12 @@ def test_bars_are_the_means_and_the_paired_differences(tmp_path):
   np.testing.assert_allclose([bar.get_width() for bar in right.patches], [8, 4])
 
 
-def test_one_arm_alone_is_no_comparison(tmp_path):
+def test_no_comparison_of_a_single_arm(tmp_path):
   study = _study(tmp_path, {'student': Arm(accuracies=(0.8,))}, features=False)
   assert bars.comparison(study) is None
 
 
-def test_an_arm_has_one_colour_in_every_picture(tmp_path):
+def test_an_arm_has_the_same_color_in_every_plot(tmp_path):
   study = _study(tmp_path, MANY, features=False)
   comparison, accuracy = bars.comparison(study), curves.accuracy(study)
   assert comparison is not None
@@ -120,12 +120,12 @@ def test_an_arm_has_one_colour_in_every_picture(tmp_path):
     )
 
 
-def test_beyond_six_methods_the_dashes_tell_them_apart(tmp_path):
+def test_more_than_six_methods_differ_in_line_style(tmp_path):
   study = _study(tmp_path, MANY, features=False)
   assert len(set(canvas.pens(study).values())) == len(MANY)
 
 
-def test_features_of_one_width_are_neither_moved_nor_scaled(tmp_path):
+def test_features_of_the_same_width_are_neither_shifted_nor_scaled(tmp_path):
   study = _study(tmp_path)
   figure = clouds.features(study)
   assert figure is not None
@@ -141,10 +141,10 @@ def test_features_of_one_width_are_neither_moved_nor_scaled(tmp_path):
   student = figure.axes[4].collections[1].get_offsets()
   # kd2m's features are nine tenths the teacher's: they lie close to them.
   assert np.linalg.norm(student - teacher) < 0.3 * np.linalg.norm(teacher)
-  assert 'neither moved nor scaled' in str(figure.get_label())
+  assert 'neither shifted nor scaled' in str(figure.get_label())
 
 
-def test_features_of_another_width_are_aligned_and_it_is_said(tmp_path):
+def test_features_of_another_width_are_aligned(tmp_path):
   arms = {
     name: arm if name == 'teacher' else dataclasses.replace(arm, width=8)
     for name, arm in ARMS.items()
@@ -160,7 +160,7 @@ def test_features_of_another_width_are_aligned_and_it_is_said(tmp_path):
   assert correlation > 0.8
 
 
-def test_students_that_start_apart_each_show_their_start(tmp_path):
+def test_students_with_different_initial_weights_have_a_panel_each(tmp_path):
   study = write_study(tmp_path)
   path = study / 'runs' / 'kd' / 'seed0' / 'features.npz'
   with np.load(path) as stored:
@@ -172,7 +172,7 @@ def test_students_that_start_apart_each_show_their_start(tmp_path):
   assert len(figure.axes) == 7
 
 
-def test_of_many_classes_and_images_some_are_drawn(tmp_path):
+def test_at_most_ten_classes_and_600_images_are_drawn(tmp_path):
   study = write_study(tmp_path)
   rng = np.random.default_rng(0)
   for run in study.glob('runs/*/seed*'):
@@ -187,7 +187,7 @@ def test_of_many_classes_and_images_some_are_drawn(tmp_path):
   assert len(figure.axes[0].texts) == 10
 
 
-def test_without_features_or_teacher_there_is_no_picture(tmp_path):
+def test_no_figure_without_features_or_teacher(tmp_path):
   assert clouds.features(_study(tmp_path / 'a', features=False)) is None
   arms = {k: v for k, v in ARMS.items() if k != 'teacher'}
   assert clouds.features(_study(tmp_path / 'b', arms)) is None

@@ -17,14 +17,14 @@ def test_plane_worked_by_hand():
   np.testing.assert_allclose(plane.shares, [0.9, 0.1])
 
 
-def test_a_cloud_is_drawn_the_same_way_up_as_its_mirror_image():
+def test_the_sign_of_the_axes_is_fixed():
   cloud = _cloud()
   plane = projection.principal_plane(cloud)
   mirrored = projection.principal_plane(-cloud)
   np.testing.assert_allclose(plane.basis, mirrored.basis, atol=1e-12)
 
 
-def test_width_one_and_constant_clouds_are_finite():
+def test_width_one_and_constant_embeddings_are_finite():
   plane = projection.principal_plane(_cloud(width=1))
   points = plane.project(_cloud(width=1))
   assert points.shape == (50, 2)
@@ -35,14 +35,14 @@ def test_width_one_and_constant_clouds_are_finite():
 
 
 @pytest.mark.parametrize('flip', [1.0, -1.0])
-def test_alignment_undoes_a_turn_a_reflection_and_a_scale(flip):
+def test_alignment_undoes_rotation_reflection_and_scale(flip):
   reference = _cloud(width=2)
   turn = np.array([[0.6, 0.8 * flip], [-0.8, 0.6 * flip]])
   got = projection.align(3 * reference @ turn + 5, reference)
   np.testing.assert_allclose(got, reference, atol=1e-12)
 
 
-def test_alignment_into_a_wider_space_keeps_all_distances():
+def test_alignment_into_a_wider_space_preserves_distances():
   cloud, reference = _cloud(1, 3), _cloud(2, 6)
   got = projection.align(cloud, reference)
   assert got.shape == (50, 6)
@@ -51,7 +51,7 @@ def test_alignment_into_a_wider_space_keeps_all_distances():
   np.testing.assert_allclose(after, before * after[0, 1] / before[0, 1])
 
 
-def test_alignment_finds_a_narrow_cloud_in_a_wider_space():
+def test_alignment_recovers_a_subspace():
   # Two of the reference's axes hold all its variance: nothing is lost.
   narrow = _cloud(3, 2)
   embedded = narrow @ np.linalg.qr(_cloud(4, 5)[:5])[0][:2]
@@ -59,7 +59,7 @@ def test_alignment_finds_a_narrow_cloud_in_a_wider_space():
   np.testing.assert_allclose(got, embedded, atol=1e-12)
 
 
-def test_alignment_keeps_the_size_of_a_cloud_unlike_the_other():
+def test_alignment_matches_the_size_of_unrelated_embeddings():
   cloud, reference = _cloud(1, 4), _cloud(2, 3)
   got = projection.align(cloud, reference)
   np.testing.assert_allclose(got.mean(axis=0), reference.mean(axis=0))

@@ -21,7 +21,7 @@ def test_mean_and_standard_error_worked_by_hand():
   assert got.count == 3
 
 
-def test_one_seed_has_no_error_and_none_no_estimate():
+def test_one_seed_has_no_standard_error_and_no_seed_no_estimate():
   got = estimate([0.5])
   assert got is not None
   assert got.standard_error is None
@@ -65,18 +65,18 @@ def test_seeds_that_only_one_arm_finished_are_not_paired(tmp_path):
   ],
   ids=['no teacher', 'a teacher no better'],
 )
-def test_without_a_gap_there_is_no_share_of_it(tmp_path, arms):
+def test_no_gap_closed_without_a_positive_gap(tmp_path, arms):
   assert _rows(tmp_path, arms)['kd'].gap_closed is None
 
 
-def test_without_the_student_alone_there_is_no_difference(tmp_path):
+def test_no_difference_without_the_student_alone(tmp_path):
   arms = {k: v for k, v in ARMS.items() if k != 'student'}
   row = _rows(tmp_path, arms)['kd']
   assert row.difference is None
   assert row.gap_closed is None
 
 
-def test_carries_sizes_and_speeds(tmp_path):
+def test_rows_have_parameters_flops_and_seconds(tmp_path):
   row = _rows(tmp_path)['kd']
   assert row.parameters == 78042
   assert row.forward_flops == 2.55e7

@@ -1,3 +1,4 @@
+import doctest
 import io
 
 import pytest
@@ -39,7 +40,7 @@ def test_fits_a_terminal_of_eighty_columns(tmp_path):
   assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_unfinished_runs_are_counted_apart(tmp_path):
+def test_unfinished_runs_are_counted_separately(tmp_path):
   study = write_study(tmp_path, features=False)
   write_lines(study / 'runs' / 'kd' / 'seed2', [])
   write_lines(study / 'runs' / 'teacher' / 'seed0', [])
@@ -57,7 +58,7 @@ def test_markdown_has_one_line_for_each_arm_and_escapes_bars(tmp_path):
   assert lines[2].startswith('| a\\|b | convnet_4_8 | 1 | 50.00 | – |')
 
 
-def test_names_are_no_markup(tmp_path):
+def test_names_are_not_markup(tmp_path):
   arms = {'[red]kd': Arm(accuracies=(0.5,))}
   study = read_study(write_study(tmp_path, arms, features=False))
   assert '[red]kd' in tables.plain(study)
@@ -74,9 +75,13 @@ def test_plain_text_of_many_arms(tmp_path):
   ('count', 'text'),
   [(None, '–'), (7, '7'), (1234, '1.2 k'), (4.1e9, '4.1 G'), (2e12, '2.0 T')],
 )
-def test_counts_are_short(tmp_path, count, text):
+def test_counts_are_abbreviated(tmp_path, count, text):
   end = {'kind': 'end', 'accuracy': 0.5}
   if count is not None:
     end['parameters'] = count
   write_lines(tmp_path / 'runs' / 'kd' / 'seed0', [end])
   assert tables.cells(read_study(tmp_path))[0][6] == text
+
+
+def test_the_example_of_the_docstring():
+  assert doctest.testmod(tables, raise_on_error=True).attempted > 0

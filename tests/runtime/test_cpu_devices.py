@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kdjax.runtime.cpu_devices import cores_for, use_cores
 
 SHARED = (
-  'from kdjax.train import share_cores; share_cores({batch}); '
+  'from kdjax.runtime.cpu_devices import share_cores; share_cores({batch}); '
   'import jax; print(jax.device_count())'
 )
 

@@ -11,9 +11,10 @@ import optax
 import pytest
 
 from kdjax import models
+from kdjax.methods import Supervised
 from kdjax.studies.probe import linear_probe, probe_optimizer, with_weights
 from kdjax.tasks import SingleLabel
-from kdjax.train import Parts, init_state, train_step
+from kdjax.train import Parts, Recipe, train_step
 from tests.models import small
 from tests.train import support
 
@@ -79,19 +80,19 @@ def steps(bn: str, count: int = 4):
   given['batch_stats'] = jax.tree.map(lambda x: x + 0.25, given['batch_stats'])
   probe = linear_probe(network, bn=bn)
   start = functools.partial(with_weights, network=network, weights=given)
-  recipe = support.Recipe(epochs=1, batch_size=support.BATCH, weight_decay=0.1)
+  recipe = Recipe(epochs=1, batch_size=support.BATCH, weight_decay=0.1)
+  method = Supervised()
+  optimizer = recipe.optimizer(3, probe, method)
   parts = Parts(
     student=dataclasses.replace(probe, pretrained=start),
     teacher=None,
-    method=support.parts().method,
+    method=method,
     task=SingleLabel(),
     augment=support.dataset().augment,
-    optimizer=probe_optimizer(recipe.optimizer(3), network),
+    optimizer=probe_optimizer(optimizer, network),
     steps_per_epoch=3,
   )
-  state = init_state(
-    parts, jax.random.key(0), support.IMAGE_SHAPE, support.BATCH, {}
-  )
+  state = support.first_state(parts)
   states = [state]
   step = jax.jit(functools.partial(train_step, parts=parts))
   for _ in range(count):
@@ -167,12 +168,12 @@ def test_no_gradient_is_computed_below_the_classifier():
 def test_the_step_is_pytorch_s_sgd_on_a_linear_layer():
   """Three steps by hand: g + wd w, then momentum, then the rate."""
   given, parts, states, _ = steps('frozen')
-  recipe = support.Recipe(epochs=1)
+  recipe = Recipe(epochs=1)
   kernel, buffer = states[0].params['student']['head']['kernel'], 0.0
   batch = support.first_batch()
   for state in states[:3]:
     augment_key, _ = jax.random.split(jax.random.fold_in(state.key, state.step))
-    view = parts.augment(augment_key, batch['image'])
+    view = parts.augment(augment_key, batch)['image']
     features, _ = support.network().apply(given, view, train=False)
     bias = state.params['student']['head']['bias']
     chances = jax.nn.softmax(features.embedding @ kernel + bias)

@@ -12,7 +12,7 @@ from kdjax.data import ColorJitter
 from kdjax.runtime.mesh import Devices, all_devices
 from kdjax.runtime.processes import start_processes
 from kdjax.tasks import MultiLabel
-from kdjax.train import StreamedProgram
+from kdjax.train import Frozen, Program, StreamedEpochs
 from tests.data import streams
 from tests.train import support
 
@@ -21,9 +21,9 @@ BATCH, STEPS, TEST = 4, 2, 7
 
 def whole_batch(devices: Devices):
   """State and sums after an epoch of losses that are of the whole batch."""
-  made = support.program(support.parts('icd+kd2m'), devices)
-  carry, teacher, key = support.start(made)
-  return support.advance(made, carry, teacher, key, 3)
+  made = support.epochs(support.parts('icd+kd2m'), devices)
+  carry, frozen, key = support.start(made)
+  return support.advance(made, carry, frozen, key, 3)
 
 
 def streamed(devices: Devices):
@@ -34,23 +34,27 @@ def streamed(devices: Devices):
     augment=ColorJitter(),
     steps_per_epoch=STEPS,
   )
-  train = streams.split(10, broken=(1, 6), broken_images='skip')
-  made = StreamedProgram(parts, devices, train, BATCH)
-  key = jax.random.key(0)
-  state = devices.replicate(
-    support.init_state(parts, key, made.image_shape, BATCH, {})
+  program = Program(
+    parts=parts,
+    devices=devices,
+    train=streams.split(10, broken=(1, 6), broken_images='skip'),
+    batch_size=BATCH,
+    num_classes=len(streams.CLASSES),
   )
-  carry, key = made.first_carry(state, {}), devices.replicate(key)
+  made = StreamedEpochs(program)
+  key, frozen = jax.random.key(0), Frozen(teacher={})
+  carry = made.first_carry(program.init_state(key, {}), frozen)
   for stop in (1, STEPS):
-    carry = support.advance(made, carry, {}, key, stop)
+    key = devices.replicate(key)
+    carry = support.advance(made, carry, frozen, key, stop)
   made.close()
   asked: list[int] = []
   test = streams.split(TEST, broken=(3,), broken_images='skip')
   test = dataclasses.replace(
     test, files=streams.Noting(test.files.contents, asked)
   )
-  found = made.passes.evaluate(carry[0], {}, test)
-  return (carry, found.outputs, found.labels), sorted(asked)
+  evaluation = made.evaluator.evaluate(carry.state, frozen, test)
+  return (carry, evaluation), sorted(asked)
 
 
 def flat(tree) -> dict[str, np.ndarray]:

@@ -4,35 +4,50 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import signal
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from etils import epath
 
 from kdjax import data, layers, methods
 from kdjax.features import Features
 from kdjax.methods import Method
-from kdjax.models import Network, linen_network
+from kdjax.methods.base import TrainSpec
+from kdjax.models import linen_network
+from kdjax.network import Network
+from kdjax.runtime import files
+from kdjax.runtime.checkpoints import load_variables
 from kdjax.runtime.mesh import Devices, first_devices
 from kdjax.runtime.progress import Progress
-from kdjax.runtime.signals import StopRequest
-from kdjax.studies.schedule import train_one
+from kdjax.runtime.run_folder import steps_done
+from kdjax.runtime.signals import Interrupted, StopRequest
 from kdjax.tasks import SingleLabel
 from kdjax.train import (
+  Carry,
+  Frozen,
   Parts,
   Program,
   Recipe,
+  ResidentEpochs,
   Run,
   RunSettings,
   TrainState,
   init_state,
+  loop,
 )
+from kdjax.train.epochs import Epochs
+from kdjax.typing import PyTree
 
-PyTree = Any
 CLASSES = 3
 IMAGE_SHAPE = (4, 4, 1)
+_OF_PROCESS = ('seconds', 'images_per_second', 'compilations')
 TRAIN, TEST, BATCH = 21, 13, 8  # two whole batches and one of five
 
 
@@ -79,38 +94,49 @@ def dataset() -> data.Dataset:
   return dataclasses.replace(made, augment=data.Augmentation(crop_padding=1))
 
 
+def train_spec(train: data.Split | data.StreamedSplit) -> TrainSpec:
+  return TrainSpec(len(train), train.labels, CLASSES)
+
+
 def parts(
   method: Method | str = 'none',
   recipe: Recipe | None = None,
   student: Network | None = None,
   teacher: Network | None = None,
 ) -> Parts:
+  """What a step is made of, in the stages of the recipe."""
   made = methods.create(method) if isinstance(method, str) else method
   recipe = recipe or Recipe(epochs=3, batch_size=BATCH)
-  steps = -(-TRAIN // recipe.batch_size)
+  student = student or network()
+  made, steps = recipe.staged(made), -(-TRAIN // recipe.batch_size)
   return Parts(
-    student=student or network(),
+    student=student,
     teacher=(teacher or network('teacher')) if made.needs_teacher else None,
     method=made,
     task=SingleLabel(),
     augment=dataset().augment,
-    optimizer=recipe.optimizer(steps),
+    optimizer=recipe.optimizer(steps, student, made),
     steps_per_epoch=steps,
-    ema_decay=recipe.ema_decay,
   )
 
 
 @functools.cache
 def teacher_variables(made: Parts) -> PyTree:
-  """Of the teacher of `made`, the same each time; empty without one."""
+  """Variables of the teacher, the same each time; empty without one."""
   if made.teacher is None:
     return {}
   return made.teacher.initialize(jax.random.key(99), IMAGE_SHAPE)
 
 
 def first_state(made: Parts, seed: int = 0) -> TrainState:
-  key = jax.random.key(seed)
-  return init_state(made, key, IMAGE_SHAPE, BATCH, teacher_variables(made))
+  return init_state(
+    made,
+    jax.random.key(seed),
+    IMAGE_SHAPE,
+    BATCH,
+    teacher_variables(made),
+    train_spec(dataset().train),
+  )
 
 
 def first_batch(count: int = BATCH) -> dict[str, jax.Array]:
@@ -122,58 +148,160 @@ def first_batch(count: int = BATCH) -> dict[str, jax.Array]:
   }
 
 
-def program(made: Parts, devices: Devices | None = None) -> Program:
-  return Program(made, devices or first_devices(1), dataset().train, BATCH)
+def program(
+  made: Parts, devices: Devices | None = None, recipe: Recipe | None = None
+) -> Program:
+  """A program over the dataset, with the averages of a recipe."""
+  return Program(
+    parts=made,
+    devices=devices or first_devices(1),
+    train=dataset().train,
+    batch_size=BATCH,
+    num_classes=CLASSES,
+    wrappers=recipe.wrappers(made.steps_per_epoch) if recipe else (),
+  )
 
 
-def start(made: Program) -> tuple[tuple, PyTree, jax.Array]:
-  """What `advance` takes besides the set: carry, teacher and data key."""
-  place = made.devices.replicate
-  teacher = place(teacher_variables(made.parts))
-  state = place(first_state(made.parts))
-  key = place(jax.random.key(7))
-  return (state, made.init_sums(state, teacher)), teacher, key
+def epochs(
+  made: Parts, devices: Devices | None = None, recipe: Recipe | None = None
+) -> ResidentEpochs:
+  """Epochs over the dataset; see `program`."""
+  return ResidentEpochs(program(made, devices, recipe))
+
+
+def start(made: Epochs) -> tuple[Carry, Frozen, jax.Array]:
+  """Returns what `advance` takes: carry, frozen arguments and data key."""
+  own, devices = made.program, made.program.devices
+  teacher = teacher_variables(own.parts)
+  frozen = Frozen(teacher=devices.replicate(teacher))
+  state = own.with_averages(own.init_state(jax.random.key(0), teacher))
+  key = devices.replicate(jax.random.key(7))
+  return made.first_carry(state, frozen), frozen, key
 
 
 def advance(
-  made: Program, carry: tuple, teacher: PyTree, key: jax.Array, stop: int
-) -> tuple:
-  """The carry after the steps up to `stop`, in one dispatch."""
-  order = made.order(key, int(carry[0].step) // made.steps_per_epoch)
-  return made.advance(carry, teacher, made.train_data, order, np.int32(stop))
+  made: Epochs, carry: Carry, frozen: Frozen, key: jax.Array, stop: int
+) -> Carry:
+  """Returns the carry after the steps up to `stop`, in one dispatch."""
+  order = made.begin_epoch(key, int(carry.state.step) // made.steps_per_epoch)
+  return made.advance(carry, frozen, order, stop)
 
 
 def run(
-  folder: pathlib.Path, made: Program | None = None, **changes: Any
+  folder: pathlib.Path, made: Epochs | None = None, **changes: Any
 ) -> Run:
   """A run of three epochs, evaluated and saved after each."""
-  made = made or program(parts())
-  recipe = changes.pop('recipe', Recipe(epochs=3, batch_size=BATCH))
-  about = {'arm': 'student', 'role': 'student', 'network': 'dense', 'seed': 0}
+  made = made or epochs(parts())
   settings = {
-    'recipe': recipe,
+    'recipe': Recipe(epochs=3, batch_size=BATCH),
     'test': dataset().test,
-    'teacher_variables': teacher_variables(made.parts),
+    'teacher_variables': teacher_variables(made.program.parts),
     'key': jax.random.key(0),
-    'about': about,
+    'about': {
+      'arm': 'student',
+      'role': 'student',
+      'network': 'dense',
+      'seed': 0,
+    },
     'settings': RunSettings(),
     **changes,
   }
-  return Run(folder, made, **settings)
+  return Run(folder=epath.Path(folder), epochs=made, **settings)
 
 
 def train(made: Run, request: StopRequest | None = None) -> list[str]:
-  """Trains a run to its end; gives the warnings."""
-  progress = _Listener(enabled=False)
-  train_one(made, request or StopRequest(), progress)
+  """Trains a run to its end; returns the messages to the user."""
+  progress = Listener()
+  loop.train(made, request or StopRequest(), progress)
   return progress.said
 
 
-class _Listener(Progress):
+def lines(folder: pathlib.Path, kind: str | None = None) -> list[dict]:
+  """Returns what a run logged, without what the clock and compiler say."""
+  return [
+    {name: value for name, value in line.items() if name not in _OF_PROCESS}
+    for line in files.read_lines(folder / 'metrics.jsonl')
+    if kind in (None, line['kind'])
+  ]
+
+
+def stored(made: Epochs, folder: pathlib.Path, name: str = 'student') -> PyTree:
+  """Returns the variables of a network of the student's kind in a folder."""
+  program = made.program
+  like = program.parts.student.describe(program.image_shape).variables
+  return load_variables(folder / name, like)
+
+
+def same_end(
+  made: Epochs,
+  one: pathlib.Path,
+  other: pathlib.Path,
+  networks: tuple[str, ...] = ('student',),
+) -> None:
+  """Asserts that two runs left the same log, samples and networks."""
+  assert lines(one) == lines(other)
+  for name in networks:
+    identical(stored(made, one, name), stored(made, other, name))
+  with np.load(one / 'features.npz') as a, np.load(other / 'features.npz') as b:
+    identical(dict(a), dict(b))
+
+
+def first_carry(made: Run) -> Carry:
+  """Returns the carry before the first step of a new run, prepared."""
+  carries = []
+
+  def stop(carry: Carry, *args: Any) -> None:
+    carries.append(carry)
+    StopRequest().stop()
+
+  with (
+    mock.patch.object(made.epochs, 'advance', stop),
+    contextlib.suppress(Interrupted),
+  ):
+    train(made)
+  return carries[0]
+
+
+class StopAfter(StopRequest):
+  """A request that comes after it has been looked for some times."""
+
+  signal_number = signal.SIGTERM
+
+  def __init__(self, looks: int):
+    self.looks = looks
+
+  @property
+  def asked(self) -> bool:
+    self.looks -= 1
+    return self.looks < 0
+
+
+class StopWhen(StopRequest):
+  """A request that comes once a condition holds."""
+
+  signal_number = signal.SIGTERM
+
+  def __init__(self, condition: Callable[[], bool]):
+    self.condition = condition
+
+  @property
+  def asked(self) -> bool:
+    return self.condition()
+
+
+def stop_after_epoch(made: Run, epoch: int) -> None:
+  """Trains a run until an epoch is logged, and asks it to stop there."""
+  request = StopWhen(lambda: len(lines(made.folder, 'train')) >= epoch)
+  with pytest.raises(Interrupted):
+    train(made, request)
+  assert steps_done(made.folder) == epoch * made.epochs.steps_per_epoch
+
+
+class Listener(Progress):
   """Progress that nobody sees, and that remembers what was said besides."""
 
-  def __init__(self, *, enabled: bool):
-    super().__init__(enabled=enabled)
+  def __init__(self):
+    super().__init__(enabled=False)
     self.said: list[str] = []
 
   def say(self, message: str) -> None:

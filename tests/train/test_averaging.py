@@ -1,112 +1,110 @@
-"""The mean of the last epochs' weights, also of runs that were stopped."""
+"""Averages of weights: of the last epochs and exponential, in whole runs."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
-from kdjax.runtime import checkpoints as checkpoints_lib
+from kdjax.methods import Fcfd, Kd2m, Ssim
+from kdjax.models import linen_network
+from kdjax.models.resnet import ResNet
 from kdjax.runtime import files
+from kdjax.runtime.run_folder import RunFolder
 from kdjax.runtime.signals import Interrupted
 from kdjax.train import Recipe
-from kdjax.train.averaging import snapshot_factors
+from kdjax.train.averaging import epoch_weights
 from tests.train import support
-from tests.train.test_run import StopAfter
 
-RECIPE = Recipe(epochs=4, batch_size=support.BATCH, average_last=3)
-
-
-@pytest.fixture(scope='module')
-def program():
-  parts = support.parts(recipe=RECIPE)
-  return support.program(dataclasses.replace(parts, snapshots=True))
-
-
-def _run(folder, program, recipe=RECIPE):
-  return support.run(folder, program, recipe=recipe)
+LAST = Recipe(epochs=4, batch_size=support.BATCH, average_last=3)
+BOTH = Recipe(epochs=3, batch_size=support.BATCH, ema_decay=0.9, average_last=2)
+PER_EPOCH = 3
 
 
 @pytest.fixture(scope='module')
-def whole(program, tmp_path_factory):
+def epochs():
+  return support.epochs(support.parts(recipe=LAST), recipe=LAST)
+
+
+@pytest.fixture(scope='module')
+def whole(epochs, tmp_path_factory):
   """The run that was never stopped, and its weights at the end of epochs."""
-  made = _run(tmp_path_factory.mktemp('whole'), program)
-  seen = []
-  add = program.add_snapshot
+  made = support.run(tmp_path_factory.mktemp('whole'), epochs, recipe=LAST)
+  weights, advance = [], epochs.advance
 
-  def noting(state, factor):
-    seen.append(support.numbers(state.student_variables))
-    return add(state, factor)
+  def noting(*args):
+    carry = advance(*args)
+    if int(carry.state.step) % PER_EPOCH == 0:
+      weights.append(support.numbers(carry.state.student_variables))
+    return carry
 
-  program.add_snapshot = noting
-  support.train(made)
-  program.add_snapshot = add
-  return made.folder, seen
-
-
-def _stored(program, folder, name):
-  like = program.parts.student.describe(support.IMAGE_SHAPE).variables
-  return checkpoints_lib.load_variables(folder / name, like)
+  with mock.patch.object(epochs, 'advance', noting):
+    support.train(made)
+  return made.folder, weights
 
 
-def _mean(snapshots, factors):
-  total = sum(factors)
+def _mean(weights, factors):
   return jax.tree.map(
-    lambda *values: sum(f * v for f, v in zip(factors, values)) / total,
-    *snapshots,
+    lambda *values: sum(f * v for f, v in zip(factors, values)) / sum(factors),
+    *weights,
   )
 
 
 def test_the_mean_of_weights_and_statistics_is_left_beside_the_last(
-  program, whole
+  epochs, whole
 ):
-  folder, seen = whole
-  assert len(seen) == 3
-  average = _stored(program, folder, 'student_average')
-  support.close(average, _mean(seen, (1, 1, 1)), 1e-6)
-  support.identical(_stored(program, folder, 'student'), seen[-1])
+  folder, weights = whole
+  assert len(weights) == 4
+  average = support.stored(epochs, folder, 'student_average')
+  support.close(average, _mean(weights, (0, 1, 1, 1)), 1e-6)
+  support.identical(support.stored(epochs, folder), weights[-1])
   with pytest.raises(AssertionError):
-    support.close(average, seen[-1], 1e-4)
+    support.close(average, weights[-1], 1e-4)
 
 
-def test_the_mean_is_what_the_end_line_scores(program, whole):
-  folder, _ = whole
-  average = _stored(program, folder, 'student_average')
-  end = files.read_lines(folder / 'metrics.jsonl')[-1]
-  features, _ = program.parts.student.apply(
-    average, support.dataset().test.images / np.float32(255), train=False
+def _right(epochs, variables):
+  """Returns how many test images a student classifies correctly."""
+  test = support.dataset().test
+  features, _ = epochs.program.parts.student.apply(
+    variables, test.images / np.float32(255), train=False
   )
-  right = np.argmax(features.logits, -1) == support.dataset().test.labels
-  assert end['average_correct'] == right.sum()
-  assert end['average_accuracy'] == pytest.approx(right.mean())
+  return (np.argmax(features.logits, -1) == test.labels).sum()
+
+
+def test_the_mean_is_what_the_end_line_scores(epochs, whole):
+  folder, _ = whole
+  average = support.stored(epochs, folder, 'student_average')
+  end = files.read_lines(folder / 'metrics.jsonl')[-1]
+  assert end['average_correct'] == _right(epochs, average)
+  assert end['average_accuracy'] == pytest.approx(
+    end['average_correct'] / support.TEST
+  )
 
 
 @pytest.mark.parametrize('looks', [2, 3, 4])
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(
-  program, whole, tmp_path, looks
+  epochs, whole, tmp_path, looks
 ):
+  run = support.run(tmp_path, epochs, recipe=LAST)
   with pytest.raises(Interrupted):
-    support.train(_run(tmp_path, program), StopAfter(looks))
-  support.train(_run(tmp_path, program))
-  support.identical(
-    _stored(program, tmp_path, 'student_average'),
-    _stored(program, whole[0], 'student_average'),
-  )
+    support.train(run, support.StopAfter(looks))
+  support.train(run)
+  support.same_end(epochs, tmp_path, whole[0], ('student', 'student_average'))
 
 
-def test_as_published_the_second_snapshot_stands_for_the_first(
-  program, whole, tmp_path
-):
-  published = dataclasses.replace(RECIPE, average_form='as_published')
-  support.train(_run(tmp_path, program, published))
-  average = _stored(program, tmp_path, 'student_average')
-  support.close(average, _mean(whole[1], (0, 2, 1)), 1e-6)
+def test_as_published_the_second_epoch_stands_for_the_first(whole, tmp_path):
+  recipe = dataclasses.replace(LAST, average_form='as_published')
+  epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)
+  support.train(support.run(tmp_path, epochs, recipe=recipe))
+  average = support.stored(epochs, tmp_path, 'student_average')
+  support.close(average, _mean(whole[1], (0, 0, 2, 1)), 1e-6)
 
 
 @pytest.mark.parametrize('form', ['mean', 'as_published'])
 @pytest.mark.parametrize('count', [1, 2, 3, 10])
 def test_there_are_as_many_factors_as_their_sum(count, form):
-  factors = snapshot_factors(count, form)
+  factors = epoch_weights(count, form)
   assert len(factors) == sum(factors) == count
 
 
@@ -114,3 +112,107 @@ def test_there_are_as_many_factors_as_their_sum(count, form):
 def test_refuses_epochs_that_there_are_not(last):
   with pytest.raises(ValueError, match='from 1 to the 4 epochs, got'):
     Recipe(epochs=4, average_last=last)
+
+
+@pytest.mark.slow
+def test_the_exponential_average_worked_by_hand():
+  recipe = dataclasses.replace(BOTH, ema_decay=0.15)
+  epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)
+  carry, frozen, key = support.start(epochs)
+  average = support.numbers(carry.state.student_variables)
+  # (1 + t) / (10 + t), and at most 0.15.
+  for stop, decay in ((1, 1 / 10), (2, 0.15), (3, 0.15)):
+    carry = support.advance(epochs, carry, frozen, key, stop)
+    average = jax.tree.map(
+      lambda old, new, decay=decay: decay * old + (1 - decay) * new,
+      average,
+      support.numbers(carry.state.student_variables),
+    )
+  (ema,) = (w for w in epochs.program.wrappers if hasattr(w, 'decay'))
+  variants = ema.variants(carry.state)
+  support.close(average, variants['ema'].student_variables, 1e-6)
+  support.identical(
+    variants['raw'].student_variables, carry.state.student_variables
+  )
+
+
+def _residual(method):
+  """Parts of networks with two stages of feature maps."""
+  student, teacher = (
+    linen_network(
+      ResNet(
+        num_classes=support.CLASSES,
+        blocks=(1, 1),
+        widths=widths,
+        stem_width=4,
+      ),
+      name=name,
+    )
+    for name, widths in (('student', (4, 6)), ('teacher', (6, 8)))
+  )
+  return support.parts(method, BOTH, student, teacher)
+
+
+KD2M = Kd2m(metric='w2', weight=0.1, projection='linear')
+MAPS = {'fcfd': Fcfd(feature_weight=0.5), 'ssim': Ssim(adapter='always')}
+
+
+@pytest.mark.parametrize(
+  'method',
+  [
+    pytest.param('icd', marks=pytest.mark.slow),
+    pytest.param(KD2M, id='kd2m', marks=pytest.mark.slow),
+  ],
+)
+def test_averages_of_a_method_with_parameters_are_resumed_to_the_bit(
+  method, tmp_path
+):
+  _assert_resumed(support.parts(method, BOTH), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', MAPS)
+def test_averages_of_a_method_that_reads_maps_are_resumed_to_the_bit(
+  name, tmp_path, hasty_compiler
+):
+  _assert_resumed(_residual(MAPS[name]), tmp_path)
+
+
+def _assert_resumed(parts, tmp_path):
+  """Asserts that a run that was stopped ends as one that was not."""
+  epochs = support.epochs(parts, recipe=BOTH)
+  whole, resumed = (
+    support.run(tmp_path / name, epochs, recipe=BOTH)
+    for name in ('whole', 'resumed')
+  )
+  support.train(whole)
+  with pytest.raises(Interrupted):
+    support.train(resumed, support.StopAfter(3))
+  support.train(resumed)
+  networks = ('student', 'student_average')
+  support.same_end(epochs, whole.folder, resumed.folder, networks)
+  support.identical(_checkpoint(whole), _checkpoint(resumed))
+
+
+def _checkpoint(run):
+  """Returns the carry in the newest checkpoint of a run."""
+  like, _, _ = support.start(run.epochs)
+  devices = run.epochs.program.devices
+  with RunFolder(run.folder, run.about, devices) as folder:
+    carry = folder.restore(like, 1, print)
+  assert int(carry.state.step) == run.total_steps
+  assert set(carry.state.averages) == {'ema', 'last_epochs'}
+  return carry
+
+
+def test_the_better_of_average_and_latest_weights_is_the_student(tmp_path):
+  recipe = dataclasses.replace(BOTH, average_last=None)
+  epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)
+  support.train(support.run(tmp_path, epochs, recipe=recipe))
+  for line in support.lines(tmp_path, 'eval'):
+    scores = {name: line[f'{name}_accuracy'] for name in ('ema', 'raw')}
+    assert line['weights'] == max(scores, key=scores.__getitem__)
+    assert line['accuracy'] == max(scores.values())
+  end = support.lines(tmp_path, 'end')[0]
+  assert end['correct'] == _right(epochs, support.stored(epochs, tmp_path))
+  assert end['weights'] in ('ema', 'raw')

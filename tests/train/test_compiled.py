@@ -15,7 +15,7 @@ from kdjax import data
 from kdjax.models import linen_network
 from kdjax.models.resnet import ResNet
 from kdjax.runtime.mesh import first_devices
-from kdjax.train import Program, init_state
+from kdjax.train import Frozen, Program, ResidentEpochs
 from tests.train import support
 
 # Maps of 8 at the least: one smaller than its kernel is turned round by XLA.
@@ -33,21 +33,28 @@ def _network(name):
 
 @functools.cache
 def _traced(method):
-  """The program that trains, traced for any platform, and its carry."""
+  """Returns the loop, traced for any platform, and its carry."""
   made = support.parts(
     method, student=_network('student'), teacher=_network('teacher')
   )
   images = np.zeros((support.TRAIN, *SHAPE), np.uint8)
   labels = np.arange(support.TRAIN) % support.CLASSES
   train = data.from_arrays('toy', images, labels, images, labels).train
-  program = Program(made, first_devices(1), train, support.BATCH)
-  key = jax.random.key(0)
+  program = Program(
+    parts=made,
+    devices=first_devices(1),
+    train=train,
+    batch_size=support.BATCH,
+    num_classes=support.CLASSES,
+  )
+  epochs, key = ResidentEpochs(program), jax.random.key(0)
   assert made.teacher is not None
   teacher = made.teacher.initialize(key, SHAPE)
-  state = init_state(made, key, SHAPE, support.BATCH, teacher)
-  carry = program.first_carry(state, teacher)
-  return program.advance.trace(
-    carry, teacher, program.train_data, program.order(key, 0), np.int32(1)
+  frozen = Frozen(teacher=teacher)
+  carry = epochs.first_carry(program.init_state(key, teacher), frozen)
+  order = epochs.begin_epoch(key, 0)
+  return epochs._advance.trace(
+    carry, frozen, epochs.train_data, order, np.int32(1)
   ), carry
 
 

@@ -8,10 +8,12 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from kdjax import models
 from kdjax.methods import Fcfd, create, fcfd_observe
+from kdjax.methods.base import TrainSpec
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.models.resnet import ResNet
 from kdjax.models.vit import VisionTransformer
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.slow  # every test compiles a step
 
 CLASSES, SHAPE, BATCH = 5, (8, 8, 3), 16
 KEY = jax.random.key(0)
+DATA = TrainSpec(BATCH, np.zeros(BATCH, np.int32), CLASSES)
 WEIGHTS = {'feature_weight': 0.5, 'warmup_epochs': 0}
 
 
@@ -40,13 +43,14 @@ def _network(name, blocks, dtype=jnp.float32):
 
 
 def _parts(method, dtype=jnp.float32, **recipe):
+  student = _network('student', (1, 1, 1), dtype)
   return Parts(
-    student=_network('student', (1, 1, 1), dtype),
+    student=student,
     teacher=_network('teacher', (1, 2, 1), dtype),
     method=method,
     task=SingleLabel(),
-    augment=lambda key, images: images,
-    optimizer=Recipe(nesterov=True, **recipe).optimizer(4),
+    augment=lambda key, batch: batch,
+    optimizer=Recipe(nesterov=True, **recipe).optimizer(4, student, method),
     steps_per_epoch=4,
   )
 
@@ -57,7 +61,8 @@ def _teacher():
 
 
 def _state(parts):
-  return init_state(parts, jax.random.key(0), SHAPE, BATCH, _teacher())
+  key = jax.random.key(0)
+  return init_state(parts, key, SHAPE, BATCH, _teacher(), DATA)
 
 
 @functools.cache
@@ -88,7 +93,7 @@ NONE = Fcfd(**WEIGHTS, directions='nomix')
 
 
 def _momentum(state):
-  return state.opt_state[1][0].trace
+  return optax.tree.get(state.opt_state, 'trace')
 
 
 @functools.cache
@@ -281,7 +286,7 @@ def test_a_vision_transformer_teaches_a_residual_network():
     teacher=models.linen_network(large, name='large'),
   )
   teacher = parts.teacher.initialize(KEY, shape)
-  state = init_state(parts, KEY, shape, BATCH, teacher)
+  state = init_state(parts, KEY, shape, BATCH, teacher, DATA)
   batch = {**_batch(), 'image': jax.random.uniform(KEY, (BATCH, *shape))}
   after, metrics = jax.jit(functools.partial(train_step, parts=parts))(
     state, teacher, batch
@@ -304,7 +309,7 @@ def test_observed_gaps_vanish_for_a_student_that_is_the_teacher():
   network = _network('teacher', (1, 2, 1))
   variables = _teacher()
   spec = network.describe(SHAPE)
-  drawn = NONE.init(jax.random.key(0), spec, spec)
+  drawn = NONE.init(jax.random.key(0), spec, spec, DATA)
 
   def identity(kernel):
     return jnp.zeros_like(kernel).at[1, 1].set(jnp.eye(*kernel.shape[2:]))

@@ -1,26 +1,27 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from kdjax.methods import Supervised
 from kdjax.train import Recipe
 from tests.train import support
 
 
 def _steps(recipe, gradients, weight, steps_per_epoch=1):
   """A weight after each update by the given gradients."""
-  optimizer = recipe.optimizer(steps_per_epoch)
+  network, method = support.network(), Supervised()
+  optimizer = recipe.optimizer(steps_per_epoch, network, method)
   params = {'w': jnp.float32(weight)}
   state = optimizer.init(params)
-  found = []
+  weights = []
   for gradient in gradients:
     updates, state = optimizer.update(
       {'w': jnp.float32(gradient)}, state, params
     )
     params = optax.apply_updates(params, updates)
-    found.append(float(params['w']))
-  return found
+    weights.append(float(params['w']))
+  return weights
 
 
 def test_two_steps_worked_by_hand():
@@ -96,25 +97,6 @@ def test_the_rate_changes_between_epochs_not_within():
   )
 
 
-@pytest.mark.slow
-def test_the_average_of_parameters_worked_by_hand():
-  recipe = Recipe(epochs=3, batch_size=8, ema_decay=0.75)
-  made = support.program(support.parts(recipe=recipe))
-  carry, teacher, key = support.start(made)
-  average = support.numbers(carry[0].params['student'])
-  for stop in (1, 2):
-    carry = support.advance(made, carry, teacher, key, stop)
-    average = jax.tree.map(
-      lambda old, new: 0.75 * old + 0.25 * np.asarray(new),
-      average,
-      carry[0].params['student'],
-    )
-  support.close(average, carry[0].ema['student'], 1e-6)
-  support.identical(
-    carry[0].student_variables['params'], carry[0].ema['student']
-  )
-
-
 @pytest.mark.parametrize(
   ('setting', 'message'),
   [
@@ -123,6 +105,9 @@ def test_the_average_of_parameters_worked_by_hand():
     ({'learning_rate': float('nan')}, 'learning_rate must be positive'),
     ({'learning_rate': 0.0}, 'learning_rate must be positive'),
     ({'weight_decay': -1.0}, 'weight_decay must be zero or more'),
+    ({'decay_factor': 0.0}, 'decay_factor must be positive'),
+    ({'final_learning_rate': -1.0}, 'final_learning_rate must be zero or more'),
+    ({'decay_at': (0.5, 150)}, 'decay_at is in shares of all epochs'),
     ({'momentum': 1.0}, r'momentum must be in \[0, 1\)'),
     ({'ema_decay': -0.1}, r'ema_decay must be in \[0, 1\)'),
   ],

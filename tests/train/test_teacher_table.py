@@ -13,24 +13,25 @@ from kdjax import data, methods
 from kdjax.methods import Kd, combine
 from kdjax.models import linen_network
 from kdjax.models.resnet import ResNet
-from kdjax.runtime import files
-from kdjax.runtime.mesh import first_devices
-from kdjax.train import Program, host_table, memory, teacher_table
-from kdjax.train.host_table import HostTable
-from kdjax.train.step import step_keys
+from kdjax.runtime.mesh import Devices, first_devices
+from kdjax.runtime.run_folder import steps_done
+from kdjax.runtime.signals import Interrupted
+from kdjax.train import Program, Recipe, ResidentEpochs
 from kdjax.train.teacher_table import (
+  TeacherTable,
   compute_table,
-  decide,
   look_up,
   table_bytes,
+  with_table,
 )
 from tests.train import support
 
 VIEWS = 9  # 3 by 3 crops
+RECIPE = Recipe(epochs=3, batch_size=support.BATCH)
 
 
-def _asks_nothing():
-  pass
+def _check():
+  """Asks for nothing."""
 
 
 class Drifting(Kd):
@@ -38,28 +39,29 @@ class Drifting(Kd):
 
 
 @functools.cache
-def _program(name='kd', devices=1):
-  return support.program(support.parts(name), first_devices(devices))
+def _epochs(name='kd', devices=1):
+  return support.epochs(support.parts(name), first_devices(devices))
 
 
 @functools.cache
 def _table(name='kd', devices=1):
-  made = _program(name, devices)
-  _, teacher, _ = support.start(made)
-  return compute_table(made, teacher, _asks_nothing)
+  made = _epochs(name, devices)
+  return compute_table(made, support.start(made)[1].teacher, _check)
 
 
 @pytest.mark.slow
 def test_every_view_of_every_image_has_its_row():
-  made, table = _program(), _table()
+  made, table = _epochs(), _table()
   assert table['logits'].shape == (support.TRAIN, VIEWS, support.CLASSES)
   assert table['embedding'].shape == (support.TRAIN, VIEWS, 6)
   assert table_bytes(made) == sum(rows.nbytes for rows in table.values())
   images = jnp.asarray(support.dataset().train.images)
   views = jnp.arange(support.TRAIN) % VIEWS
-  _, teacher, _ = support.start(made)
-  wanted, _ = made.parts.teacher.apply(
-    teacher, made.parts.augment.view(images, views), train=False
+  parts = made.program.parts
+  wanted, _ = parts.teacher.apply(
+    support.teacher_variables(parts),
+    parts.augment.view(images, views),
+    train=False,
   )
   got = look_up(table, jnp.arange(support.TRAIN), views)
   np.testing.assert_allclose(got.logits, wanted.logits, atol=1e-6)
@@ -70,11 +72,12 @@ def test_every_view_of_every_image_has_its_row():
 @pytest.mark.parametrize('name', ['kd', 'kd+icd'])
 def test_training_with_it_is_training_with_the_teacher(name):
   # Two epochs: their last batch is smaller, and sees the same images anew.
-  made, ends = _program(name), []
-  for more in ({}, {'table': _table(name)}):
-    carry, teacher, key = support.start(made)
+  live, ends = _epochs(name), []
+  for made, table in ((live, {}), (with_table(live), _table(name))):
+    carry, frozen, key = support.start(made)
+    frozen = dataclasses.replace(frozen, table=table)
     for stop in (3, 6):
-      carry = support.advance(made, carry, {**teacher, **more}, key, stop)
+      carry = support.advance(made, carry, frozen, key, stop)
     ends.append(support.numbers(carry))
   support.close(*ends, 1e-5)
 
@@ -99,17 +102,24 @@ def test_a_residual_network_gives_the_same_bits_in_any_batch():
     support.parts('kd', **networks),
     augment=data.Augmentation(crop_padding=1, flip=True),
   )
-  made = Program(parts, first_devices(1), train, support.BATCH)
+  program = Program(
+    parts=parts,
+    devices=first_devices(1),
+    train=train,
+    batch_size=support.BATCH,
+    num_classes=support.CLASSES,
+  )
+  made = ResidentEpochs(program)
   teacher = networks['teacher'].initialize(jax.random.key(3), shape)
   teacher['batch_stats'] = jax.tree.map(
     lambda leaf: leaf + jnp.linspace(0.1, 0.6, leaf.size),
     teacher['batch_stats'],
   )
-  table = compute_table(made, teacher, _asks_nothing)
+  table = compute_table(made, teacher, _check)
 
   @jax.jit
   def live(variables, rows, views):
-    batch = made.parts.augment.view(made.train_data['image'][rows], views)
+    batch = parts.augment.view(made.train_data['image'][rows], views)
     return networks['teacher'].apply(variables, batch, train=False)[0]
 
   rows = jax.random.permutation(jax.random.key(4), support.TRAIN)
@@ -128,73 +138,6 @@ def test_eight_devices_fill_it_together():
   support.close(one, many, 1e-6)
 
 
-@functools.cache
-def _host_table():
-  made = _program()
-  return HostTable(made, support.start(made)[1], _asks_nothing)
-
-
-def test_on_the_host_it_is_the_same_and_gives_what_steps_see():
-  made, table, host = _program(), _table(), _host_table()
-  assert table_bytes(made) == sum(x.nbytes for x in host.outputs.values())
-  (state, _), _, data_key = support.start(made)
-  assert host.longest == made.steps_per_epoch == 3
-  for first, stop in ((0, 3), (1, 2), (4, 6)):
-    order = made.order(data_key, first // 3)
-    found = host.ahead(state.key, order, first, stop)
-    for step in range(first, stop):
-      rows = order[step % 3 * support.BATCH :][: support.BATCH]
-      key, _ = step_keys(state.key, step)
-      views = made.parts.augment.draw(key, len(rows))
-      wanted = look_up(table, rows, views)
-      for name, all_rows in found.items():
-        assert all_rows.shape[:2] == (3, support.BATCH)
-        support.identical(
-          all_rows[step - first, : len(rows)], getattr(wanted, name)
-        )
-
-
-def test_on_the_host_a_dispatch_is_as_long_as_its_rows_fit(monkeypatch):
-  made = _program()
-  row = 4 * (support.CLASSES + 6)
-  monkeypatch.setattr(host_table, '_HANDED_OVER', 2 * row * support.BATCH + row)
-  _, teacher, _ = support.start(made)
-  assert HostTable(made, teacher, _asks_nothing).longest == 2
-
-
-@pytest.mark.slow
-def test_a_run_asks_for_it_and_ends_the_same(tmp_path):
-  made = _program()
-  losses = []
-  tables = {
-    'live': None,
-    'table': lambda _: _table(),
-    'host': lambda _: _host_table(),
-  }
-  for name, table in tables.items():
-    run = support.run(tmp_path / name, made, teacher_table=table)
-    support.train(run)
-    lines = files.read_lines(run.folder / 'metrics.jsonl')
-    losses.append([x['loss'] for x in lines if x['kind'] in ('train', 'eval')])
-  assert len(losses[0]) == 6
-  assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-  assert losses[0] == pytest.approx(losses[2], rel=1e-5)
-
-
-@pytest.mark.parametrize('compute', [compute_table, HostTable])
-def test_a_request_stops_it(compute):
-  class Stop(Exception):
-    pass
-
-  def ask():
-    raise Stop
-
-  made = _program()
-  _, teacher, _ = support.start(made)
-  with pytest.raises(Stop):
-    compute(made, teacher, ask)
-
-
 @pytest.mark.parametrize(
   ('method', 'reads'),
   [
@@ -211,45 +154,136 @@ def test_methods_say_whether_they_read_maps(method, reads):
   assert methods.create(method).teacher_reads == reads
 
 
-@pytest.mark.parametrize('use', ['auto', 'device', 'host'])
-def test_it_takes_the_place_of_no_teacher_that_must_run(use):
-  drifts = support.program(support.parts(combine({'one': Drifting()})))
-  found = decide(use, drifts, epochs=999, runs=1)
-  assert found.place is None
-  assert 'normalises with the batch' in found.reason
+@pytest.mark.parametrize('use', ['auto', 'device'])
+def test_it_replaces_no_teacher_that_must_run(use):
+  drifts = support.epochs(support.parts(combine({'one': Drifting()})))
+  said = []
+  table = TeacherTable(use, lambda: 999, said.append)
+  assert table.epochs_for(drifts) is drifts
+  assert table.table(drifts, {}, _check) == {}
+  if use == 'device':  # where it was asked for, the user is told
+    (message,) = said
+    assert 'it normalizes with the batch' in message
+
+
+def _is_used(use, left):
+  table = TeacherTable(use, lambda: left, print)
+  return table.epochs_for(_epochs()) is not _epochs()
 
 
 def test_it_is_used_when_it_pays_and_fits(monkeypatch):
-  made = _program()
-  needed = table_bytes(made)
-  ask = functools.partial(decide, program=made, runs=1)
-  assert ask('device', epochs=1).place == 'device'
-  assert ask('host', epochs=1).place == 'host'
-  assert 'asked for' in ask('never', epochs=999).reason
-  assert 'pays beyond 9 epochs' in ask('auto', epochs=VIEWS).reason
-  assert 'not known' in ask('auto', epochs=VIEWS + 1).reason  # on a CPU
-  for device, host, place in (
-    (2 * needed, 0, 'device'),
-    (2 * needed - 1, 2 * needed, 'host'),
-    (2 * needed - 1, 2 * needed - 1, None),
+  needed = table_bytes(_epochs())
+  assert _is_used('device', 1)
+  assert not _is_used('never', 999)
+  assert not _is_used('auto', 999)  # the memory of a CPU is not known
+  for memory, left, used in (
+    (2 * needed, VIEWS + 1, True),
+    (2 * needed, VIEWS, False),
+    (2 * needed - 1, VIEWS + 1, False),
   ):
-    monkeypatch.setattr(
-      type(made.devices), 'memory_bytes', lambda self, left=device: left
+    _set_memory(monkeypatch, memory)
+    assert _is_used('auto', left) == used
+
+
+def _set_memory(monkeypatch, memory=10**9):
+  monkeypatch.setattr(Devices, 'memory_bytes', lambda self: memory)
+
+
+def _runs(folder, use, count=1, recipe=RECIPE):
+  """Returns runs that share a table, and what is said of it."""
+  said = []
+  table = TeacherTable(
+    use, lambda: sum(run.epochs_left() for run in runs), said.append
+  )
+  runs = [
+    support.run(
+      folder / str(seed),
+      _epochs(),
+      recipe=recipe,
+      key=jax.random.key(seed),
+      table=table,
     )
-    monkeypatch.setattr(teacher_table, 'host_bytes', lambda left=host: left)
-    for epochs, runs in ((VIEWS + 1, 1), (VIEWS // 2 + 1, 2)):
-      found = decide('auto', made, epochs=epochs, runs=runs)
-      assert found.place == place
-      assert ('does not fit' in found.reason) == (place is None)
+    for seed in range(count)
+  ]
+  return runs, said
 
 
-def test_the_memory_is_the_machine_s_or_what_a_container_may_take(
-  monkeypatch, tmp_path
+@pytest.mark.slow
+def test_runs_ask_for_it_once_and_end_the_same(tmp_path):
+  losses = []
+  for use in ('never', 'device'):
+    runs, said = _runs(tmp_path / use, use, count=2)
+    for run in runs:
+      support.train(run)
+    assert len(said) == (use == 'device')
+    lines = [
+      line
+      for run in runs
+      for line in support.lines(run.folder)
+      if 'loss' in line
+    ]
+    losses.append([line['loss'] for line in lines])
+  assert len(losses[0]) == 2 * (3 + 3 + 1)
+  assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_it_is_computed_only_if_the_epochs_left_pay_for_it(
+  tmp_path, monkeypatch
 ):
-  limit = tmp_path / 'memory.max'
-  monkeypatch.setattr(memory, '_LIMITS', (limit, tmp_path / 'nowhere'))
-  whole = memory.host_bytes()
-  assert whole > 2**28
-  for text, wanted in (('max', whole), ('4096', 4096), (str(2**62), whole)):
-    limit.write_text(f'{text}\n')
-    assert memory.host_bytes() == wanted
+  _set_memory(monkeypatch)
+  recipe = dataclasses.replace(RECIPE, epochs=VIEWS + 2)
+  (run,), said = _runs(tmp_path, 'auto', recipe=recipe)
+  support.stop_after_epoch(run, 2)
+  assert len(said) == 1
+  (run,), said = _runs(tmp_path, 'auto', recipe=recipe)
+  assert run.epochs_left() == VIEWS
+  support.train(run)
+  assert said == []
+
+
+@pytest.mark.slow
+def test_the_epochs_left_are_those_of_all_runs(tmp_path, monkeypatch):
+  _set_memory(monkeypatch)
+  recipe = dataclasses.replace(RECIPE, epochs=VIEWS - 1)
+  for count, used in ((1, False), (2, True)):
+    runs, said = _runs(tmp_path / str(count), 'auto', count, recipe)
+    support.train(runs[0])
+    assert bool(said) == used
+  # One of the two is done: what is left pays for no table any more.
+  runs, said = _runs(tmp_path / '2', 'auto', 2, recipe)
+  support.train(runs[1])
+  assert said == []
+
+
+def test_a_request_stops_it_within_one_dispatch():
+  dispatches = []
+
+  class Stop(Exception):
+    pass
+
+  def check():
+    dispatches.append(1)
+    if len(dispatches) == 3:
+      raise Stop
+
+  made = _epochs()
+  with pytest.raises(Stop):
+    compute_table(made, support.start(made)[1].teacher, check)
+  # Not before the first of 27 batches, and long before the last.
+  assert len(dispatches) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_while_it_is_computed_loses_nothing(tmp_path):
+  (whole,), _ = _runs(tmp_path / 'whole', 'device')
+  support.train(whole)
+  for done in (0, 1):  # without a checkpoint, and with one
+    (run,), said = _runs(tmp_path / 'parts', 'device')
+    with pytest.raises(Interrupted):
+      support.train(run, support.StopWhen(lambda said=said: bool(said)))
+    assert steps_done(run.folder) == 3 * done
+    if not done:
+      support.stop_after_epoch(run, 1)
+  support.train(run)
+  support.same_end(_epochs(), run.folder, whole.folder)

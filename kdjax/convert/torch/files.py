@@ -1,8 +1,7 @@
-"""PyTorch files, zip and legacy, read without PyTorch and without running them.
+"""PyTorch files, zip and legacy, read without PyTorch or executing any of them.
 
-Since 1.6 `torch.save` writes a zip archive: one pickle, and the bytes of each
-storage in a member of its own. Before it wrote pickles one after another, and
-the storages behind them.
+Since PyTorch 1.6, `torch.save` writes a zip archive with one pickle and one
+member per storage. Before, it wrote several pickles and then the storages.
 """
 
 import functools
@@ -14,25 +13,34 @@ from typing import Any
 
 import numpy as np
 
-from kdjax.convert.messages import shown
 from kdjax.convert.torch import pickles
 from kdjax.convert.torch.pickle_names import Storage, Tensor, expect
+from kdjax.messages import printable
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# Under which names training loops keep a state dict; the first one holds.
+# Keys of state dicts in the files of training loops, by precedence.
 _WRAPPERS = (
   *('model', 'state_dict', 'net', 'network', 'model_state_dict'),
   *('module', 'model_state', 'weights'),
-  # Running averages of the weights, where the weights themselves are not there.
+  # Running averages of the weights, if the weights themselves are missing.
   *('state_dict_ema', 'model_ema', 'ema', 'ema_state_dict', 'ema_model'),
 )
-# Of a storage, the bytes.
-_Bytes = Callable[[Storage], bytes | memoryview]
+_ReadStorage = Callable[[Storage], bytes | memoryview]
 
 
 def read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
-  """The state dict of an opened archive; see `read_legacy`."""
+  """Reads the state dict of an open archive.
+
+  Args:
+    archive: Its names must be unique.
+
+  Returns:
+    Arrays by name.
+
+  Raises:
+    ValueError: See `read_legacy`.
+  """
   members = {info.filename: info for info in archive.infolist()}
   roots = [
     name.removesuffix('data.pkl')
@@ -49,79 +57,88 @@ def read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     )
   for name, info in members.items():
     if info.compress_type != zipfile.ZIP_STORED:
-      raise ValueError(f'{shown(name)} is compressed, which PyTorch never is')
+      raise ValueError(
+        f'{printable(name)} is compressed; PyTorch does not compress'
+      )
   order = f'{root}byteorder'
   if order in members and archive.read(order) != b'little':
     raise ValueError('it holds numbers in big-endian order')
   content = pickles.read(io.BytesIO(archive.read(f'{root}data.pkl')))
   state = _state_dict(content)
 
-  def stored(storage: Storage) -> bytes:
+  def read_storage(storage: Storage) -> bytes:
     name = f'{root}data/{storage.key}'
     if name not in members:
-      raise ValueError(f'storage {shown(storage.key)} is missing')
+      raise ValueError(f'storage {printable(storage.key)} is missing')
     _check_length(storage, members[name].file_size)
     return archive.read(name)
 
-  return _arrays(state, stored)
+  return _arrays(state, read_storage)
 
 
 def read_legacy(content: bytes) -> dict[str, np.ndarray]:
-  """The state dict of a file from before PyTorch 1.6, or written like one.
+  """Reads the state dict of a file of the format before PyTorch 1.6.
 
   Args:
-    content: A file that begins with a pickle.
+    content: A file that starts with a pickle.
+
+  Returns:
+    Arrays by name, which are views of `content`.
 
   Raises:
-    ValueError: If it holds anything but tensors and plain containers, or no
-      state dict, or sizes that do not fit; says which.
+    ValueError: If it contains anything but tensors and plain containers, no
+      state dict, or inconsistent sizes; says which.
   """
   file = io.BytesIO(content)
   if pickles.read(file) != _MAGIC:
-    raise ValueError('it is a plain pickle, which is not read')
+    raise ValueError(
+      'it is a plain pickle, which is not read: save weights with torch.save'
+    )
   if pickles.read(file) != _PROTOCOL:
-    raise ValueError('it does not begin as PyTorch files do')
+    raise ValueError('it does not start like a PyTorch file')
   system = pickles.read(file)
   if not (isinstance(system, dict) and system.get('little_endian')):
     raise ValueError('it holds numbers in big-endian order')
   storages: dict[str, Storage] = {}
   state = _state_dict(pickles.read(file, storages))
-  places: dict[str, tuple[int, int]] = {}
+  spans: dict[str, tuple[int, int]] = {}
   for key in expect(pickles.read(file), list):
     if expect(key, str) not in storages:
-      raise ValueError(f'storage {shown(key)} belongs to no tensor')
+      raise ValueError(f'storage {printable(key)} belongs to no tensor')
     size = int.from_bytes(file.read(8), 'little')
-    places[key] = (file.tell(), size * storages[key].dtype.itemsize)
-    file.seek(sum(places[key]))
+    spans[key] = (file.tell(), size * storages[key].dtype.itemsize)
+    file.seek(sum(spans[key]))
 
-  def stored(storage: Storage) -> memoryview:
-    if storage.key not in places:
-      raise ValueError(f'storage {shown(storage.key)} is missing')
-    place, length = places[storage.key]
+  def read_storage(storage: Storage) -> memoryview:
+    if storage.key not in spans:
+      raise ValueError(f'storage {printable(storage.key)} is missing')
+    start, length = spans[storage.key]
     _check_length(storage, length)
-    data = memoryview(content)[place : place + length]
+    data = memoryview(content)[start : start + length]
     if len(data) != length:
-      raise ValueError('it ends in the middle of its numbers')
+      raise ValueError('it ends in the middle of an array')
     return data
 
-  return _arrays(state, stored)
+  return _arrays(state, read_storage)
 
 
 def _check_length(storage: Storage, length: int) -> None:
-  """That a storage is as long as the pickle says, before it is read."""
+  """Checks the length of a storage in bytes before it is read."""
   if length != storage.size * storage.dtype.itemsize:
     raise ValueError(
-      f'storage {shown(storage.key)} is said to hold {storage.size} '
+      f'storage {printable(storage.key)} declares {storage.size} '
       f'{storage.dtype} numbers, but has {length} bytes'
     )
 
 
-def _arrays(state: Mapping[Any, Any], stored: _Bytes) -> dict[str, np.ndarray]:
-  """The tensors of a state dict, as views of what is stored."""
+def _arrays(
+  state: Mapping[Any, Any], read_storage: _ReadStorage
+) -> dict[str, np.ndarray]:
+  """The tensors of a state dict as views of their storages."""
   # No copies: many tensors may be views of one storage.
-  stored = functools.cache(stored)
+  read_storage = functools.cache(read_storage)
   return {
-    str(name): _array(value, stored(value.storage))
+    str(name): _array(value, read_storage(value.storage))
     for name, value in state.items()
     if isinstance(value, Tensor)
   }
@@ -138,37 +155,37 @@ def _array(tensor: Tensor, data: bytes | memoryview) -> np.ndarray:
 
 
 def _state_dict(content: Any) -> Mapping[Any, Any]:
-  """What holds the tensors: `content`, or what is wrapped in it.
+  """The state dict: `content`, or a dictionary inside of it.
 
-  Tensors may also lie beside a wrapped state dict: RepDistiller's accuracy is
-  one.
+  There may be tensors beside a wrapped state dict, such as the accuracy in
+  RepDistiller's files.
   """
-  found = _wrapped(content, 3)
-  if found is not None:
-    return found
-  what = type(content).__name__
+  state = _unwrapped(content, 3)
+  if state is not None:
+    return state
+  kind = f'a {type(content).__name__}'
   if isinstance(content, dict):
-    names = ', '.join(shown(str(name)) for name in list(content)[:10])
-    what = f'entries {names}'
+    keys = ', '.join(printable(str(name)) for name in list(content)[:10])
+    kind = f'a dict of {keys}'
   raise ValueError(
-    f'it holds no state dict, or several, but {what}. A state dict may be the '
-    f'whole file or lie under one of {", ".join(_WRAPPERS)}'
+    f'expected one state dict, got {kind}. A state dict may be the whole file '
+    f'or the value of one of {", ".join(_WRAPPERS)}'
   )
 
 
-def _wrapped(content: Any, depth: int) -> Mapping[Any, Any] | None:
-  """The state dict in `content`, at most so many wrappers deep."""
+def _unwrapped(content: Any, depth: int) -> Mapping[Any, Any] | None:
+  """The state dict in `content`, inside of at most `depth` wrappers."""
   if not isinstance(content, dict) or depth < 0:
     return None
   for name in _WRAPPERS:
-    found = _wrapped(content.get(name), depth - 1)
-    if found is not None:
-      return found
+    state = _unwrapped(content.get(name), depth - 1)
+    if state is not None:
+      return state
   if _holds_tensors(content):
     return content
-  # Under a name of the user's own, if there is but one.
-  found = [value for value in content.values() if _holds_tensors(value)]
-  return found[0] if len(found) == 1 else None
+  # Under another name, if it is the only state dict.
+  states = [value for value in content.values() if _holds_tensors(value)]
+  return states[0] if len(states) == 1 else None
 
 
 def _holds_tensors(content: Any) -> bool:

@@ -1,7 +1,8 @@
-"""Flax variables to arrays under PyTorch names, and back.
+"""Conversion between Flax variables and arrays under PyTorch names.
 
-Kernels are `[kh, kw, in, out]` here and `[out, in, kh, kw]` there; matrices are
-`[in, out]` and `[out, in]`. Nothing else changes, so a round trip is exact.
+Kernels are `[kh, kw, in, out]` in Flax and `[out, in, kh, kw]` in PyTorch,
+matrices `[in, out]` and `[out, in]`. No value changes, so a round trip is
+exact.
 """
 
 import functools
@@ -15,6 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from kdjax.convert.torch.names import Rules
+from kdjax.runtime.named_arrays import Shape, compare, shapes
 from kdjax.typing import PyTree
 
 Path = tuple[str, ...]
@@ -30,26 +32,47 @@ _NUMBER = re.compile(r'\{(\w+?)(?:\*(\d+))?([+-]\d+)?\}')
 
 
 def torch_names(variables: PyTree, rules: Rules) -> dict[Path, str]:
-  """The PyTorch name of every leaf, in the order of PyTorch's state dict.
+  """Returns the PyTorch name of every leaf, in the order of a state dict.
 
   Args:
-    variables: `{'params': …, 'batch_stats': …}`, of arrays or of shapes.
-    rules: Of the network's family; see `kdjax.convert.torch.names`.
+    variables: `{'params': …, 'batch_stats': …}`, of arrays or shapes.
+    rules: Names of the network's family; see `kdjax.convert.torch.names`.
 
   Returns:
-    For each path, the collection first, its name.
+    Names by path, the collection first.
 
   Raises:
-    ValueError: If no rule knows a layer.
+    ValueError: If no rule matches a layer.
+  """
+  entries = [(*_name(path, rules), path) for path in _leaves(variables)]
+  entries.sort(key=lambda entry: (entry[0], entry[2][-1] in ('mean', 'var')))
+  return {path: name for _, name, path in entries}
+
+
+def torch_shapes(variables: PyTree, rules: Rules) -> dict[str, Shape]:
+  """Returns the shapes of the arrays of `to_torch`.
+
+  Args:
+    variables: `{'params': …, 'batch_stats': …}`, of arrays or shapes.
+    rules: Names of the network's family.
   """
   leaves = _leaves(variables)
-  found = [(*_find(path, rules), path) for path in leaves]
-  found.sort(key=lambda entry: (entry[0], entry[2][-1] in ('mean', 'var')))
-  return {path: name for _, name, path in found}
+  return {
+    name: tuple(leaves[path].shape[axis] for axis in _axes(leaves[path], True))
+    for path, name in torch_names(variables, rules).items()
+  }
 
 
 def to_torch(variables: PyTree, rules: Rules) -> dict[str, np.ndarray]:
-  """Arrays under their PyTorch names and in PyTorch's layout."""
+  """Converts variables to arrays under PyTorch names and in its layout.
+
+  Args:
+    variables: `{'params': …, 'batch_stats': …}`.
+    rules: Names of the network's family.
+
+  Returns:
+    Arrays by name, in the order of a state dict.
+  """
   leaves = _leaves(variables)
   return {
     name: _swap(np.asarray(leaves[path]), to_torch=True)
@@ -60,32 +83,32 @@ def to_torch(variables: PyTree, rules: Rules) -> dict[str, np.ndarray]:
 def from_torch(
   arrays: Mapping[str, np.ndarray], template: PyTree, rules: Rules
 ) -> PyTree:
-  """Variables from arrays under PyTorch names.
+  """Converts arrays under PyTorch names to variables.
 
   Args:
     arrays: By name, in PyTorch's layout.
-    template: Variables of the network, of arrays or of shapes.
-    rules: Of the network's family.
+    template: Variables of the network, arrays or shapes.
+    rules: Names of the network's family.
+
+  Returns:
+    Variables with the structure and dtypes of `template`.
 
   Raises:
-    ValueError: If an array is missing, unexpected or of another shape; says
-      which.
+    ValueError: If an array is missing, unexpected or of another shape; lists
+      them.
   """
-  names = torch_names(template, rules)
-  shapes = _leaves(template)
-  wrong = [f'missing {name}' for name in names.values() if name not in arrays]
-  wrong += [f'unexpected {n}' for n in arrays if n not in set(names.values())]
-  leaves = {}
-  for path, name in names.items():
-    if name not in arrays:
-      continue
-    leaf = _swap(np.asarray(arrays[name]), to_torch=False)
-    if leaf.shape != shapes[path].shape:
-      wrong.append(f'{name} is {leaf.shape}, not {shapes[path].shape}')
-    leaves[path] = jnp.asarray(leaf, shapes[path].dtype)
-  if wrong:
-    raise ValueError('Weights do not fit the network: ' + '; '.join(wrong))
-  # An empty collection has no leaves to bring it back.
+  differences = compare(shapes(arrays), torch_shapes(template, rules))
+  if differences:
+    raise ValueError(f'Weights do not fit the network:\n{differences}')
+  template_leaves = _leaves(template)
+  leaves = {
+    path: jnp.asarray(
+      _swap(np.asarray(arrays[name]), to_torch=False),
+      template_leaves[path].dtype,
+    )
+    for path, name in torch_names(template, rules).items()
+  }
+  # Empty collections have no leaves.
   return {
     **{collection: {} for collection in template},
     **traverse_util.unflatten_dict(leaves),
@@ -97,24 +120,29 @@ def _leaves(tree: PyTree) -> dict[Path, Any]:
 
 
 def _swap(array: np.ndarray, *, to_torch: bool) -> np.ndarray:
-  """Between the two layouts of kernels and matrices."""
+  """Converts between the two layouts of kernels and matrices."""
+  return array.transpose(_axes(array, to_torch))
+
+
+def _axes(array: Any, to_torch: bool) -> tuple[int, ...]:
+  """Axes of an array in the order of the other layout."""
   if array.ndim == 4:
-    return array.transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0))
-  return array.T if array.ndim == 2 else array
+    return (3, 2, 0, 1) if to_torch else (2, 3, 1, 0)
+  return (1, 0) if array.ndim == 2 else tuple(range(array.ndim))
 
 
-def _find(path: Path, rules: Rules) -> tuple[tuple, str]:
-  """The place of a leaf in PyTorch's order, and its name."""
-  # Parameters that are no layer's, like a class token, have rules themselves.
+def _name(path: Path, rules: Rules) -> tuple[tuple, str]:
+  """The sort key of a leaf in a state dict, and its PyTorch name."""
+  # Parameters outside of layers, such as a class token, have their own rules.
   leaf = path[-1]
   layer = '/'.join(path[1:-1] if leaf in _LEAVES else path[1:])
-  for place, (group, pattern, name) in enumerate(_grouped(rules)):
+  for index, (loop, pattern, name) in enumerate(_by_loop(rules)):
     match = re.fullmatch(_NUMBER.sub(r'(?P<\1>\\d+)', pattern), layer)
     if not match:
       continue
     numbers = {key: int(value) for key, value in match.groupdict().items()}
     filled = _NUMBER.sub(functools.partial(_fill, numbers), name)
-    key = (group, tuple(numbers.values()), place)
+    key = (loop, tuple(numbers.values()), index)
     if leaf not in _LEAVES:
       return (*key, 0), filled
     joined = filled if filled.endswith('_') else f'{filled}.'
@@ -122,17 +150,17 @@ def _find(path: Path, rules: Rules) -> tuple[tuple, str]:
   raise ValueError(f'No rule gives the PyTorch name of {"/".join(path)}.')
 
 
-def _grouped(rules: Rules) -> list[tuple[int, str, str]]:
-  """Each rule with the number of its loop."""
+def _by_loop(rules: Rules) -> list[tuple[int, str, str]]:
+  """Each rule with the index of its loop; see `kdjax.convert.torch.names`."""
   loops = itertools.groupby(
     rules, key=lambda rule: [m[1] for m in _NUMBER.finditer(rule[0])]
   )
   return [
-    (number, *rule) for number, (_, loop) in enumerate(loops) for rule in loop
+    (index, *rule) for index, (_, loop) in enumerate(loops) for rule in loop
   ]
 
 
-def _fill(numbers: dict[str, int], found: re.Match) -> str:
-  """One `{name*factor+shift}` as a number."""
-  name, factor, shift = found.groups()
+def _fill(numbers: dict[str, int], placeholder: re.Match) -> str:
+  """The number for one placeholder `{name*factor+shift}`."""
+  name, factor, shift = placeholder.groups()
   return str(numbers[name] * int(factor or 1) + int(shift or 0))

@@ -1,18 +1,18 @@
-"""What PyTorch code calls the layers of each network here, as data.
+"""Names of each network's layers in PyTorch code.
 
-A rule pairs a path in the Flax tree with the name of the same layer in PyTorch.
-`{s}` matches a whole number; in the PyTorch name it may be scaled and shifted:
-`{s*3+1}`. A dot and `weight` or the like follow the name, unless it ends in an
-underscore. The first rule that matches holds. Rules stand in the order in which
-the PyTorch module defines its layers; neighbouring rules with the same numbers
-are one loop over those.
+A rule is a path in the Flax tree and the name of the same layer in PyTorch. In
+both, `{s}` stands for an integer, which the PyTorch name may scale and shift:
+`{s*3+1}`. The name of an array is that of its layer, a dot and `weight` or the
+like; after a trailing underscore there is no dot. The first matching rule
+applies. Rules are in the order in which the PyTorch module defines its layers;
+consecutive rules with the same placeholders form one loop over their integers.
 """
 
 Rules = tuple[tuple[str, str], ...]
 
 
 def _under(path: str, name: str, layers: dict[str, str]) -> Rules:
-  """The same layers below a path and below a name."""
+  """Rules of several layers with a common path and a common name."""
   return tuple((f'{path}/{ours}', f'{name}.{layers[ours]}') for ours in layers)
 
 
@@ -35,7 +35,7 @@ _NORM_CONV = {
 
 
 def _resnet(shortcut: str, head: str) -> Rules:
-  """A residual network whose shortcuts and classifier are called so."""
+  """Rules of a residual network with these shortcut and classifier names."""
   layers = {
     **_CONV_NORM,
     'shortcut_conv': f'{shortcut}.0',
@@ -110,8 +110,8 @@ MOBILENET_V1: Rules = (
   ),
   ('head', 'fc'),
 )
-# torchvision. There the blocks are numbered through, and the first one, which
-# does not expand, is a convolution shorter.
+# torchvision numbers the blocks through all stages; the first block, without
+# expansion, has one convolution less.
 TORCHVISION_MOBILENET_V2: Rules = (
   ('stage_0/conv', 'features.0.0'),
   ('stage_0/norm', 'features.0.1'),
@@ -208,14 +208,14 @@ def _torchvision_vit(fc1: str, fc2: str) -> Rules:
   )
 
 
-# Ours alone; named as a plain PyTorch module would be.
+# Networks of this library only, with names that PyTorch code might use.
 CONVNET: Rules = (
   ('stage_{s}/conv_{i}', 'stage{s}.conv{i}'),
   ('stage_{s}/norm_{i}', 'stage{s}.bn{i}'),
   ('head', 'fc'),
 )
 
-# By the beginning of a network's name; the longest that fits holds.
+# By prefix of a network's name; the longest matching prefix applies.
 FAMILIES: dict[str, Rules] = {
   'convnet_': CONVNET,
   'resnet': RESNET,
@@ -232,7 +232,7 @@ FAMILIES: dict[str, Rules] = {
   'vit_': VIT,
 }
 
-# What each library calls the layers of the same networks.
+# Names in other libraries, by prefix of a network's name.
 LIBRARIES: dict[str, dict[str, Rules]] = {
   'imagenet_resnet': {'torchvision': RESNET, 'timm': RESNET},
   'imagenet_mobilenet_v2': {
@@ -241,7 +241,7 @@ LIBRARIES: dict[str, dict[str, Rules]] = {
   },
   'vit_': {
     'timm': VIT,
-    # As its modules are called now, and as its published files call them.
+    # Names of its current modules, and names in its published files.
     'torchvision': _torchvision_vit('0', '3'),
     'torchvision_1': _torchvision_vit('linear_1', 'linear_2'),
   },
@@ -249,7 +249,13 @@ LIBRARIES: dict[str, dict[str, Rules]] = {
 
 
 def all_rules_of(network: str) -> tuple[Rules, ...]:
-  """The rules of a network's family, then those of other libraries for it.
+  """Returns the rules of a network's family and of other libraries.
+
+  Args:
+    network: Name of the network.
+
+  Returns:
+    The rules of its family first.
 
   Raises:
     ValueError: If no family has a network of that name.
@@ -267,12 +273,12 @@ def _libraries_of(network: str) -> dict[str, Rules]:
 
 
 def rules_of(network: str, library: str | None = None) -> Rules:
-  """The rules of a network's family.
+  """Returns the rules of a network's family.
 
   Args:
-    network: Its name.
-    library: Whose names, of `LIBRARIES`; without, those by which PyTorch code
-      knows the family best.
+    network: Name of the network.
+    library: A library of `LIBRARIES` (`None`: the most common PyTorch code of
+      the family).
 
   Raises:
     ValueError: If no family has a network of that name, or the library has no
@@ -282,7 +288,7 @@ def rules_of(network: str, library: str | None = None) -> Rules:
     known = _libraries_of(network)
     if library not in known:
       raise ValueError(
-        f'No names of {library} are known for {network!r}, but those of '
+        f'No names of {library} are known for {network!r}; known are those of '
         f'{", ".join(known) or "no library"}.'
       )
     return known[library]

@@ -1,7 +1,7 @@
-"""What the pickle of a PyTorch file may name, and what that means here.
+"""Names that the pickle of a PyTorch file may contain, and their replacements.
 
-Nothing of what a file names is imported or called: each name of the table has a
-harmless function of our own in its place.
+Nothing that a file names is imported or called: each name of the table is
+replaced by a harmless function of this module.
 """
 
 import math
@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.convert.messages import shown
+from kdjax.messages import printable
 
 
 class Storage(NamedTuple):
-  """Where the numbers of some tensors lie: a key, their type, how many."""
+  """Numbers that several tensors may share.
+
+  Attributes:
+    key: Name of the storage in the file.
+    dtype: Dtype of the numbers.
+    size: How many there are.
+  """
 
   key: str
   dtype: np.dtype
@@ -24,7 +30,14 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-  """A view of a storage; `offset` and `strides` count numbers, not bytes."""
+  """View of a storage.
+
+  Attributes:
+    storage: The storage.
+    offset: Index of the first number.
+    shape: Shape of the tensor.
+    strides: Numbers, not bytes, between neighbors along each axis.
+  """
 
   storage: Storage
   offset: int
@@ -32,26 +45,46 @@ class Tensor(NamedTuple):
   strides: tuple[int, ...]
 
 
-class Named(NamedTuple):
-  """A name of the table, and what is called in its place."""
+class Function(NamedTuple):
+  """Function that a pickle may call.
+
+  Attributes:
+    name: Its name in the pickle.
+    replacement: What is called instead.
+  """
 
   name: str
-  call: Callable[..., Any]
+  replacement: Callable[..., Any]
 
 
 class StorageType(NamedTuple):
-  """The type of the numbers of a storage."""
+  """Class of a storage.
+
+  Attributes:
+    dtype: Dtype of its numbers.
+  """
 
   dtype: np.dtype
 
 
-# More dimensions than NumPy has; and how many numbers a tensor whose strides
-# repeat them may have, where its storage has fewer.
-_DIMENSIONS, _REPEATED = 64, 1 << 24
+_MAX_DIMENSIONS = 64  # as many as NumPy supports
+# Size of a tensor that may repeat the numbers of a smaller storage.
+_MAX_REPEATED = 1 << 24
 
 
 def expect(value: Any, kind: type) -> Any:
-  """`value`, if it is of exactly that kind."""
+  """Checks the class of a value.
+
+  Args:
+    value: Any value of a pickle.
+    kind: Its expected class; subclasses are refused.
+
+  Returns:
+    The value.
+
+  Raises:
+    ValueError: If it is of another class.
+  """
   if type(value) is not kind:
     raise ValueError(
       f'an instruction needs a {kind.__name__}, got a {type(value).__name__}'
@@ -60,15 +93,32 @@ def expect(value: Any, kind: type) -> Any:
 
 
 def as_key(value: Any) -> Any:
-  """`value`, if it may be a key or a member of a set."""
-  # A tuple could be so deep that hashing it overflows the C stack.
+  """Checks that a value may be a key of a dict or a member of a set.
+
+  Args:
+    value: Any value of a pickle.
+
+  Returns:
+    The value.
+
+  Raises:
+    ValueError: If it is not a plain value.
+  """
+  # Hashing a deeply nested tuple would overflow the C stack.
   if value is not None and not isinstance(value, str | int | float | bytes):
     raise ValueError(f'a key is a {type(value).__name__}, not a plain value')
   return value
 
 
 def as_dict(items: Any = ()) -> dict[Any, Any]:
-  """A dict from pairs or another dict, its keys checked."""
+  """Returns a dict after checking its keys.
+
+  Args:
+    items: Pairs, or another dict.
+
+  Raises:
+    ValueError: If a key is not a plain value.
+  """
   pairs = items.items() if isinstance(items, dict) else items
   return {as_key(key): value for key, value in pairs}
 
@@ -78,20 +128,20 @@ def _set(items: Any = ()) -> set[Any]:
 
 
 def _encode(text: str, encoding: str = 'latin1') -> bytes:
-  if encoding != 'latin1':  # what Python 2 pickles bytes by; no other codec
-    raise ValueError(f'it encodes text by {encoding}')
+  if encoding != 'latin1':  # that of bytes in pickles of Python 2
+    raise ValueError(f'it encodes text by {encoding}; expected latin1')
   return expect(text, str).encode('latin1')
 
 
 def _numpy_dtype(code: str, *_: Any) -> np.dtype:
   if not re.fullmatch(r'[biufc]\d+', expect(code, str)):
-    raise ValueError(f'it holds a NumPy value of type {code[:20]!r}')
+    raise ValueError(f'it has a NumPy value of the dtype {code[:20]!r}')
   return np.dtype(code).newbyteorder('<')
 
 
 def _numpy_scalar(dtype: np.dtype, data: bytes) -> Any:
   if len(data) != dtype.itemsize:
-    raise ValueError(f'a NumPy {dtype} has {len(data)} bytes')
+    raise ValueError(f'a NumPy value of dtype {dtype} has {len(data)} bytes')
   return np.frombuffer(data, dtype)[0].item()
 
 
@@ -100,11 +150,11 @@ def _tensor(
 ) -> Tensor:
   if not len(expect(shape, tuple)) == len(expect(strides, tuple)):
     raise ValueError(f'a tensor has {len(shape)} sizes, {len(strides)} strides')
-  if len(shape) > _DIMENSIONS:
+  if len(shape) > _MAX_DIMENSIONS:
     raise ValueError(f'a tensor has {len(shape)} dimensions')
   for number in (offset, *shape, *strides):
     if type(number) is not int or not 0 <= number < 1 << 63:
-      raise ValueError('a tensor has a size or stride that is not a count')
+      raise ValueError('a tensor has an invalid size, stride or offset')
   tensor = Tensor(expect(storage, Storage), offset, shape, strides)
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
   count = math.prod(shape)
@@ -113,31 +163,38 @@ def _tensor(
       f'a tensor of shape {shape} reaches beyond its storage of '
       f'{storage.size} numbers'
     )
-  if count > max(storage.size, _REPEATED):
+  if count > max(storage.size, _MAX_REPEATED):
     raise ValueError(
       f'a tensor of shape {shape} repeats the {storage.size} numbers of its '
-      'storage too often'
+      'storage too often (possible memory bomb)'
     )
   return tensor
 
 
-def named(name: str) -> Any:
-  """What a name stands for.
+def lookup(name: str) -> Any:
+  """Returns the replacement of a name.
+
+  Args:
+    name: Module and attribute, joined by a dot.
+
+  Returns:
+    A `StorageType`, a `Function`, or the name itself for types that are not
+    called.
 
   Raises:
-    ValueError: If it is not one of the table; says which.
+    ValueError: If the name is not in the table.
   """
   if name in _STORAGES:
     return StorageType(_STORAGES[name])
   if name in _TYPES:
     return name
-  if name not in _CALLS:
+  if name not in _FUNCTIONS:
     raise ValueError(
-      f'it names {shown(name)}, which is no tensor and no plain container; '
-      'nothing of it was run. Save the state dict alone: '
+      f'it names {printable(name)}, which is neither a tensor nor a plain '
+      'container; it was not executed. Save the state dict alone: '
       'torch.save(model.state_dict(), FILE)'
     )
-  return Named(name, _CALLS[name])
+  return Function(name, _FUNCTIONS[name])
 
 
 _DTYPES = {
@@ -159,7 +216,7 @@ _STORAGES = {
   for module in ('torch', 'torch.cuda')
   for name, dtype in _DTYPES.items()
 }
-# Types that are named only: dtypes, and what fills a `defaultdict`.
+# Types that are not called: dtypes, and the factories of a `defaultdict`.
 _TYPES = frozenset(
   f'{module}.{name}'
   for modules, names in (
@@ -176,7 +233,7 @@ _TYPES = frozenset(
   for module in modules
   for name in names
 )
-_CALLS: dict[str, Callable[..., Any]] = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
   'collections.OrderedDict': as_dict,
   'collections.Counter': as_dict,
   'collections.defaultdict': lambda factory=None: {},
@@ -189,7 +246,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
   'numpy.core.multiarray.scalar': _numpy_scalar,
   'numpy._core.multiarray.scalar': _numpy_scalar,
   'torch.Size': lambda sizes=(): expect(sizes, tuple),
-  'torch.device': lambda *place: place,
+  'torch.device': lambda *arguments: arguments,
   'torch._utils._rebuild_tensor': _tensor,
   'torch._utils._rebuild_tensor_v2': _tensor,
   'torch._utils._rebuild_parameter': lambda data, *_: expect(data, Tensor),

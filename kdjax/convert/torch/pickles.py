@@ -1,8 +1,8 @@
-"""The pickles inside PyTorch files, read without running anything.
+"""Reads the pickles of PyTorch files without executing any of them.
 
-A pickle is a program for a small stack machine, and some of its instructions
-call functions that the file names. This machine has the instructions that build
-plain containers only, and the names of a short table; all else is refused.
+A pickle is a program for a stack machine, some of whose instructions call
+functions that the file names. The machine here has only the instructions that
+build plain containers, and the names of a short table; it refuses all others.
 """
 
 import pickletools
@@ -11,56 +11,66 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from kdjax.convert.messages import shown
 from kdjax.convert.torch.pickle_names import (
-  Named,
+  Function,
   Storage,
   StorageType,
   as_dict,
   as_key,
   expect,
-  named,
+  lookup,
 )
+from kdjax.messages import printable
 
 
 def read(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
-  """One pickle from where `file` stands, as plain containers and `Tensor`s.
+  """Reads one pickle from the current position of a file.
 
   Args:
-    file: Left behind the pickle.
-    storages: Filled with those that it refers to, by key.
+    file: Its position is then that after the pickle.
+    storages: Receives the storages of the pickle by key (default: they are not
+      needed).
+
+  Returns:
+    Plain values, plain containers and `Tensor`s.
 
   Raises:
-    ValueError: If it names or does something else; says what.
-    Exception: Whatever else a damaged pickle leads to; the caller knows the
-      file's name and what to say.
+    ValueError: If the pickle names or does anything else; says what.
+    Exception: Errors of other classes that a damaged pickle causes; the caller
+      knows the name of the file and adds it.
   """
   machine = _Machine({} if storages is None else storages)
   start = file.tell()
-  for number, (opcode, argument, place) in enumerate(pickletools.genops(file)):
-    if number == _MOST:
-      raise ValueError(f'it has more than {_MOST} instructions')
-    machine.length = (place or start) - start
-    machine.do(opcode.name, argument)
+  for count, (opcode, argument, position) in enumerate(
+    pickletools.genops(file)
+  ):
+    if count == _MAX_INSTRUCTIONS:
+      raise ValueError(f'it has more than {_MAX_INSTRUCTIONS} instructions')
+    machine.length = (position or start) - start
+    machine.execute(opcode.name, argument)
   return machine.stack.pop()
 
 
-def is_one(file: BinaryIO) -> bool:
-  """Whether there is a whole pickle where `file` stands; leaves it there."""
+def is_pickle(file: BinaryIO) -> bool:
+  """Whether a complete pickle starts at the current position of a file.
+
+  Args:
+    file: Its position is unchanged.
+  """
   start = file.tell()
   try:
     for _ in pickletools.genops(file):
       pass
-  except Exception:  # any at all: pickletools is not made for other files
+  except Exception:  # pickletools raises any error on other files
     return False
   finally:
     file.seek(start)
   return True
 
 
-# A byte may ask for an empty container of two hundred. State dicts have some
-# sixty instructions for a tensor.
-_MOST = 5_000_000
+# An instruction of one byte may create a container of two hundred bytes. State
+# dicts have some sixty instructions per tensor.
+_MAX_INSTRUCTIONS = 5_000_000
 _VALUES = frozenset(
   (
     *('BININT', 'BININT1', 'BININT2', 'INT', 'LONG', 'LONG1', 'LONG4'),
@@ -87,23 +97,27 @@ _FROM_MARK: dict[str, Callable[[list], Any]] = {
 _TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 _PUTS = ('PUT', 'BINPUT', 'LONG_BINPUT')
 _GETS = ('GET', 'BINGET', 'LONG_BINGET')
-_NOTHING = ('PROTO', 'FRAME', 'STOP')
+_NO_EFFECT = ('PROTO', 'FRAME', 'STOP')
 _COPIED = (str, bytes, tuple, list, dict, set, frozenset)
 
 
 class _Machine:
-  """The stack, those below the marks, and what was set aside by number."""
+  """Stack machine of a pickle.
+
+  Args:
+    storages: Receives the storages of the pickle by key.
+  """
 
   def __init__(self, storages: dict[str, Storage]):
     self.storages = storages
     self.stack: list[Any] = []
-    self.below: list[list[Any]] = []
+    self.below: list[list[Any]] = []  # stacks below the marks
     self.memo: dict[int, Any] = {}
-    self.length = 0  # of the pickle so far, in bytes
-    self.copied = 0  # by calls so far, in items
+    self.length = 0  # bytes of the pickle so far
+    self.copied = 0  # items that calls have copied so far
 
-  def do(self, name: str, argument: Any) -> None:
-    """One instruction."""
+  def execute(self, name: str, argument: Any) -> None:
+    """Executes one instruction."""
     if name in _VALUES:
       self.stack.append(argument)
     elif name in _NEW:
@@ -120,22 +134,22 @@ class _Machine:
       self.stack.append(self.memo[argument])
     elif hasattr(self, f'do_{name}'):
       getattr(self, f'do_{name}')(argument)
-    elif name not in _NOTHING:
-      what = f'{name} {shown(argument)}' if type(argument) is str else name
-      raise ValueError(f'it holds the instruction {what}, which makes objects')
+    elif name not in _NO_EFFECT:
+      what = f'{name} {printable(argument)}' if type(argument) is str else name
+      raise ValueError(f'it has the instruction {what}, which creates objects')
 
-  def storage(self, found: Storage) -> Storage:
-    """A storage, which is the same wherever the pickle refers to it."""
-    known = self.storages.setdefault(found.key, found)
-    if known != found:
+  def storage(self, storage: Storage) -> Storage:
+    """Registers a storage, all references to which must agree."""
+    known = self.storages.setdefault(storage.key, storage)
+    if known != storage:
       raise ValueError(
-        f'storage {shown(found.key)} is said to hold {known.size} '
-        f'{known.dtype} numbers and also {found.size} {found.dtype}'
+        f'storage {printable(storage.key)} declares {known.size} '
+        f'{known.dtype} numbers and also {storage.size} {storage.dtype}'
       )
     return known
 
   def to_mark(self) -> list[Any]:
-    """What was pushed since the last mark, which is gone with it."""
+    """Pops the last mark and everything above it."""
     items, self.stack = self.stack, self.below.pop()
     return items
 
@@ -179,35 +193,39 @@ class _Machine:
     expect(self.stack[-1], dict).update(as_dict(zip(items[::2], items[1::2])))
 
   def do_GLOBAL(self, argument):
-    self.stack.append(named('.'.join(argument.split(' '))))
+    self.stack.append(lookup('.'.join(argument.split(' '))))
 
   def do_STACK_GLOBAL(self, _):
     name, module = self.stack.pop(), self.stack.pop()
-    self.stack.append(named(f'{expect(module, str)}.{expect(name, str)}'))
+    self.stack.append(lookup(f'{expect(module, str)}.{expect(name, str)}'))
 
   def do_REDUCE(self, _):
     arguments = expect(self.stack.pop(), tuple)
-    # Whatever a call copies was written once for it. A file that has one large
-    # thing copied again and again would fill the memory.
+    # A valid file contains everything that a call copies. A file that has one
+    # large value copied many times would fill the memory.
     self.copied += sum(len(a) for a in arguments if type(a) in _COPIED)
     self.copied += len(arguments)
     if self.copied > self.length:
-      raise ValueError('it makes more of its contents than it holds')
-    self.stack.append(expect(self.stack.pop(), Named).call(*arguments))
+      raise ValueError(
+        'its calls copy more data than the pickle contains (possible memory '
+        'bomb)'
+      )
+    function = expect(self.stack.pop(), Function)
+    self.stack.append(function.replacement(*arguments))
 
   def do_BUILD(self, _):
     state, target = self.stack.pop(), self.stack[-1]
     if isinstance(target, np.dtype):  # state[1] is its byte order
       if expect(state, tuple)[1] not in ('<', '|', '='):
         raise ValueError('it holds numbers in big-endian order')
-    else:  # the attributes of a state dict: versions of its modules
+    else:  # attributes of a state dict: versions of its modules
       expect(target, dict)
 
   def do_BINPERSID(self, _):
     match self.stack.pop():
       case ('storage', StorageType(dtype), str(key), _, int(size), *view):
         if view not in ([], [None]):
-          raise ValueError(f'storage {shown(key)} is a view of another one')
+          raise ValueError(f'storage {printable(key)} is a view of another one')
         self.stack.append(self.storage(Storage(key, dtype, size)))
       case _:
         raise ValueError('it refers to something that is not a storage')

@@ -1,1 +1,1 @@
-"""Data sets that are read and decoded while training, by grain."""
+"""Datasets that are read and decoded during training, by grain."""

@@ -1,28 +1,28 @@
-"""Large sets with one class per image, streamed: ImageNet, and folders like it.
+"""Large single-label datasets, streamed: ImageNet, and folders like it.
 
-Training shows a random window of each image, brought to one size; the flip
-follows on the device. Judging shows the middle, as published accuracies do.
+Training shows a random window of each image, resized; the flip follows on the
+device. Evaluation shows the middle, as published accuracies are measured.
 """
 
 import os
-import pathlib
-from typing import Any
 
 import numpy as np
 
 from kdjax.data.augment import Augmentation
-from kdjax.data.dataset import rows_per_class
-from kdjax.data.folder import Listing, list_images
-from kdjax.data.stream.image_files import ImageFiles
-from kdjax.data.stream.multi_label import Chosen, StreamedDataset
-from kdjax.data.stream.share import Files, Reading
+from kdjax.data.files import LabeledFiles
+from kdjax.data.folder import list_folder
+from kdjax.data.limit import rows_per_class
+from kdjax.data.names import parse_name
+from kdjax.data.stream.dataset import StreamedDataset
+from kdjax.data.stream.reading import Reading
 from kdjax.data.stream.split import StreamedSplit
 from kdjax.data.stream.views import CenterCrop, RandomResizedCrop
 from kdjax.data.tfds import prepared
 from kdjax.names import unknown
 
 _READING = Reading()
-_SHORTER = 256 / 224  # of the shorter side over the window, when judging
+_SHORTER_SIDE = 256 / 224  # over the side of the window, in evaluation
+_TRAIN_IMAGES, _TEST_IMAGES, _CLASSES = 1_281_167, 50_000, 1000  # ImageNet
 
 
 def load_imagenet(
@@ -34,60 +34,62 @@ def load_imagenet(
   limit: int | None = None,
   limit_seed: int = 0,
 ) -> StreamedDataset:
-  """A set with one class per image; its images stay where they are.
+  """Opens a single-label dataset whose images stay on disk.
 
   Args:
-    name: `imagenet2012`, read where TFDS prepared it as array_record and tested
-      on its validation split; or `folder:PATH`, with images in
-      `PATH/train/CLASS/` and `PATH/val/CLASS/` (or `test`).
-    size: Height and width of what networks see; judged on the middle of images
-      whose shorter side is 256/224 of it.
-    data_dir: TFDS's folder of sets; `TFDS_DATA_DIR` or `~/tensorflow_datasets`
-      if not given.
-    reading: By how many processes, and what of images that do not decode.
-    limit: Training images per class; all if not given.
-    limit_seed: Which ones.
+    name: `imagenet2012`, prepared by TFDS as array_record and tested on its
+      validation split; or `folder:PATH`, with images in `PATH/train/CLASS/` and
+      `PATH/val/CLASS/` (or `test`).
+    size: Height and width of the images that networks see; evaluation shows the
+      middle of images whose shorter side is 256/224 of it.
+    data_dir: TFDS's folder of datasets (default: `TFDS_DATA_DIR`, or
+      `~/tensorflow_datasets`).
+    reading: Numbers of processes and threads, and the treatment of images that
+      cannot be decoded.
+    limit: Training images per class (default: all).
+    limit_seed: Seed of the choice of these images.
+
+  Returns:
+    The dataset.
 
   Raises:
-    ValueError: If there is no such set, or its parts do not fit each other.
+    ValueError: If there is no such dataset, or its parts do not match.
     DataUnavailableError: (a ValueError) If it can be neither read nor prepared.
   """
-  if size < 1:
-    raise ValueError(f'image_size must be at least 1, got {size}.')
-  kind, _, path = name.partition(':')
-  if path and kind == 'folder':
-    parts, classes = _read_folder(name, pathlib.Path(path).expanduser())
-  elif name == 'imagenet2012':
-    from kdjax.data.tfds import files as tfds_files  # slow to import
+  views = _views(size)
+  kind, path = parse_name(name, ('folder',))
+  if path is not None:
+    train, test = list_folder(name, path)
+  elif kind == 'imagenet2012':
+    from kdjax.data.tfds import labeled  # slow to import
 
-    root = prepared.data_folder(data_dir)
-    found = tfds_files.open_splits(name, root)
-    parts = [(part.files, part.labels) for part in found]
-    classes = found[0].class_names
+    train, test = labeled.open_splits(name, prepared.data_folder(data_dir))
   else:
     known = ('imagenet2012', 'folder:PATH')
-    raise ValueError(unknown('streamed set', name, known))
-  train, test = parts
+    raise ValueError(unknown('streamed dataset', name, known))
   if limit is not None:
-    rows = rows_per_class(train[1], limit, limit_seed)
-    train = Chosen(train[0], rows), train[1][rows]
-  return _dataset(name, train, test, classes, size, reading)
+    train = train.take(rows_per_class(train.labels, limit, limit_seed))
+  return _dataset(name, train, test, views, reading)
 
 
 def unread_imagenet(size: int = 224) -> StreamedDataset:
-  """ImageNet's numbers of images and classes without the images.
+  """Returns ImageNet's numbers of images and classes without the images.
 
-  For steps that are timed on images made on the device.
+  For timing steps on images that are made on the device.
+
+  Args:
+    size: Height and width of the images that networks see.
   """
+  classes = tuple(map(str, range(_CLASSES)))
   train, test = (
-    (Unread(count), np.zeros(count, np.int32)) for count in (1_281_167, 50_000)
+    LabeledFiles(_CountedFiles(count), np.zeros(count, np.int32), classes)
+    for count in (_TRAIN_IMAGES, _TEST_IMAGES)
   )
-  classes = tuple(map(str, range(1000)))
-  return _dataset('synthetic', train, test, classes, size, _READING)
+  return _dataset('synthetic', train, test, _views(size), _READING)
 
 
-class Unread:
-  """Files that are counted and never read."""
+class _CountedFiles:
+  """Files that have a number but no contents."""
 
   def __init__(self, count: int):
     self.count = count
@@ -96,49 +98,41 @@ class Unread:
     return self.count
 
   def read(self, index: int) -> bytes:
-    """Has nothing to read."""
-    raise OSError(f'{self.name(index)} is only counted')
+    """Raises `OSError`."""
+    raise OSError(f'{self.name(index)} has no contents')
 
   def name(self, index: int) -> str:
-    """What messages call it."""
+    """Returns the name of an image."""
     return f'image {index}'
+
+
+def _views(size: int) -> tuple[CenterCrop, RandomResizedCrop]:
+  """Views of `size`: in evaluation and in training."""
+  window = (size, size)
+  evaluation = CenterCrop(window, round(size * _SHORTER_SIDE))
+  return evaluation, RandomResizedCrop(window)
 
 
 def _dataset(
   name: str,
-  train: tuple[Files, np.ndarray],
-  test: tuple[Files, np.ndarray],
-  classes: tuple[str, ...],
-  size: int,
+  train: LabeledFiles,
+  test: LabeledFiles,
+  views: tuple[CenterCrop, RandomResizedCrop],
   reading: Reading,
 ) -> StreamedDataset:
-  window = (size, size)
-  common: dict[str, Any] = {
-    'view': CenterCrop(window, round(size * _SHORTER)),
-    'reading': reading,
-  }
-  varied = RandomResizedCrop(window)
+  view, train_view = views
   return StreamedDataset(
     name=name,
     train=StreamedSplit(
-      files=train[0], labels=train[1], varied=varied, **common
+      files=train.files,
+      labels=train.labels,
+      view=view,
+      train_view=train_view,
+      reading=reading,
     ),
-    test=StreamedSplit(files=test[0], labels=test[1], **common),
-    class_names=classes,
+    test=StreamedSplit(
+      files=test.files, labels=test.labels, view=view, reading=reading
+    ),
+    class_names=train.class_names,
     augment=Augmentation(flip=True),
   )
-
-
-def _read_folder(name: str, path: pathlib.Path) -> tuple[list, tuple[str, ...]]:
-  listings = list_images(name, path)
-  classes = tuple(listings[0])
-  return [_labelled(each, classes) for each in listings], classes
-
-
-def _labelled(
-  found: Listing, classes: tuple[str, ...]
-) -> tuple[ImageFiles, np.ndarray]:
-  number = {label: place for place, label in enumerate(classes)}
-  labels = [number[label] for label, paths in found.items() for _ in paths]
-  files = ImageFiles.of(path for paths in found.values() for path in paths)
-  return files, np.array(labels, np.int32)

@@ -1,4 +1,4 @@
-"""Takes the next items of an iterator before they are asked for."""
+"""Prefetches the items of an iterator in a thread."""
 
 import queue
 import threading
@@ -7,54 +7,59 @@ from typing import Generic, TypeVar
 
 T = TypeVar('T')
 
-_LOOK = 0.1  # seconds between two looks whether anybody still wants an item
+_POLL_SECONDS = 0.1  # between two checks whether the iterator has been closed
 
 
-class Ahead(Iterator[T], Generic[T]):
-  """The same items in the same order, made by a thread of its own.
+class Prefetcher(Iterator[T], Generic[T]):
+  """The items of an iterator in their order, produced ahead in a thread.
 
-  What making an item raises is raised where that item is asked for.
+  An exception of the iterator is raised by `next` in the place of its item.
   """
 
   def __init__(self, items: Iterator[T], count: int = 2):
-    """Starts the thread, which is `count` items ahead and one in its hands."""
-    self._made: queue.Queue = queue.Queue(count)
+    """Starts the thread.
+
+    Args:
+      items: The iterator.
+      count: Items that are kept ready, besides the one being produced.
+    """
+    self._ready: queue.Queue = queue.Queue(count)
     self._closed = threading.Event()
-    # A process that ends for another reason does not wait for it.
+    # A daemon, so that a process that ends early does not wait for it.
     self._thread = threading.Thread(
-      target=self._make, args=(items,), daemon=True
+      target=self._produce, args=(items,), daemon=True
     )
     self._thread.start()
 
   def __next__(self) -> T:
-    """The next item, waited for if it is not made yet."""
+    """Returns the next item, and waits until it is ready."""
     if self._closed.is_set():
       raise StopIteration
-    item, error = self._made.get()
+    item, error = self._ready.get()
     if error is not None:
       self._closed.set()
       raise error
     return item
 
   def close(self) -> None:
-    """Ends the thread, behind the item that it is making."""
+    """Ends the thread after the item that is being produced."""
     self._closed.set()
     self._thread.join()
 
-  def _make(self, items: Iterator[T]) -> None:
+  def _produce(self, items: Iterator[T]) -> None:
     try:
       for item in items:
         if not self._put((item, None)):
           return
       self._put((None, StopIteration()))
-    except Exception as error:  # belongs to who asks
+    except Exception as error:  # raised again by `__next__`
       self._put((None, error))
 
-  def _put(self, made: tuple) -> bool:
-    """Whether there was somebody to take it."""
+  def _put(self, entry: tuple) -> bool:
+    """Waits for room in the queue; False if closed in the meantime."""
     while not self._closed.is_set():
       try:
-        self._made.put(made, timeout=_LOOK)
+        self._ready.put(entry, timeout=_POLL_SECONDS)
         return True
       except queue.Full:
         continue

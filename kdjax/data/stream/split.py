@@ -1,66 +1,58 @@
-"""Image sets too large for memory: read and decoded while training, by grain.
+"""A split of images that are decoded on demand.
 
 The image in a row of a batch is a function of seed, batch and row alone. Any
 number of worker processes and of machines may decode, each its own rows, and
-the number of a batch is all that is needed to go on with the same images.
+the number of the next batch is all that is needed to resume a stream.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
-
-from kdjax.data.stream.prefetch import Ahead
-from kdjax.data.stream.share import (
-  TRIES,
-  Files,
-  Group,
-  Reading,
-  Share,
-  read_ahead,
-)
+from kdjax.data.files import Files
+from kdjax.data.labels import check_labels
+from kdjax.data.stream.batches import Stream
+from kdjax.data.stream.reading import MAX_ATTEMPTS, GroupSource, Reading
 from kdjax.data.stream.views import View
-
-Batch = dict[str, np.ndarray]
+from kdjax.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class StreamedSplit:
-  """Images that are decoded when they are needed, and their labels.
+  """Images that are decoded on demand, and their labels.
 
   Attributes:
-    files: The encoded images.
-    labels: `[N, …]`, one row per image.
-    view: What is shown of each image, in order.
-    varied: What is shown of them when they are shuffled; the same without.
-    reading: By how many processes, and what of broken ones.
+    files: The N encoded images.
+    labels: An array `[N]` or `[N, K]`, or a nested dict of arrays with N rows
+      each.
+    view: View of images that are read in order, for evaluation.
+    train_view: View of images that are shuffled, for training (default:
+      `view`).
+    reading: Numbers of processes and threads, and the treatment of images that
+      cannot be decoded.
 
   Raises:
-    ValueError: If there are none, or not as many of one as of the other, or if
-      the two views differ in size.
+    ValueError: If there are no images, an array of the labels does not have one
+      row per image, or the two views differ in size.
   """
 
   files: Files
-  labels: np.ndarray
+  labels: PyTree
   view: View
-  varied: View | None = None
+  train_view: View | None = None
   reading: Reading = Reading()
 
   def __post_init__(self):
-    if len(self.files) != len(self.labels):
-      raise ValueError(
-        f'{len(self.files)} images but {len(self.labels)} labels'
-      )
+    check_labels(self.labels, len(self.files))
     if not len(self.files):
       raise ValueError('there are no images.')
-    if self.varied is not None and self.varied.size != self.view.size:
+    if self.train_view is not None and self.train_view.size != self.view.size:
       raise ValueError(
-        f'views differ in size: {self.view.size} and {self.varied.size}.'
+        f'views differ in size: {self.view.size} and {self.train_view.size}.'
       )
 
   def __len__(self) -> int:
-    return len(self.labels)
+    return len(self.files)
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -74,31 +66,34 @@ class StreamedSplit:
     *,
     first: int = 0,
     rows: Iterable[int] | None = None,
-  ) -> 'Stream':
-    """Batches without end, each epoch in an order of its own.
+  ) -> Stream:
+    """Returns an endless stream of batches, each epoch in another order.
 
-    What an epoch leaves over begins the next one. The place of an image that
-    does not decode is taken by the one that has it in the next epoch's order.
-    What a view draws is a function of seed and place.
+    The images that are left at the end of an epoch begin the next one. An image
+    that cannot be decoded is replaced by the image at the same position of the
+    next epoch's order. Random views are functions of seed and position.
 
     Args:
-      seed: Of the order and of what is drawn, in [0, 2**32).
+      seed: Seed of the order and of the views, in [0, 2**32).
       size: Images in a batch.
-      first: Batches that have been taken before.
-      rows: Of each batch, those that are decoded here; all without.
+      first: Number of the first batch.
+      rows: Rows of each batch that are decoded here (default: all).
+
+    Raises:
+      ValueError: If `size` is not positive.
     """
-    import grain  # costs half a second, and only streams need it
+    import grain  # takes half a second, and only streams need it
 
     order = grain.MapDataset.range(len(self)).shuffle(seed=seed).repeat()
     return self._open(
       order,
       size,
-      first,
       rows,
-      view=self.varied or self.view,
+      first_batch=first,
+      view=self.train_view or self.view,
       seed=seed,
-      epoch=len(self),
-      tries=TRIES,
+      epoch_size=len(self),
+      attempts=MAX_ATTEMPTS,
     )
 
   def in_order(
@@ -107,91 +102,47 @@ class StreamedSplit:
     *,
     count: int | None = None,
     rows: Iterable[int] | None = None,
-  ) -> 'Stream':
-    """Batches from the first image to the last, or to the `count`-th.
+  ) -> Stream:
+    """Returns a stream of the images in order.
 
-    The last one is filled up with rows that do not count, and so is the place
-    of an image that does not decode: `decoded` is false there.
+    Rows beyond the last image, and rows of images that cannot be decoded, are
+    zeros, and `decoded` is False for them.
 
     Args:
       size: Images in a batch.
-      count: How many images; all without.
-      rows: Of each batch, those that are decoded here; all without.
+      count: Number of images (default: all).
+      rows: Rows of each batch that are decoded here (default: all).
+
+    Raises:
+      ValueError: If `size` is not positive.
     """
     order = range(len(self) if count is None else min(count, len(self)))
     return self._open(
-      order, size, 0, rows, view=self.view, seed=0, epoch=0, tries=1
+      order,
+      size,
+      rows,
+      first_batch=0,
+      view=self.view,
+      seed=0,
+      epoch_size=0,
+      attempts=1,
     )
 
-  def _open(self, order, size, first, rows, **how) -> 'Stream':
+  def _open(
+    self,
+    order: Any,  # a sequence of int, or grain's
+    size: int,
+    rows: Iterable[int] | None,
+    **settings,
+  ) -> Stream:
     if size < 1:
       raise ValueError(f'a batch needs at least one image, got {size}.')
     rows = range(size) if rows is None else rows
-    share = Share(
+    source = GroupSource(
       files=self.files,
       order=order,
       batch_size=size,
-      first=first,
       rows=tuple(int(row) for row in rows),
-      **how,
+      **settings,
     )
-    return Stream(self, share, first)
-
-
-class Stream(Iterator[Batch]):
-  """Batches of decoded images, or the same rows of each of them.
-
-  A batch is `image` uint8 `[R, height, width, 3]`, `label`, `index`, their
-  places in the set, `decoded`, whether a row counts, and `skipped`, how many
-  images did not decode before the one in its place. Two lie ready ahead of the
-  one that is asked for.
-
-  Attributes:
-    batch: The number of the next one.
-  """
-
-  def __init__(self, split: StreamedSplit, share: Share, first: int):
-    self.batch = first
-    self._split = split
-    self._count = share.groups
-    self._groups = read_ahead(share, split.reading)
-    self._ahead = Ahead(self._read())
-
-  def __next__(self) -> Batch:
-    """The next batch.
-
-    Raises:
-      ValueError: If an image does not decode and none may be skipped, or if
-        none of many does.
-    """
-    batch = next(self._ahead)
-    self.batch += 1
-    return batch
-
-  def close(self) -> None:
-    """Ends its threads and processes."""
-    self._ahead.close()
-    self._groups.close()
-
-  def _read(self) -> Iterator[Batch]:
-    for first in self._groups:
-      groups = [first, *itertools.islice(self._groups, self._count - 1)]
-      for group in groups:
-        self._check(group)
-      columns = {
-        name: np.concatenate([group[name] for group in groups])
-        for name in ('image', 'index', 'decoded', 'skipped')
-      }
-      yield {**columns, 'label': self._split.labels[columns['index']]}
-
-  def _check(self, group: Group) -> None:
-    message = next(filter(None, group['broken']), '')
-    if message and self._split.reading.broken_images == 'stop':
-      raise ValueError(
-        f'{message}. Replace the file, or give --broken_images=skip to leave '
-        'out and count what does not decode.'
-      )
-    if (group['skipped'] == TRIES).any():
-      raise ValueError(
-        f'none of {TRIES} images in a row can be decoded; the last: {message}.'
-      )
+    return Stream(source, self.labels, self.reading)

@@ -1,122 +1,133 @@
-"""From an encoded image to pixels of one size, on the host.
+"""Views: pixels of one size from images of any size, on the host.
 
-A view is what a streamed set shows of each image. Whatever a file holds becomes
-RGB, and is not turned as its EXIF data say, as for published networks.
+A view decides which part of each image a streamed dataset shows; decoding and
+resizing follow the rules of `kdjax.data.images`.
 """
 
 import dataclasses
-import io
 import math
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
-from kdjax.data.resize import Size, resize
+from kdjax.data.images import Box, EncodedImage, Size, resize
 
-_TRIES = 10  # of a random crop, before the largest one in the middle
-Box = tuple[int, int, int, int]  # left, top, right, bottom
+_ATTEMPTS = 10  # random windows, before the largest one in the middle
 
 
 class View(Protocol):
-  """A file's contents to uint8 pixels; pickled for the worker processes."""
+  """Pixels of one size from an encoded image; pickled for worker processes."""
 
   @property
   def size(self) -> Size:
-    """Height and width of what it makes."""
+    """Height and width of the result."""
     ...
 
-  def __call__(self, content: bytes, random: np.random.Generator) -> np.ndarray:
-    """uint8 `[height, width, 3]`; an `OSError` or the like if it is no image.
+  def __call__(
+    self, image: EncodedImage, random: np.random.Generator
+  ) -> np.ndarray:
+    """Decodes the image.
 
-    What is drawn comes from `random` alone.
+    Args:
+      image: The encoded image.
+      random: The only source of randomness.
+
+    Returns:
+      uint8 `[height, width, 3]`.
+
+    Raises:
+      ValueError: If the image cannot be decoded.
     """
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-  """All of the image; its proportions are not kept.
+  """The whole image, resized without keeping its aspect ratio.
 
   Attributes:
-    size: Height and width that it is brought to.
+    size: Height and width of the result.
+
+  Raises:
+    ValueError: If the size is not positive.
   """
 
   size: Size
 
   def __post_init__(self):
-    _check(self.size)
+    _check_size(self.size)
 
-  def __call__(self, content: bytes, random: np.random.Generator) -> np.ndarray:
-    """One image; nothing is drawn."""
+  def __call__(
+    self, image: EncodedImage, random: np.random.Generator
+  ) -> np.ndarray:
+    """Returns the pixels; `random` is not used. See `View`."""
     del random
-    with Image.open(io.BytesIO(content)) as image:
-      return np.asarray(resize(image.convert('RGB'), self.size))
+    return np.asarray(resize(image.decode(), self.size))
 
 
 @dataclasses.dataclass(frozen=True)
 class CenterCrop:
-  """The middle of the image, its shorter side brought to a length before.
+  """The middle of the image, after its shorter side is resized.
 
   torchvision's `Resize(shorter)` and `CenterCrop(size)`, pixel by pixel: what
-  published accuracies on ImageNet are measured on, with 224 of 256.
+  published accuracies on ImageNet are measured with, 224 of 256.
 
   Attributes:
     size: Height and width of the window.
-    shorter: Length of the shorter side before.
+    shorter: Length that the shorter side is resized to before.
 
   Raises:
-    ValueError: If the window is larger than that.
+    ValueError: If the size is not positive, or larger than `shorter`.
   """
 
   size: Size
   shorter: int
 
   def __post_init__(self):
-    _check(self.size)
+    _check_size(self.size)
     if self.shorter < max(self.size):
       raise ValueError(
         f'a window of {self.size} does not fit into images whose shorter side '
         f'is {self.shorter}.'
       )
 
-  def __call__(self, content: bytes, random: np.random.Generator) -> np.ndarray:
-    """One image; nothing is drawn."""
+  def __call__(
+    self, image: EncodedImage, random: np.random.Generator
+  ) -> np.ndarray:
+    """Returns the pixels; `random` is not used. See `View`."""
     del random
-    with Image.open(io.BytesIO(content)) as stored:
-      image = stored.convert('RGB')
-    width, height = image.size
-    least = min(width, height)
-    # The longer side is cut to an integer, as torchvision does.
-    longer = int(self.shorter * max(width, height) / least)
-    ratio = (longer, self.shorter) if height > width else (self.shorter, longer)
-    image = resize(image, ratio)
-    top, left = (round((a - b) / 2) for a, b in zip(ratio, self.size))
+    height, width = image.size
+    # The longer side is truncated to an integer, as in torchvision.
+    longer = int(self.shorter * max(width, height) / min(width, height))
+    resized = (longer, self.shorter)
+    if width >= height:
+      resized = (self.shorter, longer)
+    top, left = (round((a - b) / 2) for a, b in zip(resized, self.size))
     box = (left, top, left + self.size[1], top + self.size[0])
-    return np.asarray(image.crop(box))
+    return np.asarray(resize(image.decode(), resized).crop(box))
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomResizedCrop:
-  r"""A random window of random size and proportions, brought to one size.
+  r"""A random window of random area and aspect ratio, resized.
 
-  The window has a share of the image's area that is uniform in `scale`, and
-  proportions (width over height) whose logarithm is uniform in `ratio`'s; its
-  place is uniform. If none of ten such windows fits, it is the largest one in
-  the middle with proportions in `ratio`: torchvision's `RandomResizedCrop`.
-
-  A JPEG of which both sides of the window are at least twice, four or eight
-  times as long as what becomes of them is decoded at that part of its size,
-  which is much faster and differs a little in its pixels (`draft`).
+  The area of the window is a fraction of the image's, uniform in `scale`; the
+  logarithm of its aspect ratio (width over height) is uniform between those of
+  `ratio`; its position is uniform. If none of ten such windows fits, the window
+  is the largest one in the middle with an aspect ratio in `ratio`. This is
+  torchvision's `RandomResizedCrop`.
 
   Attributes:
-    size: Height and width of what it makes.
-    scale: Least and largest share of the area.
-    ratio: Least and largest proportions.
-    draft: Whether large windows are decoded smaller.
+    size: Height and width of the result.
+    scale: Smallest and largest fraction of the area.
+    ratio: Smallest and largest aspect ratio.
+    draft: Whether a JPEG is decoded at a half, a quarter or an eighth of its
+      size where both sides of the window are at least that many times as long
+      as those of the result; much faster, with slightly different pixels.
 
   Raises:
-    ValueError: If a range is empty or not positive.
+    ValueError: If the size is not positive, or a range is empty or not
+      positive.
   """
 
   size: Size
@@ -125,7 +136,7 @@ class RandomResizedCrop:
   draft: bool = True
 
   def __post_init__(self):
-    _check(self.size)
+    _check_size(self.size)
     for name in ('scale', 'ratio'):
       low, high = getattr(self, name)
       if not 0 < low <= high < math.inf:
@@ -134,23 +145,19 @@ class RandomResizedCrop:
           f'{(low, high)}.'
         )
 
-  def __call__(self, content: bytes, random: np.random.Generator) -> np.ndarray:
-    """One random view of an image."""
-    with Image.open(io.BytesIO(content)) as stored:
-      box = self._draw(*stored.size, random)
-      reduced = self._reduce(stored, box) if self.draft else None
-      image = stored.convert('RGB')
-    if reduced is None:
-      return np.asarray(resize(image.crop(box), self.size))
-    down, across = self.size
-    return np.asarray(
-      image.resize((across, down), Image.Resampling.BILINEAR, box=reduced)
-    )
+  def __call__(
+    self, image: EncodedImage, random: np.random.Generator
+  ) -> np.ndarray:
+    """Returns the pixels of one random window. See `View`."""
+    height, width = image.size
+    box = self._random_box(width, height, random)
+    return np.asarray(image.decode_box(box, self.size, draft=self.draft))
 
-  def _draw(self, width: int, height: int, random: np.random.Generator) -> Box:
-    """A window of an image, by its pixels."""
+  def _random_box(
+    self, width: int, height: int, random: np.random.Generator
+  ) -> Box:
     low, high = np.log(self.ratio)
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
       area = width * height * random.uniform(*self.scale)
       ratio = math.exp(random.uniform(low, high))
       across = round(math.sqrt(area * ratio))
@@ -159,30 +166,17 @@ class RandomResizedCrop:
         left = int(random.integers(width - across + 1))
         top = int(random.integers(height - down + 1))
         return left, top, left + across, top + down
-    # The nearest proportions that are allowed.
+    return self._largest_box(width, height)
+
+  def _largest_box(self, width: int, height: int) -> Box:
+    """The largest window in the middle with an allowed aspect ratio."""
     ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
     across = max(1, min(width, round(height * ratio)))
     down = max(1, min(height, round(width / ratio)))
     left, top = (width - across) // 2, (height - down) // 2
     return left, top, left + across, top + down
 
-  def _reduce(
-    self, image: Image.Image, box: Box
-  ) -> tuple[float, float, float, float] | None:
-    """Lets a JPEG be decoded smaller; the window in what it then is."""
-    left, top, right, bottom = box
-    down, across = self.size
-    times = min((right - left) // across, (bottom - top) // down)
-    width, height = image.size
-    if times < 2:
-      return None
-    drafted = image.draft(None, (width // times, height // times))
-    if drafted is None:  # not a JPEG
-      return None
-    part = drafted[1][2] / width  # one half, a quarter or an eighth
-    return left * part, top * part, right * part, bottom * part
 
-
-def _check(size: Size) -> None:
+def _check_size(size: Size) -> None:
   if min(size) < 1:
-    raise ValueError(f'images need a size of at least 1, got {size}.')
+    raise ValueError(f'image size must be at least 1, got {size}.')

@@ -1,1 +1,1 @@
-"""Data sets by name, prepared and read through TensorFlow Datasets."""
+"""Datasets by name, prepared and read through TensorFlow Datasets (TFDS)."""

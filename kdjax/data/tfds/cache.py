@@ -1,4 +1,4 @@
-"""Decoded images as plain arrays on disk, so that a second start is instant."""
+"""Decoded images as plain arrays on disk, so that they are decoded once."""
 
 import json
 import pathlib
@@ -10,18 +10,21 @@ import numpy as np
 
 from kdjax.data.dataset import fingerprint
 
-FOLDER = 'kdjax_arrays'  # inside the prepared set, so it goes when that goes
+FOLDER = 'kdjax_arrays'  # in the prepared folder, deleted along with it
 _PARTS = ('train_images', 'train_labels', 'test_images', 'test_labels')
 
 Arrays = dict[str, np.ndarray]
 
 
 def read(folder: pathlib.Path) -> Arrays | None:
-  """The arrays that `write` left in `folder`, images memory-mapped.
+  """Reads the arrays that `write` stored.
+
+  Args:
+    folder: Folder of the arrays.
 
   Returns:
-    None where there are none, or where a file is truncated or altered: its
-    contents are compared with the fingerprint taken when it was written.
+    The memory-mapped arrays by name, or None if they do not exist or do not
+    match the fingerprint that was stored with them.
   """
   try:
     stored = json.loads((folder / 'fingerprint.json').read_text())
@@ -35,29 +38,35 @@ def read(folder: pathlib.Path) -> Arrays | None:
 
 
 def write(folder: pathlib.Path, arrays: Arrays) -> None:
-  """Puts arrays into `folder`, whole or not at all.
+  """Stores arrays, all of them or none.
 
-  They are written beside it and renamed. Where that is impossible (no
-  permission, a full disk) a warning says so and nothing is left behind: the
+  They are written to a temporary folder, which is renamed. If that fails (no
+  permission, a full disk), a warning says so and nothing is left behind: the
   next run decodes again.
+
+  Args:
+    folder: Folder of the arrays, replaced if it exists.
+    arrays: `train_images`, `train_labels`, `test_images` and `test_labels`.
   """
-  scratch = None
+  temporary = None
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix='.tmp-'))
+    temporary = pathlib.Path(
+      tempfile.mkdtemp(dir=folder.parent, prefix='.tmp-')
+    )
     for part in _PARTS:
-      np.save(scratch / f'{part}.npy', arrays[part])
+      np.save(temporary / f'{part}.npy', arrays[part])
     digest = fingerprint(*(arrays[part] for part in _PARTS))
-    (scratch / 'fingerprint.json').write_text(json.dumps(digest))
+    (temporary / 'fingerprint.json').write_text(json.dumps(digest))
     shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+    temporary.rename(folder)
   except OSError as error:
-    if read(folder) is None:  # else another process was faster
+    if read(folder) is None:  # otherwise another process was faster
       warnings.warn(
         f'could not cache the decoded images in {folder} ({error}); they will '
         'be decoded again next time.',
         stacklevel=2,
       )
   finally:
-    if scratch is not None:
-      shutil.rmtree(scratch, ignore_errors=True)
+    if temporary is not None:
+      shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,5 @@
-"""Reads prepared sets into arrays; imports TFDS, though not TensorFlow."""
+"""Decodes prepared datasets into arrays; imports TFDS but not TensorFlow."""
 
-import io
 import pathlib
 import struct
 from collections.abc import Iterator
@@ -8,39 +7,46 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from kdjax.data.resize import Size, resize
+from kdjax.data.images import EncodedImage, Size, resize
 from kdjax.data.tfds.cache import Arrays
-
-Example = dict[str, Any]
+from kdjax.data.tfds.files import ENCODED, Example
 
 
 def decode(folder: pathlib.Path, size: Size | None = None) -> Arrays:
-  """All training and test images and labels of a prepared set.
+  """Decodes all training and test images of a prepared dataset.
 
-  A set whose test labels are secret is tested on its `validation` split.
+  The `validation` split is the test split if there is one, because then the
+  labels of `test` are secret.
 
   Args:
-    folder: Of one version of one set, in a format with random access
+    folder: Folder of one version of a dataset, in a format with random access
       (array_record) or in TFDS's default (tfrecord).
-    size: Height and width of the images; their own without.
+    size: Height and width that images are resized to (default: their own).
+
+  Returns:
+    `train_images`, `test_images` uint8 `[N, H, W, C]`, and `train_labels`,
+    `test_labels` int32 `[N]`.
 
   Raises:
-    RuntimeError, ValueError, OSError: If files are damaged, missing or of
+    RuntimeError, ValueError, OSError: If files are damaged, missing or in
       another format.
   """
   builder: Any = tfds.builder_from_directory(folder)
   mode = 'L' if builder.info.features['image'].shape[-1] == 1 else 'RGB'
   arrays = {}
   for split in ('train', 'test'):
-    hidden = split == 'test' and 'validation' in builder.info.splits
-    examples = _examples(builder, 'validation' if hidden else split)
+    secret = split == 'test' and 'validation' in builder.info.splits
+    stored = 'validation' if secret else split
+    examples = _examples(builder, stored)
     if 'id' in examples[0]:
       examples.sort(key=lambda example: example['id'])
-    # Threads were no faster: such small images keep the interpreter lock.
+    # Threads are no faster: for such small images they wait for the GIL.
     arrays[f'{split}_images'] = np.stack(
-      [_pixels(example, mode, size) for example in examples]
+      [
+        _pixels(example['image'], f'image {row} of {stored}', mode, size)
+        for row, example in enumerate(examples)
+      ]
     )
     labels = [example['label'] for example in examples]
     arrays[f'{split}_labels'] = np.array(labels, np.int32)
@@ -48,25 +54,27 @@ def decode(folder: pathlib.Path, size: Size | None = None) -> Arrays:
 
 
 def _examples(builder: Any, split: str) -> list[Example]:
-  # Images stay encoded: TFDS's own decoding logs a request for OpenCV.
-  decoders = {'image': tfds.decode.SkipDecoding()}
   info = builder.info
   if info.file_format == tfds.core.FileFormat.TFRECORD:
-    # What people who have TensorFlow usually have; TFDS reads it only with it.
+    # The usual format of people who have TensorFlow, and which TFDS reads only
+    # with it.
     return [
-      info.features.deserialize_example_np(record, decoders=decoders)
+      info.features.deserialize_example_np(record, decoders=ENCODED)
       for path in info.splits[split].filepaths
       for record in tfrecords(pathlib.Path(path))
     ]
-  source = builder.as_data_source(split, decoders=decoders)
+  source = builder.as_data_source(split, decoders=ENCODED)
   return list(source.__getitems__(range(len(source))))
 
 
 def tfrecords(path: pathlib.Path) -> Iterator[bytes]:
-  """Records of a TFRecord file; their checksums are not verified.
+  """Yields the records of a TFRecord file, without verifying checksums.
 
-  Each is its length (little-endian uint64), four bytes of checksum, the bytes
-  themselves, and four bytes of checksum.
+  A record is stored as its length (little-endian uint64), a checksum of four
+  bytes, the record itself, and another checksum of four bytes.
+
+  Args:
+    path: The file.
 
   Raises:
     ValueError: If the file ends within a record.
@@ -83,9 +91,10 @@ def tfrecords(path: pathlib.Path) -> Iterator[bytes]:
     start = end + 4
 
 
-def _pixels(example: Example, mode: str, size: Size | None) -> np.ndarray:
-  with Image.open(io.BytesIO(example['image'])) as stored:
-    # Of a set in colour some images may be grey.
-    image = stored if stored.mode == mode else stored.convert(mode)
-    pixels = np.asarray(resize(image, size) if size else image)
+def _pixels(
+  content: bytes, name: str, mode: str, size: Size | None
+) -> np.ndarray:
+  # In a dataset of color images some may be gray.
+  image = EncodedImage(content, name).decode(mode)
+  pixels = np.asarray(resize(image, size) if size else image)
   return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -1,7 +1,7 @@
-"""scikit-learn's handwritten digits as a TFDS builder: nothing to download.
+"""TFDS builder of scikit-learn's handwritten digits: nothing to download.
 
-Imports TensorFlow Datasets, though not TensorFlow; `kdjax.data.load('digits')`
-imports this only when the set has to be prepared.
+Imports TensorFlow Datasets but not TensorFlow; `kdjax.data.load('digits')`
+imports this only when the dataset has to be prepared.
 """
 
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn import datasets, model_selection
 
-TRAIN_IMAGES = 1000  # the other 797 are for the test
+TRAIN_IMAGES = 1000  # of 1,797
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-  """1,797 digits of 8x8 grey levels, 1,000 to train on and 797 to test.
+  """1,797 digits of 8x8 gray levels, 1,000 to train on and 797 to test.
 
   The split is stratified and fixed. Source: the test part of E. Alpaydin and
   C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998, as
-  `sklearn.datasets.load_digits` carries it.
+  `sklearn.datasets.load_digits` provides it.
   """
 
   VERSION = tfds.core.Version('1.0.0')
@@ -43,7 +43,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     del dl_manager
-    images, labels = digits()
+    images, labels = read_digits()
     train, test = model_selection.train_test_split(
       np.arange(len(labels)),
       train_size=TRAIN_IMAGES,
@@ -63,17 +63,19 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         i,
         {
           'id': f'{prefix}_{i:05d}',
-          # An array would be encoded by TensorFlow, an image is by Pillow.
+          # TFDS encodes an array by TensorFlow but an image by Pillow.
           'image': Image.fromarray(image),
           'label': int(label),
         },
       )
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
-  """All images, uint8 `[1797, 8, 8]`, and labels, in scikit-learn's order.
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+  """Returns all digits in scikit-learn's order.
 
-  Its grey levels 0 … 16 are stretched to 0 … 255.
+  Returns:
+    Images uint8 `[1797, 8, 8]`, gray levels 0 … 16 scaled to 0 … 255, and
+    labels `[1797]`.
   """
   levels, labels = datasets.load_digits(return_X_y=True)
   images = np.round(np.asarray(levels) * (255 / 16)).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""Downloads and prepares sets through TFDS; imports TFDS, not TensorFlow."""
+"""Downloads and prepares datasets through TFDS.
+
+Imports TensorFlow Datasets but not TensorFlow.
+"""
 
 import contextlib
 import io
@@ -9,34 +12,48 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import download_manager, util
 
-from kdjax.data.errors import DataUnavailableError
-from kdjax.data.tfds import archives, builders, digits, tiny_imagenet
+from kdjax.data.errors import DataUnavailableError, not_prepared
+from kdjax.data.tfds import cifar, digits, downloads, stl10, svhn, tiny_imagenet
 
 BUILDERS = {
-  'cifar10': builders.Cifar10,
-  'cifar100': builders.Cifar100,
+  'cifar10': cifar.Cifar10,
+  'cifar100': cifar.Cifar100,
   'digits': digits.Digits,
-  'stl10': builders.Stl10,
-  'svhn_cropped': builders.SvhnCropped,
+  'stl10': stl10.Stl10,
+  'svhn_cropped': svhn.SvhnCropped,
   'tiny_imagenet': tiny_imagenet.TinyImagenet,
 }
 
+_FAILURES = (
+  OSError,  # no network, no permission, a full disk
+  ValueError,  # damaged archives
+  util.DownloadError,
+  download_manager.NonMatchingChecksumError,
+)
+
 
 def prepare(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-  """Prepares a set as array_record files and returns their folder.
+  """Prepares a dataset of `BUILDERS` as array_record files.
 
-  Archives that lie in `data_dir`, or that were downloaded (or extracted) before
-  into `data_dir/downloads`, are used. Whatever interrupts this, the next call
-  goes on with what is there; a half prepared set never counts as one.
+  Archives that lie in `data_dir`, or were downloaded (or extracted) before into
+  `data_dir/downloads`, are used. After an interruption the next call resumes; a
+  partly prepared dataset is never taken for a prepared one.
+
+  Args:
+    data_dir: TFDS's folder of datasets.
+    name: Name of the dataset.
+
+  Returns:
+    The folder of the prepared files.
 
   Raises:
-    DataUnavailableError: If it cannot be downloaded, read or written.
+    DataUnavailableError: If the dataset cannot be downloaded, read or written.
   """
   builder = folder = None
   try:
     builder = BUILDERS[name](data_dir=os.fspath(data_dir))
     folder = pathlib.Path(builder.data_dir)
-    archives.obtain(data_dir, builder)
+    downloads.ensure_files(data_dir, builder)
     with _quiet() if not builder.urls else contextlib.nullcontext():
       builder.download_and_prepare(
         file_format='array_record',
@@ -53,21 +70,12 @@ def prepare(data_dir: pathlib.Path, name: str) -> pathlib.Path:
   return folder
 
 
-_FAILURES = (
-  OSError,  # no network, no permission, a full disk
-  ValueError,  # damaged archives
-  util.DownloadError,
-  download_manager.NonMatchingChecksumError,
-)
-
-
 def _advice(
   name: str, data_dir: pathlib.Path, urls: tuple[str, ...], error: Exception
 ) -> str:
   files = ' and '.join(url.rpartition('/')[2] for url in urls)
   return (
-    f'the data set {name} is not prepared in {data_dir} and could not be '
-    f'downloaded and prepared there: {_first_line(error)}\n'
+    f'{not_prepared(name, data_dir, error)}\n'
     'Ways out:\n'
     f'  --data_dir=FOLDER where FOLDER/{name} was prepared by TensorFlow '
     'Datasets;\n'
@@ -80,13 +88,9 @@ def _advice(
   )
 
 
-def _first_line(error: Exception) -> str:
-  return (str(error) or type(error).__name__).splitlines()[0]
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Without TFDS's bars and messages, which outnumber a tiny set's images."""
+  """Silences TFDS's bars and messages, too many for a tiny dataset."""
   tfds.display_progress_bar(False)
   try:
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,11 +1,11 @@
-"""Sets prepared by TensorFlow Datasets: where they are, and their arrays."""
+"""Datasets prepared by TFDS: their folders, and their images as arrays."""
 
 import os
 import pathlib
 import re
 
 from kdjax.data.errors import DataUnavailableError
-from kdjax.data.resize import Size
+from kdjax.data.images import Size
 from kdjax.data.tfds import cache
 
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
@@ -14,10 +14,10 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 def data_folder(
   data_dir: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path:
-  """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or in the home folder.
+  """Returns TFDS's folder of datasets.
 
   Args:
-    data_dir: Another place for them, if one is given.
+    data_dir: The folder (default: `TFDS_DATA_DIR`, or `~/tensorflow_datasets`).
   """
   if data_dir is None:
     data_dir = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
@@ -25,18 +25,18 @@ def data_folder(
 
 
 def find(data_dir: pathlib.Path, path: str) -> pathlib.Path | None:
-  """The newest version of a set that is prepared, or None.
+  """Returns the folder of the newest prepared version, or None.
 
   Args:
-    data_dir: The folder that holds all sets.
-    path: The set's folder in it, `name` or `name/config`.
+    data_dir: TFDS's folder of datasets.
+    path: Folder of the dataset in it, `name` or `name/config`.
   """
-  found = [
+  versions = [
     info.parent
     for info in (data_dir / path).glob('*/dataset_info.json')
     if _VERSION.fullmatch(info.parent.name)
   ]
-  return max(found, key=_version_of, default=None)
+  return max(versions, key=_version_of, default=None)
 
 
 def _version_of(folder: pathlib.Path) -> tuple[int, ...]:
@@ -44,11 +44,11 @@ def _version_of(folder: pathlib.Path) -> tuple[int, ...]:
 
 
 def find_or_prepare(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-  """The folder of a prepared set; downloads and prepares it where it is not.
+  """Returns the folder of a prepared dataset; prepares the dataset if needed.
 
   Args:
-    data_dir: The folder that holds all sets.
-    name: One of `kdjax.data.load.RECIPES`.
+    data_dir: TFDS's folder of datasets.
+    name: A key of `kdjax.data.load.RECIPES`.
 
   Raises:
     DataUnavailableError: If it is not prepared and cannot be downloaded.
@@ -65,37 +65,38 @@ def find_or_prepare(data_dir: pathlib.Path, name: str) -> pathlib.Path:
 def load_arrays(
   folder: pathlib.Path, size: Size | None = None
 ) -> tuple[cache.Arrays, tuple[str, ...]]:
-  """All images and labels of a prepared set, and the names of its classes.
+  """Returns the images and labels of a prepared dataset, and its class names.
 
-  They are decoded, and resized if that is asked for, once; after that they come
+  Images are decoded, and resized if `size` is given, once; then they are read
   from the cache in `folder`.
 
   Args:
-    folder: Of one version of one set, as `find` returns it.
-    size: Height and width of the images; their own without.
+    folder: Folder of one version of a dataset, as `find` returns it.
+    size: Height and width of the images (default: their own).
 
   Returns:
-    `train_images`, `train_labels`, `test_images`, `test_labels`, and the names.
-    Where the examples carry an `id` they are in its order, which is that of the
-    original files; otherwise as stored. Names are empty where TFDS has none.
+    `train_images`, `train_labels`, `test_images`, `test_labels`, in the order
+    of the examples' `id`, which is that of the original files, or as stored if
+    there is none; and the class names, empty if TFDS has none.
 
   Raises:
     DataUnavailableError: If the prepared files cannot be read.
   """
   names_file = folder / 'label.labels.txt'
   names = names_file.read_text().splitlines() if names_file.exists() else []
-  kept = cache.FOLDER if size is None else f'{cache.FOLDER}_{size[0]}x{size[1]}'
-  arrays = cache.read(folder / kept)
+  suffix = '' if size is None else f'_{size[0]}x{size[1]}'
+  cache_folder = folder / f'{cache.FOLDER}{suffix}'
+  arrays = cache.read(cache_folder)
   if arrays is None:
-    from kdjax.data.tfds import decode
+    from kdjax.data.tfds import decode  # imports TFDS
 
     try:
       arrays = decode.decode(folder, size)
     except (OSError, RuntimeError, ValueError) as error:
       raise DataUnavailableError(
-        f'the data set prepared in {folder} cannot be read: {error}\n'
+        f'the dataset prepared in {folder} cannot be read: {error}\n'
         'Delete that folder and run again to prepare it anew, or give '
         '--data_dir=FOLDER where it is prepared.'
       ) from None
-    cache.write(folder / kept, arrays)
+    cache.write(cache_folder, arrays)
   return arrays, tuple(names)

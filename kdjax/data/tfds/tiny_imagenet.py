@@ -1,13 +1,11 @@
-"""Tiny ImageNet as a TFDS builder, which TFDS itself has not.
+"""TFDS builder of Tiny ImageNet, which TFDS itself does not have.
 
-Imports TensorFlow Datasets, though not TensorFlow.
+Imports TensorFlow Datasets but not TensorFlow.
 """
 
-import contextlib
 import io
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -15,21 +13,24 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import utils
 from tensorflow_datasets.core.download import checksums
 
+from kdjax.data.tfds.archives import open_zip
+
 URL = 'http://cs231n.stanford.edu/tiny-imagenet-200.zip'
 _ROOT = 'tiny-imagenet-200/'
 
-Labelled = list[tuple[str, str]]  # names of images in the archive, and classes
+Rows = list[tuple[str, str]]  # names of images in the archive, and classes
 
 
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):
-  """200 classes of ImageNet at 64x64: 500 training images each, 50 to validate.
+  """200 classes of ImageNet at 64x64, 500 training and 50 test images each.
 
-  The 10,000 test images have no public labels and are left out. Classes are
-  numbered by the order of their WordNet ids, as a folder of classes would be.
-  Images are stored as the JPEG files they are; some are grey.
+  The test images are those of the archive's validation split: its own 10,000
+  test images have no public labels and are left out. Class indices follow the
+  order of the WordNet ids, as in a folder of classes. Images are stored as the
+  original JPEG files; some are gray.
 
-  Size and SHA-256 of the archive: its address registers none, these are the
-  ones that the public repositories which pin this file agree on.
+  TFDS registers no checksum of the archive. Its size and SHA-256 are those that
+  public repositories which pin this file agree on.
   """
 
   info: Any
@@ -73,9 +74,9 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     }
 
   def _generate_examples(
-    self, path: pathlib.Path, rows: Labelled
+    self, path: pathlib.Path, rows: Rows
   ) -> Iterator[tuple[int, dict[str, Any]]]:
-    with _opened(path) as archive:
+    with open_zip(path) as archive:
       for i, (name, label) in enumerate(rows):
         yield (
           i,
@@ -87,16 +88,22 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         )
 
 
-def read_index(path: pathlib.Path) -> tuple[list[str], Labelled, Labelled]:
-  """The classes, training images and validation images of the archive.
+def read_index(path: pathlib.Path) -> tuple[list[str], Rows, Rows]:
+  """Lists the classes, training images and validation images of the archive.
 
-  Training images are `train/CLASS/images/*.JPEG`; those to validate are in
-  `val/images`, and `val/val_annotations.txt` says of which class each is.
+  Training images are `train/CLASS/images/*.JPEG`; validation images are in
+  `val/images`, and `val/val_annotations.txt` has the class of each.
+
+  Args:
+    path: The .zip archive.
+
+  Returns:
+    Class names, and pairs of image name and class name of both splits.
 
   Raises:
-    ValueError: If the archive is damaged, or lacks what it names.
+    ValueError: If the archive is damaged, or lacks a file that it names.
   """
-  with _opened(path) as archive:
+  with open_zip(path) as archive:
     names = set(archive.namelist())
     classes = sorted(_text(archive, 'wnids.txt').split())
     annotations = [
@@ -117,27 +124,15 @@ def read_index(path: pathlib.Path) -> tuple[list[str], Labelled, Labelled]:
   validation = [
     (f'{_ROOT}val/images/{image}', label) for image, label in annotations
   ]
-  lacking = [name for name, _ in validation if name not in names]
-  lacking += sorted(known - {label for _, label in train})
-  lacking += sorted({label for _, label in validation} - known)
-  if lacking or not validation:
+  missing = [name for name, _ in validation if name not in names]
+  missing += sorted(known - {label for _, label in train})
+  missing += sorted({label for _, label in validation} - known)
+  if missing or not validation:
     raise ValueError(
-      f'{path} is not as Tiny ImageNet should be: it lacks '
-      f'{", ".join(lacking[:3]) or "annotations"}; delete it and run again.'
+      f'{path} is not laid out like Tiny ImageNet: it lacks '
+      f'{", ".join(missing[:3]) or "annotations"}; delete it and run again.'
     )
   return classes, train, validation
-
-
-@contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
-  """A zip archive; what is damaged in it is a `ValueError` that names it."""
-  try:
-    with zipfile.ZipFile(path) as archive:
-      yield archive
-  except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); delete it and run again.'
-    ) from None
 
 
 def _text(archive: zipfile.ZipFile, name: str) -> str:

@@ -1,1 +1,1 @@
-"""Optimal transport between two batches, exact and entropic."""
+"""Optimal transport between two batches: exact and entropic."""

@@ -1,79 +1,100 @@
-"""Entropic transport at its optimum: ott's iterations, Newton's last digits."""
+"""Solver of entropic transport: Sinkhorn iterations of ott, Newton steps."""
+
+# pyright: reportUnknownMemberType=false
 
 import functools
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses.numerics import whole
+from kdjax.losses.numerics import machine_epsilon, replicated
 
 
-class Entropic(NamedTuple):
-  """An entropic problem at its optimum."""
+class EntropicSolution(NamedTuple):
+  """Entropic transport problem with its optimal dual potentials.
 
-  cost: jax.Array  # [n, m]
-  epsilon: jax.Array  # []
-  f: jax.Array  # [n] dual potentials
-  g: jax.Array  # [m]
+  Attributes:
+    cost: `[n, m]`.
+    epsilon: `[]`, in the unit of the cost.
+    f: `[n]`, dual potential of the rows.
+    g: `[m]`, dual potential of the columns.
+  """
+
+  cost: jax.Array
+  epsilon: jax.Array
+  f: jax.Array
+  g: jax.Array
 
   @property
   def plan(self) -> jax.Array:
-    """Mass of each pair, against uniform weights."""
+    """Mass of each pair, `[n, m]`, for uniform marginals."""
     exponent = (self.f[:, None] + self.g - self.cost) / self.epsilon
     return jnp.exp(exponent) / self.cost.size
 
 
-class Effort(NamedTuple):
-  """When to stop."""
+class StoppingRule(NamedTuple):
+  """Limits of the iterations.
 
-  iterations: int  # at most
-  tolerance: float  # of the marginals, summed over all samples
-  newton_steps: int  # at most, afterwards
+  Attributes:
+    iterations: Maximum number of Sinkhorn iterations.
+    tolerance: Error of the marginals, summed over the samples, at which the
+      Sinkhorn iterations stop.
+    newton_steps: Maximum number of Newton steps after them.
+  """
+
+  iterations: int
+  tolerance: float
+  newton_steps: int
 
 
 def solve(
   cost: jax.Array,
   epsilon: jax.Array,
-  effort: Effort,
+  stopping: StoppingRule,
   *,
   symmetric: bool = False,
-) -> Entropic:
-  """The optimum; its potentials have no gradient, its cost has.
+) -> EntropicSolution:
+  """Solves an entropic transport problem with uniform marginals.
 
   Args:
     cost: Float `[n, m]`.
-    epsilon: In the units of the cost.
-    effort: When to stop.
-    symmetric: Whether the cost is that of a batch with itself: averaged
+    epsilon: `[]`, in the unit of the cost.
+    stopping: Limits of the iterations.
+    symmetric: Whether the cost is that of a batch with itself. Averaged
       updates then converge in a few iterations.
+
+  Returns:
+    The solution. Gradients flow to its cost but not to its potentials.
   """
-  fixed = whole(jax.lax.stop_gradient(cost))
-  # In units of epsilon, which ott takes as a number only.
-  f, g = _iterated(fixed / epsilon, effort, symmetric)
+  constant = replicated(jax.lax.stop_gradient(cost))
+  # ott takes epsilon as a Python number only, so the cost is divided by it.
+  f, g = _sinkhorn_potentials(constant / epsilon, stopping, symmetric)
   n, m = cost.shape
-  # ott's potentials contain the weights' logarithms, ours do not.
+  # Potentials of ott include the logarithms of the weights, ours do not.
   f = epsilon * (f + jnp.log(n))
   g = epsilon * (g + jnp.log(m))
-  solved = Entropic(fixed, epsilon, f, g)
-  if effort.newton_steps:
-    solved = _polished(solved, effort.newton_steps)
-  f, g = jax.lax.stop_gradient((whole(solved.f), whole(solved.g)))
-  return Entropic(cost, epsilon, f, g)
+  solution = EntropicSolution(constant, epsilon, f, g)
+  if stopping.newton_steps:
+    solution = _newton(solution, stopping.newton_steps)
+  f, g = jax.lax.stop_gradient((replicated(solution.f), replicated(solution.g)))
+  return EntropicSolution(cost, epsilon, f, g)
 
 
-def _iterated(
-  cost: jax.Array, effort: Effort, symmetric: bool
+def _sinkhorn_potentials(
+  cost: jax.Array, stopping: StoppingRule, symmetric: bool
 ) -> tuple[jax.Array, jax.Array]:
-  """The potentials that ott's iterations in the log domain end with."""
-  ott = _ott()
-  settings = {}
+  """Computes the potentials by ott's iterations in the log domain."""
+  ott = _import_ott()
+  settings: dict[str, Any] = {}
   if symmetric:
     settings['parallel_dual_updates'] = True
     settings['momentum'] = ott.acceleration.Momentum(start=0, value=0.5)
   solver = ott.sinkhorn.Sinkhorn(
-    threshold=effort.tolerance, max_iterations=effort.iterations, **settings
+    threshold=stopping.tolerance,
+    max_iterations=stopping.iterations,
+    **settings,
   )
   scaled = ott.geometry.Geometry(cost_matrix=cost, epsilon=1.0)
   result = solver(ott.linear_problem.LinearProblem(scaled))
@@ -90,10 +111,10 @@ class _Ott(NamedTuple):
 
 
 @functools.cache
-def _ott() -> _Ott:
-  """ott, when first asked for: its import takes longer than all of jax's."""
+def _import_ott() -> _Ott:
+  """Imports ott on first use: its import takes longer than that of jax."""
   with warnings.catch_warnings():
-    # One of its own dependencies announces its end on import.
+    # A dependency of ott announces its end on import.
     warnings.simplefilter('ignore', DeprecationWarning)
     from ott.geometry import geometry
     from ott.problems.linear import linear_problem
@@ -101,42 +122,59 @@ def _ott() -> _Ott:
   return _Ott(acceleration, geometry, linear_problem, sinkhorn)
 
 
-def newton_direction(solved: Entropic) -> tuple[jax.Array, jax.Array]:
-  """Change of the potentials that would set both marginals right."""
-  (n, m), plan = solved.cost.shape, solved.plan
+def newton_direction(
+  solution: EntropicSolution,
+) -> tuple[jax.Array, jax.Array]:
+  """Computes the Newton step of the potentials towards the exact marginals.
+
+  Args:
+    solution: A problem with potentials near the optimum.
+
+  Returns:
+    Changes of f `[n]` and g `[m]`. Gradients flow through the residuals of the
+    marginals, not through the Hessian.
+  """
+  (n, m), plan = solution.cost.shape, solution.plan
   rows, columns = jnp.sum(plan, axis=1), jnp.sum(plan, axis=0)
   hessian = jnp.block([[jnp.diag(rows), plan], [plan.T, jnp.diag(columns)]])
-  # f + c, g - c is the same plan: the matrix is made regular along it, and a
-  # little everywhere, for plans that are nearly a permutation.
-  along = jnp.concatenate([jnp.ones(n), -jnp.ones(m)]).astype(plan.dtype)
-  hessian = hessian + along[:, None] * along / (n * m)
-  floor = 64 * jnp.finfo(plan.dtype).eps / max(n, m)
-  hessian = hessian + floor * jnp.eye(n + m, dtype=plan.dtype)
-  missing = jnp.concatenate([1 / n - rows, 1 / m - columns])
-  change = jnp.linalg.solve(jax.lax.stop_gradient(hessian), missing)
-  change = solved.epsilon * change
+  # f + c and g - c give the same plan, so the matrix is singular along that
+  # direction, and nearly so elsewhere if the plan is nearly a permutation.
+  null = jnp.concatenate([jnp.ones(n), -jnp.ones(m)]).astype(plan.dtype)
+  hessian = hessian + null[:, None] * null / (n * m)
+  ridge = 64 * machine_epsilon(plan.dtype) / max(n, m)
+  hessian = hessian + ridge * jnp.eye(n + m, dtype=plan.dtype)
+  residual = jnp.concatenate([1 / n - rows, 1 / m - columns])
+  change = cast(
+    jax.Array, jnp.linalg.solve(jax.lax.stop_gradient(hessian), residual)
+  )
+  change = solution.epsilon * change
   return change[:n], change[n:]
 
 
-def _polished(solved: Entropic, steps: int) -> Entropic:
-  """Damped Newton steps until the marginals hold to rounding."""
-  n, m = solved.cost.shape
-  tolerance = 4 * jnp.finfo(solved.cost.dtype).eps
+def _newton(solution: EntropicSolution, steps: int) -> EntropicSolution:
+  """Performs damped Newton steps until the marginals are exact to rounding."""
+  n, m = solution.cost.shape
+  tolerance = 4 * machine_epsilon(solution.cost.dtype)
 
-  def error(now):
-    rows = jnp.sum(jnp.abs(jnp.sum(now.plan, axis=1) - 1 / n))
-    return rows + jnp.sum(jnp.abs(jnp.sum(now.plan, axis=0) - 1 / m))
+  def error(current: EntropicSolution) -> jax.Array:
+    rows = jnp.sum(jnp.abs(jnp.sum(current.plan, axis=1) - 1 / n))
+    return rows + jnp.sum(jnp.abs(jnp.sum(current.plan, axis=0) - 1 / m))
 
-  def step(carry):
-    now, count = carry
-    f, g = newton_direction(now)
+  def step(
+    carry: tuple[EntropicSolution, jax.Array],
+  ) -> tuple[EntropicSolution, jax.Array]:
+    current, count = carry
+    f, g = newton_direction(current)
     # Far from the optimum a full step would overshoot the exponential.
-    size = jnp.max(jnp.abs(f[:, None] + g)) / now.epsilon
-    damp = 1 / (1 + size)
-    return now._replace(f=now.f + damp * f, g=now.g + damp * g), count + 1
+    size = jnp.max(jnp.abs(f[:, None] + g)) / current.epsilon
+    damping = 1 / (1 + size)
+    current = current._replace(
+      f=current.f + damping * f, g=current.g + damping * g
+    )
+    return current, count + 1
 
   return jax.lax.while_loop(
     lambda carry: (error(carry[0]) > tolerance) & (carry[1] < steps),
     step,
-    (solved, 0),
+    (solution, jnp.int32(0)),
   )[0]

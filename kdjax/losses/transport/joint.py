@@ -1,12 +1,16 @@
-"""Transport between features and predictions together."""
+"""Optimal transport of features and predictions under one plan."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses.numerics import clouds, full_precision, matmul
+from kdjax.losses.numerics import (
+  full_precision,
+  matmul,
+  promote_embeddings,
+)
 from kdjax.losses.transport.assignment import exact_assignment
 from kdjax.losses.transport.cost import row_distances, squared_distances
 from kdjax.losses.transport.transportation import transport_plan
@@ -21,59 +25,64 @@ def joint_wasserstein2(
   label_cost: jax.Array,
   *,
   beta: float | Literal['max'] = 'max',
-  normalise: bool = False,
+  normalize: bool = False,
   assign: Assign = exact_assignment,
 ) -> jax.Array:
-  r"""Transport cost of features and labels under one plan.
+  r"""Computes the transport cost of features and labels under one plan.
 
   .. math::
     JW_2^2 = \min_\gamma \sum_{ij} \gamma_{ij}
       \left( \lVert x_i - y_j \rVert^2 + \beta \, L_{ij} \right)
 
-  The plan is held fixed in the gradient, which reaches features and
-  predictions alike. (The KD²M code measures features from student to student
-  and stops their gradient; this is the paper's formula.)
+  The plan is constant in the gradient, which flows to features and
+  predictions. This is the formula of the paper; the KD²M code measures
+  features from student to student and stops their gradient.
 
   Args:
     student: :math:`x`, float `[n, d]`.
     teacher: :math:`y`, float `[m, d]`.
-    label_cost: :math:`L`, float `[n, m]`, not negative: of `LABEL_COSTS`.
-    beta: :math:`\beta \ge 0`, or `max`: the largest squared distance of the
-      batch, without gradient, which is the balance of the KD²M code.
-    normalise: Divides the features' part by that largest distance and leaves
-      the labels' part alone; `beta` then is not used.
-    assign: See `wasserstein2`.
+    label_cost: :math:`L`, non-negative float `[n, m]`, for example from
+      `LABEL_COSTS`.
+    beta: :math:`\beta \ge 0`, or `max` for the largest squared distance of the
+      batch, without gradient, as in the KD²M code.
+    normalize: Whether to divide the squared distances of the features by the
+      largest one and add the label cost unscaled; `beta` is then unused.
+    assign: Solver for n = m, as in `wasserstein2`.
 
   Returns:
-    A scalar, squared.
+    A scalar, in at least float32: a squared distance, or without unit if
+    `normalize`.
 
   Raises:
-    ValueError: If shapes do not belong together or beta is below zero.
+    ValueError: If the shapes are inconsistent or beta is negative or unknown.
 
   References:
     Fernandes Montesuma, `KD²M <https://arxiv.org/abs/2504.01757>`_, 2025.
   """
-  student, teacher = clouds('joint_wasserstein2', student, teacher)
+  student, teacher = promote_embeddings('joint_wasserstein2', student, teacher)
   if label_cost.shape != (len(student), len(teacher)):
     raise ValueError(
-      f'label_cost must be [{len(student)}, {len(teacher)}], a number for '
+      f'label_cost must be [{len(student)}, {len(teacher)}], one number for '
       f'each pair, got {label_cost.shape}.'
     )
   cost = squared_distances(student, teacher)
   largest = jax.lax.stop_gradient(jnp.max(cost))
-  scale, share = _balance(beta, largest, normalise)
-  total = cost / scale + share * label_cost
+  divisor, factor = _scales(beta, largest, normalize)
+  total = cost / divisor + factor * label_cost
   if len(student) != len(teacher):
-    return jnp.sum(transport_plan(total) * total)
+    plan = cast(jax.Array, transport_plan(total))
+    return jnp.sum(plan * total)
   columns = assign(total).columns
-  distances = row_distances(student, teacher[columns]) / scale
+  distances = row_distances(student, teacher[columns]) / divisor
   labels = jnp.take_along_axis(label_cost, columns[:, None], axis=1)
-  return jnp.mean(distances) + share * jnp.mean(labels)
+  return jnp.mean(distances) + factor * jnp.mean(labels)
 
 
-def _balance(beta, largest: jax.Array, normalise: bool):
-  """What the features' part is divided by, the labels' part multiplied by."""
-  if normalise:
+def _scales(
+  beta: float | str, largest: jax.Array, normalize: bool
+) -> tuple[jax.Array | float, jax.Array | float]:
+  """Returns the divisor of the distances and the factor of the label cost."""
+  if normalize:
     return jnp.where(largest > 0, largest, 1), 1.0
   if isinstance(beta, str):
     if beta != 'max':
@@ -84,8 +93,10 @@ def _balance(beta, largest: jax.Array, normalise: bool):
   return 1.0, beta
 
 
-def _sqprob(student_logits, teacher_logits, labels):
-  """Squared distance of the probabilities."""
+def _sqprob(
+  student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """Computes squared distances of the class probabilities."""
   del labels
   return squared_distances(
     jax.nn.softmax(full_precision(student_logits)),
@@ -93,16 +104,20 @@ def _sqprob(student_logits, teacher_logits, labels):
   )
 
 
-def _sqlogit(student_logits, teacher_logits, labels):
-  """Squared distance of the logits, the KD²M code's default."""
+def _sqlogit(
+  student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """Computes squared distances of the logits, the default of the KD²M code."""
   del labels
   return squared_distances(
     full_precision(student_logits), full_precision(teacher_logits)
   )
 
 
-def _kl_st(student_logits, teacher_logits, labels):
-  """KL(student i || teacher j), in nats."""
+def _kl_st(
+  student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """Computes KL(student i || teacher j), in nats."""
   del labels
   log_p = jax.nn.log_softmax(full_precision(student_logits))
   log_q = jax.nn.log_softmax(full_precision(teacher_logits))
@@ -110,22 +125,26 @@ def _kl_st(student_logits, teacher_logits, labels):
   return jnp.sum(p * log_p, axis=1)[:, None] - matmul(p, log_q.T)
 
 
-def _ce_ts(student_logits, teacher_logits, labels):
-  """Cross-entropy of student i under the probabilities of teacher j."""
+def _ce_ts(
+  student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """Computes the cross-entropy of student i with the targets of teacher j."""
   del labels
   log_p = jax.nn.log_softmax(full_precision(student_logits))
   q = jax.nn.softmax(full_precision(teacher_logits))
   return -matmul(log_p, q.T)
 
 
-def _hard01(student_logits, teacher_logits, labels):
-  """One where the true classes differ, else zero."""
+def _hard01(
+  student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """Returns one for pairs of images of different classes, else zero."""
   del teacher_logits
   dtype = full_precision(student_logits).dtype
   return (labels[:, None] != labels).astype(dtype)
 
 
-# Each takes (student_logits, teacher_logits, labels) and gives [n, m].
+# `(student logits [n, K], teacher logits [m, K], labels [n]) -> [n, m]`.
 LABEL_COSTS: dict[str, LabelCost] = {
   'sqprob': _sqprob,
   'sqlogit': _sqlogit,

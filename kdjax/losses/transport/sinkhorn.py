@@ -1,13 +1,14 @@
-"""Entropic transport: cost, regularised cost and debiased divergence."""
+"""Entropic transport: cost, regularized cost and debiased divergence."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from kdjax.losses.numerics import clouds
+from kdjax.losses.numerics import promote_embeddings
 from kdjax.losses.transport.cost import self_distances, squared_distances
 from kdjax.losses.transport.entropic import (
-  Effort,
-  Entropic,
+  EntropicSolution,
+  StoppingRule,
   newton_direction,
   solve,
 )
@@ -17,75 +18,91 @@ def sinkhorn_divergence(
   student: jax.Array,
   teacher: jax.Array,
   *,
-  epsilon: jax.typing.ArrayLike = 0.1,
+  epsilon: ArrayLike = 0.1,
   iterations: int = 200,
   tolerance: float = 1e-4,
   newton_steps: int = 0,
 ) -> jax.Array:
-  r"""Debiased entropic transport cost.
+  r"""Computes the debiased entropic transport cost.
 
   .. math::
     \mathrm{OT}_\varepsilon(X, Y) - \tfrac12 \mathrm{OT}_\varepsilon(X, X)
       - \tfrac12 \mathrm{OT}_\varepsilon(Y, Y)
 
   with `sinkhorn_regularized` for :math:`\mathrm{OT}_\varepsilon` and the
-  :math:`\varepsilon` of the pair XY in all three. Zero, with zero gradient, for
-  equal batches, unlike its parts; between :math:`W_2^2`
-  (:math:`\varepsilon \to 0`) and the distance of the means
-  (:math:`\varepsilon \to \infty`). The one of the three to train with.
+  :math:`\varepsilon` of the pair XY in all three terms. Unlike its terms it is
+  zero, with zero gradient, for equal batches. It interpolates between
+  :math:`W_2^2` (:math:`\varepsilon \to 0`) and the squared distance of the
+  means (:math:`\varepsilon \to \infty`). Prefer it to the other two entropic
+  costs for training.
 
   Args:
     student: :math:`X`, float `[n, d]`.
     teacher: :math:`Y`, float `[m, d]`.
     epsilon: :math:`\varepsilon` as a fraction of the mean squared distance of
-      the pairs XY, which is held fixed in the gradient. Checked if it is a
-      plain number.
-    iterations: At most so many of Sinkhorn's.
-    tolerance: They stop once the marginals, all samples together, are off by
-      less.
-    newton_steps: At most so many steps of Newton's method afterwards, for
-      digits that Sinkhorn's own iterations reach too slowly. Each solves a
-      system of n + m unknowns.
+      the pairs XY, which is constant in the gradient. Checked only if it is a
+      Python number.
+    iterations: Maximum number of Sinkhorn iterations.
+    tolerance: Error of the marginals, summed over the samples, at which the
+      iterations stop.
+    newton_steps: Maximum number of Newton steps after them, for digits that
+      Sinkhorn iterations reach too slowly. Each step solves a linear system of
+      n + m unknowns.
 
   Returns:
-    A scalar, squared.
+    A scalar, in at least float32: a squared distance summed over the features.
 
   Raises:
-    ValueError: If the widths differ, a batch is empty or epsilon not positive.
+    ValueError: If the widths differ, a batch is empty or epsilon is not
+      positive.
 
   References:
     Feydy et al., `Interpolating between Optimal Transport and MMD using
     Sinkhorn Divergences <https://arxiv.org/abs/1810.08278>`_, 2019.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from kdjax import losses
+    >>> student = jnp.array([[0.0], [2.0]])
+    >>> teacher = jnp.array([[5.0], [1.0]])
+    >>> distance = losses.sinkhorn_divergence(student, teacher, epsilon=0.2)
+    >>> print(round(float(distance), 2))  # wasserstein2 is 5
+    5.07
+    >>> same = losses.sinkhorn_divergence(student, student)
+    >>> print(abs(round(float(same), 2)))
+    0.0
   """
-  student, teacher = clouds('sinkhorn_divergence', student, teacher)
+  student, teacher = promote_embeddings('sinkhorn_divergence', student, teacher)
   cross = squared_distances(student, teacher)
-  absolute = _absolute(cross, epsilon)
-  effort = Effort(iterations, tolerance, newton_steps)
+  absolute = _absolute_epsilon(cross, epsilon)
+  stopping = StoppingRule(iterations, tolerance, newton_steps)
   own = [
-    _value(solve(self_distances(cloud), absolute, effort, symmetric=True))
-    for cloud in (student, teacher)
+    _dual_value(
+      solve(self_distances(samples), absolute, stopping, symmetric=True)
+    )
+    for samples in (student, teacher)
   ]
-  return _value(solve(cross, absolute, effort)) - (own[0] + own[1]) / 2
+  return _dual_value(solve(cross, absolute, stopping)) - (own[0] + own[1]) / 2
 
 
 def sinkhorn_regularized(
   student: jax.Array,
   teacher: jax.Array,
   *,
-  epsilon: jax.typing.ArrayLike = 0.1,
+  epsilon: ArrayLike = 0.1,
   iterations: int = 200,
   tolerance: float = 1e-4,
   newton_steps: int = 0,
 ) -> jax.Array:
-  r"""Transport cost with the entropic penalty.
+  r"""Computes the transport cost with its entropic penalty.
 
   .. math::
     \mathrm{OT}_\varepsilon = \min_\gamma \langle \gamma, C \rangle
       + \varepsilon \, \mathrm{KL}(\gamma \,\|\, a \otimes b)
 
-  over plans with uniform marginals a and b. Not zero for equal batches: it
-  draws features together. The plan is held fixed in the gradient, which is
-  exact at the optimum.
+  over plans with uniform marginals a and b. It is not zero for equal batches:
+  minimizing it contracts the features. The plan is constant in the gradient,
+  which is exact at the optimum.
 
   Args:
     student: Float `[n, d]`.
@@ -96,35 +113,39 @@ def sinkhorn_regularized(
     newton_steps: See `sinkhorn_divergence`.
 
   Returns:
-    A scalar, squared: never below `sinkhorn_cost`, if converged.
+    A scalar, in at least float32: a squared distance summed over the features,
+    not below `sinkhorn_cost` if converged.
 
   Raises:
-    ValueError: If the widths differ, a batch is empty or epsilon not positive.
+    ValueError: If the widths differ, a batch is empty or epsilon is not
+      positive.
 
   References:
     Cuturi, `Sinkhorn Distances <https://arxiv.org/abs/1306.0895>`_, 2013.
   """
-  student, teacher = clouds('sinkhorn_regularized', student, teacher)
+  student, teacher = promote_embeddings(
+    'sinkhorn_regularized', student, teacher
+  )
   cost = squared_distances(student, teacher)
-  absolute = _absolute(cost, epsilon)
-  effort = Effort(iterations, tolerance, newton_steps)
-  return _value(solve(cost, absolute, effort))
+  absolute = _absolute_epsilon(cost, epsilon)
+  stopping = StoppingRule(iterations, tolerance, newton_steps)
+  return _dual_value(solve(cost, absolute, stopping))
 
 
 def sinkhorn_cost(
   student: jax.Array,
   teacher: jax.Array,
   *,
-  epsilon: jax.typing.ArrayLike = 0.1,
+  epsilon: ArrayLike = 0.1,
   iterations: int = 200,
   tolerance: float = 1e-4,
   newton_steps: int = 0,
 ) -> jax.Array:
-  r"""Transport cost :math:`\langle \gamma, C \rangle` of the entropic plan.
+  r"""Computes the cost :math:`\langle \gamma, C \rangle` of the entropic plan.
 
-  Its gradient is the total derivative: how the plan moves with the features
-  counts too (implicit differentiation, one system of n + m unknowns). Not zero
-  for equal batches. For training prefer `sinkhorn_divergence`.
+  Its gradient is the total derivative, including the dependence of the plan on
+  the features (implicit differentiation, one linear system of n + m unknowns).
+  It is not zero for equal batches; prefer `sinkhorn_divergence` for training.
 
   Args:
     student: Float `[n, d]`.
@@ -135,32 +156,40 @@ def sinkhorn_cost(
     newton_steps: See `sinkhorn_divergence`.
 
   Returns:
-    A scalar, squared: never below `wasserstein2`, if converged.
+    A scalar, in at least float32: a squared distance summed over the features,
+    not below `wasserstein2` if converged.
 
   Raises:
-    ValueError: If the widths differ, a batch is empty or epsilon not positive.
+    ValueError: If the widths differ, a batch is empty or epsilon is not
+      positive.
+
+  References:
+    Cuturi, `Sinkhorn Distances <https://arxiv.org/abs/1306.0895>`_, 2013.
   """
-  student, teacher = clouds('sinkhorn_cost', student, teacher)
+  student, teacher = promote_embeddings('sinkhorn_cost', student, teacher)
   cost = squared_distances(student, teacher)
-  absolute = _absolute(cost, epsilon)
-  effort = Effort(iterations, tolerance, newton_steps)
-  solved = solve(cost, absolute, effort)
-  # From the optimum, which a step of Newton's leaves in place, that step's
-  # derivative is the derivative of the optimum.
-  f, g = newton_direction(solved)
-  moved = solved._replace(f=solved.f + f, g=solved.g + g)
-  return jnp.sum(moved.plan * cost)
+  absolute = _absolute_epsilon(cost, epsilon)
+  stopping = StoppingRule(iterations, tolerance, newton_steps)
+  solution = solve(cost, absolute, stopping)
+  # A Newton step does not change the optimum, so its derivative there is the
+  # derivative of the optimum.
+  f, g = newton_direction(solution)
+  stepped = solution._replace(f=solution.f + f, g=solution.g + g)
+  return jnp.sum(stepped.plan * cost)
 
 
-def _absolute(cost: jax.Array, epsilon: jax.typing.ArrayLike) -> jax.Array:
-  """Epsilon in the units of the cost."""
+def _absolute_epsilon(cost: jax.Array, epsilon: ArrayLike) -> jax.Array:
+  """Converts epsilon from a fraction of the mean cost to the cost's unit."""
   if isinstance(epsilon, int | float) and not epsilon > 0:
     raise ValueError(f'epsilon must be positive, got {epsilon}.')
   mean = jax.lax.stop_gradient(jnp.mean(cost))
   return jnp.where(mean > 0, mean, 1) * epsilon
 
 
-def _value(solved: Entropic) -> jax.Array:
-  """The dual's value: the regularised cost, plan fixed in its gradient."""
-  potentials = jnp.mean(solved.f) + jnp.mean(solved.g)
-  return potentials - solved.epsilon * (jnp.sum(solved.plan) - 1)
+def _dual_value(solution: EntropicSolution) -> jax.Array:
+  """Computes the regularized cost as the value of the dual problem.
+
+  The plan is constant in its gradient.
+  """
+  potentials = jnp.mean(solution.f) + jnp.mean(solution.g)
+  return potentials - solution.epsilon * (jnp.sum(solution.plan) - 1)

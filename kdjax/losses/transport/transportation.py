@@ -1,4 +1,6 @@
-"""Exact transport between batches of different size, on the device."""
+"""Exact transport between batches of different sizes, on the device."""
+
+# pyright: reportUnknownMemberType=false
 
 import math
 from typing import NamedTuple
@@ -6,57 +8,58 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from kdjax.losses.numerics import whole
-from kdjax.losses.transport.assignment import first_minimum, searchable
+from kdjax.losses.numerics import replicated
+from kdjax.losses.transport.assignment import finite_cost, first_minimum
 
 _NONE = -1
 
 
 class _State(NamedTuple):
-  """A partial plan in whole units of mass, and prices that make it tight."""
+  """A partial plan in integer units of mass, with prices that make it tight."""
 
   row_price: jax.Array  # [n]
   column_price: jax.Array  # [m]
   flow: jax.Array  # int32 [n, m]
-  supply: jax.Array  # int32 [n], what each row still has
-  demand: jax.Array  # int32 [m], what each column still wants
+  supply: jax.Array  # int32 [n], remaining mass of each row
+  demand: jax.Array  # int32 [m], missing mass of each column
 
 
 class _Search(NamedTuple):
-  """Dijkstra's search from one row to the nearest column that wants more."""
+  """Dijkstra's search from a row to the nearest column with demand."""
 
-  fresh: jax.Array  # bool [n], rows reached last, to be looked at next
+  frontier: jax.Array  # bool [n], rows reached last, to be expanded next
   column: jax.Array  # reached last
   distance: jax.Array  # to that column
   open: jax.Array  # [m] distances of the columns not reached yet, else inf
   reached: jax.Array  # [m] distances of the columns reached, else inf
-  row_reached: jax.Array  # [n] the same of the rows
-  row_before: jax.Array  # [m] the row each column is reached from
-  column_before: jax.Array  # [n] the column each row is reached from
+  row_reached: jax.Array  # [n] distances of the rows reached, else inf
+  row_before: jax.Array  # [m] row from which each column is reached
+  column_before: jax.Array  # [n] column from which each row is reached
 
 
 @jax.jit
 def transport_plan(cost: jax.Array) -> jax.Array:
-  r"""A plan of least cost between uniform weights on n rows and m columns.
+  r"""Computes a plan of minimal cost with uniform marginals.
 
   .. math::
     \min_\gamma \sum_{ij} \gamma_{ij} C_{ij}, \qquad
     \sum_j \gamma_{ij} = \tfrac1n, \quad \sum_i \gamma_{ij} = \tfrac1m
 
-  Mass is counted in units of 1 / lcm(n, m), so that every number of the plan is
-  a whole one. From each row that has mass left, the cheapest exchange to a
-  column that wants some is found by Dijkstra's algorithm and used to the full,
-  as `exact_assignment` does with units of one.
+  Mass is counted in units of 1 / lcm(n, m), so that all entries of the plan
+  are integers. From each row with remaining mass, Dijkstra's algorithm finds
+  the cheapest augmenting path to a column with demand, and as much mass as
+  possible flows along it. `exact_assignment` is the special case of one unit
+  per row and column.
 
   Args:
-    cost: Float `[n, m]`. What is not finite, or beyond 1e30, counts as zero.
-      No gradient.
+    cost: Float `[n, m]`. Entries that are not finite, or beyond 1e30, count as
+      zero. Receives no gradient.
 
   Returns:
     The plan, `[n, m]`, of total mass 1.
 
   Raises:
-    ValueError: If lcm(n, m) is beyond what int32 counts.
+    ValueError: If lcm(n, m) exceeds int32.
   """
   n, m = cost.shape
   units = math.lcm(n, m)
@@ -65,7 +68,7 @@ def transport_plan(cost: jax.Array) -> jax.Array:
       f'transport_plan counts mass in units of 1/lcm(n, m), but lcm({n}, {m})'
       ' exceeds int32. Use batches of equal size or a Sinkhorn distance.'
     )
-  cost = searchable(cost)
+  cost = finite_cost(cost)
   column_price = jnp.min(cost, axis=0)
   state = jax.lax.while_loop(
     lambda state: jnp.any(state.supply > 0),
@@ -78,71 +81,83 @@ def transport_plan(cost: jax.Array) -> jax.Array:
       demand=jnp.full(m, units // m, jnp.int32),
     ),
   )
-  return whole(state.flow).astype(cost.dtype) / units
+  return replicated(state.flow).astype(cost.dtype) / units
 
 
 def _augment(cost: jax.Array, state: _State) -> _State:
-  """As much mass as fits along the cheapest exchange from one row."""
-  n, m = cost.shape
-  left = state.supply > 0
-  # Under vmap a solved problem waits here for the others: no row, no search.
-  start = jnp.where(jnp.any(left), jnp.argmax(left), _NONE).astype(jnp.int32)
-  at_start = jnp.arange(n) == start
-  never = jnp.full(m, jnp.inf, cost.dtype)
+  """Moves as much mass as possible along the cheapest path from one row."""
+  supplied = state.supply > 0
+  # Under vmap a solved problem takes part in the steps of the others: without
+  # supply there is nothing to search.
+  start = jnp.where(jnp.any(supplied), jnp.argmax(supplied), _NONE)
+  start = start.astype(jnp.int32)
   search = jax.lax.while_loop(
     lambda search: (
       (start != _NONE)
       & ((search.column == _NONE) | (state.demand[search.column] == 0))
     ),
-    lambda search: _look(cost, state, search),
-    _Search(
-      fresh=at_start,
-      column=jnp.int32(_NONE),
-      distance=jnp.zeros((), cost.dtype),
-      open=never,
-      reached=never,
-      row_reached=jnp.where(at_start, 0, jnp.inf).astype(cost.dtype),
-      row_before=jnp.full(m, _NONE, jnp.int32),
-      column_before=jnp.full(n, _NONE, jnp.int32),
-    ),
+    lambda search: _expand(cost, state, search),
+    _initial_search(cost, start),
   )
   amount = _bottleneck(state, search, start)
-  rows_rise = jnp.maximum(search.distance - search.row_reached, 0)
-  columns_rise = jnp.maximum(search.distance - search.reached, 0)
+  row_change = jnp.maximum(search.distance - search.row_reached, 0)
+  column_change = jnp.maximum(search.distance - search.reached, 0)
   return _State(
-    row_price=state.row_price + rows_rise,
-    column_price=state.column_price - columns_rise,
-    flow=_shifted(state.flow, search, start, amount),
+    row_price=state.row_price + row_change,
+    column_price=state.column_price - column_change,
+    flow=_push(state.flow, search, start, amount),
     supply=state.supply.at[start].add(-amount),
     demand=state.demand.at[search.column].add(-amount),
   )
 
 
-def _look(cost: jax.Array, state: _State, search: _Search) -> _Search:
-  """The columns seen from the fresh rows; the nearest open one is reached."""
-  way = cost - state.row_price[:, None] - state.column_price
-  way = jnp.where(search.fresh[:, None], way + search.distance, jnp.inf)
-  row, way = first_minimum(way.T)
-  nearer = (way < search.open) & jnp.isinf(search.reached)
-  open_ = jnp.where(nearer, way, search.open)
-  column, distance = first_minimum(open_)
-  holders = (state.flow[:, column] > 0) & jnp.isinf(search.row_reached)
+def _initial_search(cost: jax.Array, start: jax.Array) -> _Search:
+  """Returns a search that has reached the start row only."""
+  n, m = cost.shape
+  at_start = jnp.arange(n) == start
+  infinite = jnp.full(m, jnp.inf, cost.dtype)
   return _Search(
-    fresh=holders,
+    frontier=at_start,
+    column=jnp.int32(_NONE),
+    distance=jnp.zeros((), cost.dtype),
+    open=infinite,
+    reached=infinite,
+    row_reached=jnp.where(at_start, 0, jnp.inf).astype(cost.dtype),
+    row_before=jnp.full(m, _NONE, jnp.int32),
+    column_before=jnp.full(n, _NONE, jnp.int32),
+  )
+
+
+def _expand(cost: jax.Array, state: _State, search: _Search) -> _Search:
+  """Relaxes the columns from the frontier and reaches the nearest open one."""
+  distances = cost - state.row_price[:, None] - state.column_price
+  distances = jnp.where(
+    search.frontier[:, None], distances + search.distance, jnp.inf
+  )
+  row, distances = first_minimum(distances.T)
+  nearer = (distances < search.open) & jnp.isinf(search.reached)
+  open_ = jnp.where(nearer, distances, search.open)
+  column, distance = first_minimum(open_)
+  frontier = (state.flow[:, column] > 0) & jnp.isinf(search.row_reached)
+  return _Search(
+    frontier=frontier,
     column=column,
     distance=distance,
     open=open_.at[column].set(jnp.inf),
     reached=search.reached.at[column].set(distance),
-    row_reached=jnp.where(holders, distance, search.row_reached),
+    row_reached=jnp.where(frontier, distance, search.row_reached),
     row_before=jnp.where(nearer, row, search.row_before),
-    column_before=jnp.where(holders, column, search.column_before),
+    column_before=jnp.where(frontier, column, search.column_before),
   )
 
 
 def _bottleneck(state: _State, search: _Search, start: jax.Array) -> jax.Array:
-  """What can flow: the least of both ends and of what is taken away between."""
+  """Returns the mass that can move along the path.
 
-  def back(carry):
+  It is the minimum of supply, demand and the flows that the path reduces.
+  """
+
+  def back(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     row, amount = carry
     column = search.column_before[row]
     amount = jnp.minimum(amount, state.flow[row, column])
@@ -153,12 +168,12 @@ def _bottleneck(state: _State, search: _Search, start: jax.Array) -> jax.Array:
   return jax.lax.while_loop(lambda carry: carry[0] != start, back, carry)[1]
 
 
-def _shifted(
+def _push(
   flow: jax.Array, search: _Search, start: jax.Array, amount: jax.Array
 ) -> jax.Array:
-  """The flow after every row on the way back moved `amount` one column on."""
+  """Returns the flow after moving `amount` along the path."""
 
-  def back(carry):
+  def back(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     row, flow = carry
     column = search.column_before[row]
     before = search.row_before[column]

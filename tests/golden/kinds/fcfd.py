@@ -80,7 +80,8 @@ def _schedules(stored: Stored) -> list[Comparison]:
     epochs = stored['warm/cifar_epochs']
     for name, length in (('cifar', 20), ('imagenet', 5)):
       want = stored[f'warm/{name}']
-      found.append(compare(f'warm/{name}', warm_up(epochs, length), want, 1e-7))
+      got = warm_up(length)(epochs)
+      found.append(compare(f'warm/{name}', got, want, 1e-7))
   if 'weight_schedule/x' in stored:
     steps = tuple(
       (int(x), float(y))

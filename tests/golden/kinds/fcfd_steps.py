@@ -14,6 +14,7 @@ from kdjax.methods.fcfd_step import Step
 from kdjax.train.forward import evaluation_pass, make_pass
 from tests.golden.comparison import Comparison, Stored, compare, left_over
 from tests.golden.kinds import fcfd_networks
+from tests.methods import support
 
 PyTree = Any
 
@@ -96,6 +97,7 @@ class Case:
       jax.random.key(0),
       self.student.describe(self.shape),
       self.teacher.describe(self.shape),
+      support.DATA,
     )
     return {
       kind: _read_bridges(tree, self.stored) for kind, tree in made.items()
@@ -191,9 +193,7 @@ def walk(case: Case, arrays: PyTree):
     '0': _trained(case.teacher, arrays['teacher'], batch['image'])[0],
     '1': _trained(case.student, arrays['student'], batch['image'])[0],
   }
-  step = Step(
-    case.method('none'), arrays['bridges'], passes['1'], passes['0'], {}
-  )
+  step = Step(arrays['bridges'], passes['1'], passes['0'], {}, temperature=1.0)
   features = {
     (i, space, digit * (i + 1)): passes[digit].features.boundaries[i]
     for i in range(1, step.stages)

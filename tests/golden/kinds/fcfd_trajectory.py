@@ -55,13 +55,14 @@ def _parts(case: Case, combo: str) -> Parts:
     weight_decay=float(stored['meta/weight_decay']),
     decay_at=(),
   )
+  method = case.method(combo)
   return Parts(
     student=case.student,
     teacher=case.teacher,
-    method=case.method(combo),
+    method=method,
     task=SingleLabel(),
-    augment=lambda key, images: images,
-    optimizer=recipe.optimizer(steps_per_epoch=_PER_EPOCH),
+    augment=lambda key, batch: batch,
+    optimizer=recipe.optimizer(_PER_EPOCH, case.student, method),
     steps_per_epoch=_PER_EPOCH,
   )
 
@@ -80,8 +81,6 @@ def _start(case: Case) -> TrainState:
     teacher_stats=case.teacher_variables['batch_stats'],
     method_state=case.bridges['state'],
     opt_state=parts.optimizer.init(params),
-    ema={},
-    snapshots={},
     key=jax.random.key(0),
   )
 

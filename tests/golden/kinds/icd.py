@@ -11,6 +11,7 @@ import numpy as np
 from kdjax import losses
 from kdjax.methods import Icd
 from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.methods import support
 
 _MAX_SCALE = 10.0  # as the golden's README has it
 # The stored numbers were computed in float32: their own rounding.
@@ -80,7 +81,7 @@ def _case(stored: Stored) -> list[Comparison]:
     params = {k: v for k, v in inputs.items() if k != 'embedding'}
     variables = {'params': params, 'state': {}}
     student = _pass(inputs['embedding'])
-    terms, _ = method.terms(variables, student, teacher, {}, None)
+    terms, _ = method.terms(variables, student, teacher, {}, support.context())
     return terms['icd']
 
   value, gradients = jax.jit(jax.value_and_grad(loss))(inputs)

@@ -4,6 +4,7 @@ Each function takes the inputs and `wanted`, which tells whether the file has
 anything under a prefix, and gives results by the file's keys.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,12 +53,12 @@ _DISTANCES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 _PER_CLASS = {
-  'w2_empirical': losses.wasserstein2_per_class,
-  'gauss_w2_diag': losses.gaussian_wasserstein2_per_class,
-  'gauss_w2_full': losses.gaussian_wasserstein2_full_per_class,
-  'mmd_linear': losses.mmd_linear_per_class,
-  'mmd_rbf_mean': losses.mmd_rbf_per_class,
-  'gauss_kl_diag_ridge_st': losses.gaussian_kl_per_class,
+  'w2_empirical': losses.wasserstein2,
+  'gauss_w2_diag': losses.gaussian_wasserstein2,
+  'gauss_w2_full': losses.gaussian_wasserstein2_full,
+  'mmd_linear': losses.mmd_linear,
+  'mmd_rbf_mean': losses.mmd_rbf,
+  'gauss_kl_diag_ridge_st': losses.gaussian_kl,
 }
 
 
@@ -161,16 +162,14 @@ def conditional(batch: Batch, wanted: Wanted) -> dict[str, Array]:
     key = f'cond/{name}'
     if not wanted(key):
       continue
-    per_class = distance(*batch.pair, batch.labels, batch.classes)
+    per_class = functools.partial(losses.per_class, distance)
+    arguments = (*batch.pair, batch.labels, batch.classes)
+    by_class = per_class(*arguments, aggregation=None)
     # The files mark a class without samples; here it is zero.
-    answers[f'{key}/per_class'] = jnp.where(counts > 0, per_class, jnp.nan)
+    answers[f'{key}/per_class'] = jnp.where(counts > 0, by_class, jnp.nan)
     for aggregation in losses.AGGREGATIONS:
-      value, grad = jax.value_and_grad(losses.class_conditional)(
-        *batch.pair,
-        batch.labels,
-        distance=distance,
-        classes=batch.classes,
-        aggregation=aggregation,
+      value, grad = jax.value_and_grad(per_class)(
+        *arguments, aggregation=aggregation
       )
       answers[f'{key}/{aggregation}'] = value
       answers |= _named(key, **{f'grad_{aggregation}': grad})
@@ -191,7 +190,7 @@ def joint(batch: Batch, wanted: Wanted) -> dict[str, Array]:
         answers[f'{key}/perm'] = _columns(joint_cost(batch, key))
   if wanted('joint/normalised_sqlogit'):
     answers |= _joint(
-      batch, 'joint/normalised_sqlogit', 'sqlogit', normalise=True
+      batch, 'joint/normalised_sqlogit', 'sqlogit', normalize=True
     )
   return answers
 

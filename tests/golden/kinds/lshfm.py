@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax import losses
-from kdjax.methods.lshfm import mean_over
-from kdjax.methods.lshfm_bias import classifier_spread, fit_bias
-from kdjax.train.averaging import snapshot_factors
+from kdjax.methods.lshfm_bias import classifier_std, fit_bias
+from kdjax.methods.lshfm_losses import masked_mean
+from kdjax.train.averaging import epoch_weights
 from tests.golden.comparison import Comparison, Stored, compare, left_over
 from tests.golden.kinds import lshfm_retina, lshfm_train, multilabel_metrics
 
@@ -139,8 +139,8 @@ def _correct_only(stored, cast) -> Results:
       return bits(x) + losses.mean_squared_error(x, teacher)
 
     return {
-      'lsh_s': lambda x: mean_over(bits(x), kept),
-      'lshl2_s': lambda x: mean_over(both(x), kept),
+      'lsh_s': lambda x: masked_mean(bits(x), kept),
+      'lshl2_s': lambda x: masked_mean(both(x), kept),
     }
 
   return _with_gradients(module, student, kernel, bias, teacher, kept)
@@ -150,7 +150,7 @@ def _bias(stored, cast) -> Results:
   kernel, pool, weight = map(np.asarray, cast('W', 'pool', 'teacher_fc_weight'))
   kept = stored.get('kept', np.ones(len(pool), bool))
   seen = {'': (pool, 0), '_drop': (pool[kept], int(np.sum(~kept)))}
-  found = {'teacher_fc_std': classifier_spread(weight.T)}
+  found = {'teacher_fc_std': classifier_std(weight.T)}
   for kind in ('median', 'mean'):
     for suffix, (rows, unseen) in seen.items():
       name = f'b_{kind}{suffix}'
@@ -184,7 +184,7 @@ def _average(path: pathlib.Path) -> list[Comparison]:
     ('average_true', 'mean'),
     ('average_as_published', 'as_published'),
   ):
-    factors = np.array(snapshot_factors(len(theta), form))
+    factors = np.array(epoch_weights(len(theta), form))
     got = np.tensordot(factors, theta, 1) / len(theta)
     # What the published code computes is float32.
     tolerance = 1e-12 if stored[key].dtype == np.float64 else 1e-6

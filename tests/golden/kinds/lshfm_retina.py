@@ -57,10 +57,10 @@ def _kept(stored, places: int) -> np.ndarray:
   """The places that count; the file's own mask must be the same."""
   matched = stored['matched_idx']
   kept = np.asarray(
-    losses.judged_locations(matched, matched.shape[1] // places)
+    losses.valid_locations(matched, matched.shape[1] // places)
   ).copy()
   if 'empty_image' in stored:
     kept[int(stored['empty_image'])] = False
   if not np.array_equal(kept, stored['mask']):
-    raise ValueError('judged_locations gives another mask than the file')
+    raise ValueError('valid_locations gives another mask than the file')
   return kept

@@ -10,14 +10,16 @@ import numpy as np
 
 from kdjax import losses, methods, tasks
 from kdjax.features import Features, LinearClassifier
+from kdjax.methods.base import TrainSpec
 from kdjax.methods.linear import apply_linear
-from kdjax.methods.lshfm import mean_over
+from kdjax.methods.lshfm_losses import masked_mean
 from kdjax.network import Network
-from kdjax.train import Parts, Recipe, init_state, train_step
+from kdjax.train import Parts, StagedRecipe, init_state, train_step
 from tests.golden.comparison import Comparison, Stored, compare, left_over
 
 _LAYERS = {'embedding': 'feat_fc', 'classifier': 'fc'}
 _HYPER = ('rate', 'momentum', 'decay', 'gamma', 'alpha', 'beta', 'temperature')
+_PER_EPOCH = 10**6  # more than there are: all steps are of one epoch
 _INPUTS = (
   *('W', 'b', 'x', 'f_t', 'logit_t', 'label', 'hyper'),
   *('feat_fc_weight', 'feat_fc_bias', 'fc_weight', 'fc_bias'),
@@ -78,7 +80,7 @@ class _Steps:
     right = np.argmax(stored['logit_t'][0], axis=-1) == stored['label'][0]
     return min(
       ('lshl2', values.mean()),
-      ('lshl2_s', mean_over(values, right)),
+      ('lshl2_s', masked_mean(values, right)),
       key=lambda found: abs(found[1] - stored['f32_trace'][0, 2]),
     )[0]
 
@@ -105,8 +107,6 @@ class _Steps:
       spread=1.0,
       head='2fc',
       task_weight=hyper['gamma'],
-      # Nothing but the mimic loss: the first of two stages.
-      trained='all' if hyper['gamma'] else 'embedding',
     )
     if not hyper['alpha']:
       return made
@@ -115,19 +115,23 @@ class _Steps:
     return dataclasses.replace(both, kd=soft, task_weight=hyper['gamma'])
 
   def _parts(self, method) -> Parts:
-    recipe = Recipe(
+    recipe = StagedRecipe(
       learning_rate=self.hyper['rate'],
       momentum=self.hyper['momentum'],
       weight_decay=self.hyper['decay'],
+      every_step=False,
+      # Without a task loss the file has the first of two stages.
+      align_epochs=0 if self.hyper['gamma'] else 1,
     )
+    student, method = self._network('student', 0), recipe.staged(method)
     return Parts(
-      student=self._network('student', 0),
+      student=student,
       teacher=self._network('teacher', 1),
       method=method,
       task=self.task,
-      augment=lambda key, images: images,
-      optimizer=recipe.optimizer(10**6),
-      steps_per_epoch=10**6,
+      augment=lambda key, batch: batch,
+      optimizer=recipe.optimizer(_PER_EPOCH, student, method),
+      steps_per_epoch=_PER_EPOCH,
     )
 
   def _network(self, name: str, place: int) -> Network:
@@ -165,7 +169,8 @@ class _Steps:
     stored = self.stored
     key, shape = jax.random.key(0), (sum(self.widths),)
     empty = {'params': {}, 'batch_stats': {}}
-    state = init_state(parts, key, shape, 1, empty)
+    data = TrainSpec(1, np.zeros(1, np.int32), self.widths[2])
+    state = init_state(parts, key, shape, 1, empty, data)
     planes = {'kernel': stored['W'].T, 'bias': stored['b']}
     layers = {
       layer: {
@@ -174,7 +179,7 @@ class _Steps:
       }
       for layer, name in _LAYERS.items()
     }
-    if isinstance(parts.method, methods.Combination):
+    if 'lshfm' in state.params['method']:  # of a combination
       planes, layers = ({'kd': {}, 'lshfm': x} for x in (planes, layers))
     planes, layers = jax.tree.map(
       lambda array: jnp.asarray(array, self.dtype), (planes, layers)
@@ -204,7 +209,8 @@ class _Steps:
       layers['embedding'], jnp.asarray(batch['image'][:, : self.widths[0]])
     )
     logits = apply_linear(layers['classifier'], rows)
-    task = self.task.loss(logits, batch).mean()
+    features = Features((), (), (), rows, logits)
+    task = self.task.loss(features, batch).mean()
     if isinstance(self.task, tasks.MultiLabel):
       return task, 0.0
     teacher = batch['image'][:, -self.widths[2] :]

@@ -16,6 +16,7 @@ import numpy as np
 from kdjax import losses
 from kdjax.methods import Ssim
 from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.methods import support
 
 _SMALL = 1e-4
 _BORDERS = {'same': 'reflect', 'valid': 'valid'}
@@ -99,7 +100,7 @@ def check_fpn(path: pathlib.Path) -> list[Comparison]:
   def loss(student, layers):
     variables = {'params': layers, 'state': {}}
     networks = (_pass(student), _pass([teacher for _, teacher in pairs]))
-    total = method.terms(variables, *networks, {}, None)[0]['ssim']
+    total = method.terms(variables, *networks, {}, support.context())[0]['ssim']
     return total, [
       method.distance(x @ layer['kernel'] + layer['bias'], teacher).mean()
       for x, layer, (_, teacher) in zip(student, layers.values(), pairs)

@@ -59,14 +59,14 @@ def _schedule(stored: Mapping[str, np.ndarray]) -> Comparison:
 def _objective(stored, prefix, method, columns) -> list[Comparison]:
   """The three steps of one objective, and all that is stored after them."""
   student, teacher = str(stored['student']), str(stored['teacher'])
-  recipe = Recipe()
+  network = models.create(student, num_classes=_classes(stored, prefix))
   parts = Parts(
-    student=models.create(student, num_classes=_classes(stored, prefix)),
+    student=network,
     teacher=models.create(teacher, num_classes=_classes(stored, prefix)),
     method=method,
     task=SingleLabel(),
-    augment=lambda key, images: images,
-    optimizer=recipe.optimizer(steps_per_epoch=10**6),
+    augment=lambda key, batch: batch,
+    optimizer=Recipe().optimizer(10**6, network, method),
     steps_per_epoch=10**6,
   )
   state = _state(stored, prefix, parts)
@@ -124,8 +124,6 @@ def _state(stored, prefix, parts) -> TrainState:
     teacher_stats={},
     method_state=empty,
     opt_state=parts.optimizer.init(params),
-    ema={},
-    snapshots={},
     key=jax.random.key(0),
   )
 

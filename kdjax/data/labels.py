@@ -1,0 +1,75 @@
+"""Labels of a split: an array, or a nested dict of arrays, by image."""
+
+import jax
+import numpy as np
+
+from kdjax.typing import PyTree
+
+
+def check_labels(labels: PyTree, count: int) -> None:
+  """Checks that every array of the labels has one row per image.
+
+  Args:
+    labels: An array `[N, ...]` or a nested dict of such arrays.
+    count: Number of images N.
+
+  Raises:
+    ValueError: If a leaf is not an array or has another number of rows.
+  """
+  for name, array in named_arrays(labels):
+    where = f' in {name}' if name else ''
+    if not isinstance(array, np.ndarray) or not array.ndim:
+      raise ValueError(
+        f'labels{where} must be a NumPy array with one row per image, got '
+        f'{type(array).__name__} {array!r:.60}.'
+      )
+    if len(array) != count:
+      raise ValueError(f'{count} images but {len(array)} labels{where}.')
+
+
+def take_rows(labels: PyTree, rows: np.ndarray) -> PyTree:
+  """Returns the given rows of every array of the labels.
+
+  Args:
+    labels: An array `[N, ...]` or a nested dict of such arrays.
+    rows: Integer `[R]`, indices of images.
+
+  Returns:
+    The same tree with arrays `[R, ...]`.
+  """
+  return jax.tree.map(lambda array: array[rows], labels)
+
+
+def named_arrays(labels: PyTree) -> list[tuple[str, np.ndarray]]:
+  """Returns the arrays of the labels, each with its path in the tree.
+
+  Args:
+    labels: An array or a nested dict of arrays.
+
+  Returns:
+    Pairs of path and array, sorted by path; the path of an array that is no
+    tree is empty, that of `{'boxes': ...}` is `['boxes']`.
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(labels)
+  return [(jax.tree_util.keystr(path), array) for path, array in leaves]
+
+
+def check_class_indices(labels: PyTree, purpose: str = 'labels') -> None:
+  """Checks that the labels are one class index per image.
+
+  Args:
+    labels: The labels of a split.
+    purpose: What needs class indices, the subject of the message.
+
+  Raises:
+    ValueError: If the labels are not an int32 array `[N]`.
+  """
+  if isinstance(labels, np.ndarray):
+    if labels.ndim == 1 and labels.dtype == np.int32:
+      return
+    form = f'{labels.dtype} of shape {labels.shape}'
+  else:
+    form = f'a tree with {", ".join(n for n, _ in named_arrays(labels))}'
+  raise ValueError(
+    f'{purpose} must be int32 [N], one class index per image, got {form}.'
+  )

@@ -1,0 +1,50 @@
+"""What every study gets from its command, and what it leaves behind."""
+
+import dataclasses
+
+from etils import epath
+
+from kdjax.runtime.mesh import Devices
+from kdjax.runtime.progress import Progress
+from kdjax.runtime.signals import StopRequest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Session:
+  """One call of a command.
+
+  Attributes:
+    workdir: Work folder of the study.
+    devices: Devices that runs train on.
+    request: Whether a signal has asked to stop.
+    progress: What the user sees.
+  """
+
+  workdir: epath.Path
+  devices: Devices
+  request: StopRequest
+  progress: Progress
+
+  def check(self) -> None:
+    """Stops if a signal asked for it; collective.
+
+    Raises:
+      Interrupted: There is nothing to save.
+    """
+    if self.devices.any(self.request.asked):
+      self.request.stop()
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What a study left behind.
+
+  Attributes:
+    workdir: Its folder; `report/report.html` is the report.
+    has_runs: Whether anything was trained, so that there is a report.
+    diverged: A message for each run whose loss stopped being finite.
+  """
+
+  workdir: epath.Path
+  has_runs: bool = True
+  diverged: tuple[str, ...] = ()

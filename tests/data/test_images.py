@@ -1,0 +1,202 @@
+"""One reader of images, by whatever loader they are read."""
+
+import dataclasses
+import io
+import os
+import struct
+
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
+
+from kdjax import data
+from kdjax.data.files import ImageFiles, open_image
+from kdjax.data.images import EncodedImage
+
+ORIENTATION = 0x0112
+
+
+def noise(width, height, seed=0):
+  """An image without any symmetry."""
+  random = np.random.default_rng(seed)
+  small = random.integers(0, 256, (5, 7, 3), np.uint8)
+  return Image.fromarray(small).resize((width, height))
+
+
+def exif(orientation):
+  made = Image.Exif()
+  made[ORIENTATION] = orientation
+  return made
+
+
+def encoded(image, form='jpeg', **options):
+  file = io.BytesIO()
+  image.save(file, form, **options)
+  return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Images of several sizes, formats, modes and orientations."""
+  for split in ('train', 'val'):
+    for seed, (name, mode, options) in enumerate(
+      [
+        ('plain.jpg', 'RGB', {}),
+        ('turned.jpg', 'RGB', {'exif': exif(6)}),
+        ('turned.png', 'RGB', {'exif': exif(8)}),
+        ('gray.png', 'L', {}),
+        ('gray.jpg', 'L', {'exif': exif(3)}),
+        ('palette.png', 'P', {}),
+        ('cyan.jpg', 'CMYK', {}),
+      ]
+    ):
+      path = tmp_path / split / 'class' / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      noise(40 + seed, 30, seed).convert(mode).save(path, **options)
+  return tmp_path
+
+
+@pytest.mark.parametrize('size', [(12, 16), (90, 50)])
+def test_in_memory_and_streamed_pixels_are_the_same(folder, size):
+  in_memory = data.load(f'folder:{folder}', size=size)
+  streamed = data.load_imagenet(f'folder:{folder}', size=8)
+  for split in ('train', 'test'):
+    images = getattr(in_memory, split).images
+    whole = dataclasses.replace(
+      getattr(streamed, split), view=data.Whole(size), train_view=None
+    )
+    stream = whole.in_order(len(images))
+    batch = next(stream)
+    stream.close()
+    np.testing.assert_array_equal(batch['image'], images)
+    np.testing.assert_array_equal(
+      batch['label'], getattr(in_memory, split).labels
+    )
+
+
+def test_one_stated_filter_resizes_a_folder(folder):
+  images = data.load(f'folder:{folder}', size=(12, 16)).train.images
+  paths = sorted((folder / 'train' / 'class').iterdir())
+  for path, pixels in zip(paths, images, strict=True):
+    upright = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
+    want = upright.resize((16, 12), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(pixels, np.asarray(want))
+
+
+@pytest.mark.parametrize('orientation', range(10))
+@pytest.mark.parametrize('form', ['jpeg', 'png', 'webp'])
+def test_every_orientation_is_made_upright(orientation, form):
+  content = encoded(noise(30, 20), form, exif=exif(orientation))
+  image = EncodedImage(content, 'a')
+  want = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+  assert image.size == want.size[::-1]
+  np.testing.assert_array_equal(
+    np.asarray(image.decode()), np.asarray(want.convert('RGB'))
+  )
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_window_is_decoded_at_a_smaller_scale_where_it_is(orientation):
+  # 401 and 303 are no multiples of 8: the scaled image has a larger margin.
+  content = encoded(
+    noise(401, 303), quality=95, subsampling=0, exif=exif(orientation)
+  )
+  height, width = EncodedImage(content, 'a').size
+  for box in ((0, 0, 200, 200), (width - 200, height - 200, width, height)):
+    exact, fast = (
+      np.asarray(
+        EncodedImage(content, 'a').decode_box(box, (20, 20), draft=draft)
+      ).astype(float)
+      for draft in (False, True)
+    )
+    assert (exact != fast).any()
+    # 0.7 to 0.95 here; windows without that margin differ by 1.2 to 9.
+    assert np.abs(exact - fast).mean() < 1
+
+
+def test_damaged_exif_data_do_not_matter():
+  content = encoded(noise(8, 6), exif=exif(6))
+  place = content.index(b'Exif\0\0') + 6
+  damaged = content[:place] + b'\xff' * 8 + content[place + 8 :]
+  assert EncodedImage(damaged, 'a').size == (6, 8)
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+showpage
+"""
+
+
+@pytest.fixture
+def images(tmp_path):
+  """A folder with one file of a misleading kind in each split."""
+  for split in ('train', 'val'):
+    (tmp_path / split / 'class').mkdir(parents=True)
+    noise(8, 8).save(tmp_path / split / 'class' / 'a.png')
+  return tmp_path
+
+
+def check_both_refuse(folder, match):
+  with pytest.raises(ValueError, match=match):
+    data.load(f'folder:{folder}')
+  stream = data.load_imagenet(f'folder:{folder}', size=8).train.in_order(2)
+  with pytest.raises(ValueError, match=match):
+    next(stream)
+  stream.close()
+
+
+def test_an_image_that_would_start_a_program_is_refused(images, monkeypatch):
+  started = []
+  monkeypatch.setattr(
+    EpsImagePlugin, 'Ghostscript', lambda *_, **__: started.append(True)
+  )
+  (images / 'train' / 'class' / 'b.png').write_bytes(EPS)
+  check_both_refuse(images, r'cannot decode .*b\.png: it is not an image in')
+  assert not started
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no pipes here')
+def test_a_pipe_is_refused_rather_than_waited_for(images):
+  os.mkfifo(images / 'train' / 'class' / 'b.png')
+  check_both_refuse(images, r'cannot read .*b\.png: it is not a regular file')
+
+
+def test_a_folder_and_a_missing_file_are_named(images):
+  (images / 'train' / 'class' / 'b.png').mkdir()
+  check_both_refuse(images, r'cannot read .*b\.png: it is not a regular file')
+  files = ImageFiles.from_paths([images / 'none.png'])
+  with pytest.raises(ValueError, match=r'cannot read .*none\.png: .*No such'):
+    open_image(files, 0)
+
+
+@pytest.mark.parametrize(
+  'error', [struct.error('short'), ZeroDivisionError(), KeyError(7), EOFError()]
+)
+def test_whatever_a_decoder_raises_names_the_file(images, monkeypatch, error):
+  def fail(self):
+    raise error
+
+  monkeypatch.setattr(PngImagePlugin.PngImageFile, 'load', fail)
+  check_both_refuse(images, r'cannot decode .*a\.png: \w+')
+
+
+@pytest.mark.parametrize('form', ['png', 'jpeg', 'gif', 'webp', 'ppm', 'bmp'])
+def test_a_truncated_image_of_any_format_is_a_value_error(form):
+  content = encoded(noise(40, 30), form)
+  said = [
+    failure(content[:length])
+    for length in range(0, len(content), max(1, len(content) // 40))
+  ]
+  assert all(text.startswith('cannot decode file.x: ') for text in said if text)
+  assert said[0]
+  assert not failure(content)
+
+
+def failure(content):
+  """What decoding raises as a `ValueError`; other errors are not caught."""
+  try:
+    EncodedImage(content, 'file.x').decode()
+  except ValueError as error:
+    return str(error)
+  return ''

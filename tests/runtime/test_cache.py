@@ -1,0 +1,12 @@
+"""Where later commands find files of earlier ones."""
+
+import pathlib
+
+from kdjax.runtime.cache import cache_folder
+
+
+def test_the_environment_chooses_the_cache_folder(monkeypatch):
+  monkeypatch.setenv('KDJAX_CACHE', '/somewhere/else')
+  assert cache_folder() == pathlib.Path('/somewhere/else')
+  monkeypatch.delenv('KDJAX_CACHE')
+  assert cache_folder() == pathlib.Path.home() / '.cache' / 'kdjax'

@@ -1,0 +1,96 @@
+"""Where a teacher comes from, and what it leaves behind."""
+
+import jax
+import pytest
+from etils import epath
+
+from kdjax import convert, methods
+from kdjax.runtime.mesh import first_devices
+from kdjax.runtime.signals import StopRequest
+from kdjax.studies import teacher as teacher_lib
+from kdjax.studies.config import StudyConfig
+from kdjax.studies.session import Session
+from kdjax.studies.setup import Setup
+from kdjax.train import Recipe
+from tests.train import support
+
+
+def _obtain(workdir, **settings):
+  """Returns a teacher, and what was said besides loading the dataset."""
+  progress = support.Listener()
+  session = Session(
+    workdir=epath.Path(workdir),
+    devices=first_devices(1),
+    request=StopRequest(),
+    progress=progress,
+  )
+  config = StudyConfig(
+    dataset='digits',
+    limit=7,
+    teacher='convnet_4_8',
+    student='convnet_4_8',
+    method=methods.create('kd'),
+    recipe=Recipe(epochs=1, batch_size=16),
+    **settings,
+  )
+  teacher = teacher_lib.obtain(Setup(config, session))
+  return teacher, progress.said[1:]
+
+
+def _kinds(workdir):
+  folder = workdir / 'runs' / 'teacher' / 'seed0'
+  return [line['kind'] for line in support.lines(folder)]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+  """A file of weights from elsewhere, and these weights."""
+  config = StudyConfig(
+    dataset='digits',
+    limit=7,
+    teacher='convnet_4_8',
+    student='convnet_4_8',
+    method=methods.create('kd'),
+    recipe=Recipe(batch_size=16),
+  )
+  session = Session(
+    workdir=epath.Path(tmp_path),
+    devices=first_devices(1),
+    request=StopRequest(),
+    progress=support.Listener(),
+  )
+  setup = Setup(config, session)
+  variables = setup.teacher.initialize(
+    jax.random.key(3), setup.dataset.image_shape
+  )
+  path = tmp_path / 'teacher.safetensors'
+  convert.save_safetensors(path, variables)
+  return path, variables
+
+
+def test_given_weights_are_evaluated_once_and_not_trained(tmp_path, checkpoint):
+  path, variables = checkpoint
+  for workdir, message in (
+    ('one', None),
+    ('one', None),  # where the folder says it
+    ('two', 'scores are taken from'),  # from the cache
+  ):
+    teacher, said = _obtain(tmp_path / workdir, teacher_checkpoint=path)
+    support.identical(teacher.variables, variables)
+    assert _kinds(tmp_path / workdir) == ['eval', 'end']
+    assert said == [] if message is None else message in said[0]
+
+
+@pytest.mark.slow
+def test_a_teacher_is_trained_once_and_kept_for_later_commands(tmp_path):
+  first, said = _obtain(tmp_path / 'one')
+  assert said == []
+  again, said = _obtain(tmp_path / 'two')
+  assert 'The teacher is taken from' in said[0]
+  assert first.hash == again.hash
+  support.identical(first.variables, again.variables)
+  assert _kinds(tmp_path / 'one') == _kinds(tmp_path / 'two')
+  # Another recipe makes another teacher.
+  other, said = _obtain(tmp_path / 'three', teacher_learning_rate=0.01)
+  assert said == []
+  assert other.hash != first.hash

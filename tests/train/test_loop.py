@@ -1,0 +1,403 @@
+import dataclasses
+import json
+import shutil
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kdjax.methods import Kd, Method, Updates
+from kdjax.runtime import files
+from kdjax.runtime.signals import Interrupted
+from kdjax.train import DivergedError, Recipe
+from tests.train import support
+
+
+@pytest.fixture(scope='module')
+def epochs():
+  return support.epochs(support.parts('kd'))
+
+
+@pytest.fixture(scope='module')
+def trained(epochs, tmp_path_factory):
+  """A run that was never stopped, and what XLA compiled for it."""
+  compiled = []
+
+  def note(event, seconds, *, fun_name='', **more):
+    if event == '/jax/core/compile/backend_compile_duration':
+      compiled.append(fun_name)
+
+  made = support.run(tmp_path_factory.mktemp('whole'), epochs)
+  jax.monitoring.register_event_duration_secs_listener(note)
+  support.train(made)
+  jax.monitoring.unregister_event_duration_listener(note)
+  return made, compiled
+
+
+@pytest.fixture(scope='module')
+def whole(trained):
+  """The folder of a run that was never stopped."""
+  return trained[0].folder
+
+
+def test_xla_compiles_the_step_once_for_a_whole_run(trained):
+  _, compiled = trained
+  assert sum('_steps' in name for name in compiled) == 1
+  assert sum('_evaluate_batches' in name for name in compiled) == 1
+
+
+def test_leaves_what_the_report_needs(whole):
+  kinds = [line['kind'] for line in support.lines(whole)]
+  assert kinds == ['train', 'eval'] * 3 + ['end']
+  end = files.read_lines(whole / 'metrics.jsonl')[-1]
+  assert end['compilations'] == 1
+  assert end['step'] == 9
+  assert end['correct'] == round(end['accuracy'] * support.TEST)
+  assert end['parameters'] == 16 * 6 + 2 * 6 + 6 * 3 + 3
+  config = json.loads((whole / 'config.json').read_text())
+  assert config['network'] == 'dense'
+
+
+def test_a_dispatch_is_never_asked_for_more_than_an_epoch(
+  epochs, tmp_path, monkeypatch
+):
+  # Processes agree on it by an integer of 64 bits, and epochs can be short.
+  asked = []
+
+  def of_first(self, number):
+    asked.append(number)
+    return number
+
+  monkeypatch.setattr(type(epochs.program.devices), 'of_first', of_first)
+  support.train(support.run(tmp_path, epochs))
+  assert len(asked) >= 3
+  assert max(asked) <= epochs.steps_per_epoch
+
+
+@pytest.mark.parametrize('looks', [0, 1, 2, 3])
+def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
+  epochs, whole, tmp_path, looks
+):
+  with pytest.raises(Interrupted):
+    support.train(support.run(tmp_path, epochs), support.StopAfter(looks))
+  assert not support.run(tmp_path, epochs).finished()
+  assert support.train(support.run(tmp_path, epochs)) == []
+  assert support.run(tmp_path, epochs).finished()
+  support.same_end(epochs, whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_stopped_again_and_again_ends_with_the_same_bits(
+  epochs, whole, tmp_path
+):
+  stops = 0
+  while not (made := support.run(tmp_path, epochs)).finished():
+    try:
+      support.train(made, support.StopAfter(0))
+    except Interrupted:
+      stops += 1
+  # Each start dispatches once, so that this is a checkpoint after each step.
+  assert stops == 9
+  support.same_end(epochs, whole, tmp_path)
+
+
+@pytest.mark.usefixtures('whole')
+def test_a_run_that_is_finished_is_compiled_for_no_second_seed(
+  epochs, tmp_path
+):
+  before = epochs.compilations()
+  support.train(support.run(tmp_path, epochs, key=jax.random.key(1)))
+  assert epochs.compilations() == before == 1
+
+
+def test_a_torn_line_is_written_again(epochs, whole, tmp_path):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / 'metrics.jsonl'
+  path.write_bytes(path.read_bytes()[:-20])
+  assert not support.run(tmp_path, epochs).finished()
+  support.train(support.run(tmp_path, epochs))
+  support.same_end(epochs, whole, tmp_path)
+
+
+@pytest.mark.parametrize('kept', ['nothing', 'a byte', 'half'])
+def test_a_torn_checkpoint_is_set_aside_for_the_one_before(
+  epochs, whole, tmp_path, kept
+):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  _cut_end(tmp_path)
+  newest = tmp_path / 'checkpoints' / 'latest' / '9'
+  for file in newest.rglob('*'):
+    if file.is_file():
+      size = {'nothing': 0, 'a byte': 1, 'half': file.stat().st_size // 2}
+      file.write_bytes(file.read_bytes()[: size[kept]])
+  (warning,) = support.train(support.run(tmp_path, epochs))
+  assert 'step 9 cannot be read' in warning
+  assert (newest.parent / '9.broken').is_dir()
+  assert '\n' not in warning
+  support.same_end(epochs, whole, tmp_path)
+
+
+def test_without_a_readable_checkpoint_it_does_not_start_again_unasked(
+  epochs, whole, tmp_path
+):
+  shutil.copytree(whole, tmp_path / 'run')
+  _cut_end(tmp_path / 'run')
+  log = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
+  for file in (tmp_path / 'run' / 'checkpoints' / 'latest').rglob('*'):
+    if file.is_file():
+      file.write_bytes(b'')
+  made = support.run(tmp_path / 'run', epochs)
+  with pytest.raises(ValueError, match='3 epochs, but none of its checkpoints'):
+    support.train(made)
+  assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == log
+  shutil.rmtree(tmp_path / 'run')  # which the message asks for
+  support.train(made)
+  support.same_end(epochs, whole, tmp_path / 'run')
+
+
+def test_a_torn_line_of_the_log_is_said_and_the_best_is_kept(
+  epochs, whole, tmp_path
+):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  _cut_end(tmp_path)
+  path = tmp_path / 'metrics.jsonl'
+  lines = path.read_text().splitlines(True)
+  scores = [json.loads(x).get('accuracy', 0) for x in lines]
+  torn = scores.index(max(scores))  # the line that holds the best score
+  lines[torn] = lines[torn][:20] + '\n'
+  path.write_text(''.join(lines))
+  said = support.train(support.run(tmp_path, epochs))
+  assert f'unreadable lines are left out: {torn + 1}' in said[0]
+  end = support.lines(tmp_path)[-1]
+  assert end['best_accuracy'] == max(scores)
+
+
+@pytest.fixture(scope='module')
+def observing():
+  """Epochs of two methods, of which one observes."""
+  return support.epochs(support.parts('kd+kd2m'))
+
+
+@pytest.fixture(scope='module')
+def observed(observing, tmp_path_factory):
+  """The folder of its run."""
+  made = support.run(tmp_path_factory.mktemp('observed'), observing)
+  support.train(made)
+  return made.folder
+
+
+def test_a_method_observes_before_the_first_step_and_at_each_evaluation(
+  observed,
+):
+  lines = support.lines(observed)
+  kinds = [line['kind'] for line in lines]
+  assert kinds == ['bound', *(['train', 'eval', 'bound'] * 3), 'end']
+  bounds = [line for line in lines if line['kind'] == 'bound']
+  places = [(line['epoch'], line['step']) for line in bounds]
+  assert places == [(0, 0), (1, 3), (2, 6), (3, 9)]
+  for line in bounds:
+    assert 0 <= line['risk_gap'] <= line['w2'] <= line['paired']
+    assert np.isclose(
+      line['risk_gap'] * line['lipschitz'],
+      abs(line['risk_student'] - line['risk_teacher']),
+      atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize('checkpoint', ['newest', 'none'])
+def test_what_was_observed_is_logged_once_by_a_run_that_goes_on(
+  observing, observed, tmp_path, checkpoint
+):
+  shutil.copytree(observed, tmp_path, dirs_exist_ok=True)
+  _cut_end(tmp_path)
+  shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '9')
+  said = []
+  if checkpoint == 'none':  # killed before the first one was whole
+    shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '6')
+    path = tmp_path / 'metrics.jsonl'
+    lines = path.read_text().splitlines(True)
+    early = [line for line in lines if json.loads(line)['epoch'] <= 1]
+    path.write_text(''.join(early))
+    said = [f'{tmp_path} has no checkpoint yet and starts again.']
+  assert support.train(support.run(tmp_path, observing)) == said
+  support.same_end(observing, observed, tmp_path)
+
+
+def _cut_end(folder):
+  """Takes the last line away, as if the run had not come to it."""
+  path = folder / 'metrics.jsonl'
+  path.write_text(''.join(path.read_text().splitlines(True)[:-1]))
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_what_differs(
+  whole, tmp_path
+):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  _cut_end(tmp_path)
+  wide = support.parts('kd', student=support.network(width=9))
+  made = support.run(tmp_path, support.epochs(wide))
+  with pytest.raises(ValueError, match='another network') as caught:
+    support.train(made)
+  message = str(caught.value)
+  assert 'stored (16, 6), expected (16, 9)' in message
+  assert (tmp_path / 'checkpoints' / 'latest' / '9').is_dir()
+
+
+def test_another_configuration_is_refused_with_what_differs(epochs, whole):
+  made = support.run(whole, epochs, about={'arm': 'kd', 'seed': 0})
+  with pytest.raises(ValueError, match='another configuration') as caught:
+    support.train(made)
+  assert "arm: was 'student', now 'kd'" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path):
+  recipe = Recipe(
+    epochs=4,
+    batch_size=support.BATCH,
+    learning_rate=1e-6,
+    decay_at=(0.5,),
+    decay_factor=1e36,
+  )
+  epochs = support.epochs(support.parts(recipe=recipe))
+  made = support.run(tmp_path, epochs, recipe=recipe)
+  # The rate is huge from epoch 2 on: step 6 breaks the weights, 7 finds out.
+  with pytest.raises(DivergedError, match=r'not finite at step 7 \(epoch 2\)'):
+    support.train(made)
+  line = support.lines(tmp_path)[-1]
+  assert line == {'kind': 'diverged', 'epoch': 2, 'step': 7}
+  saved = tmp_path / 'checkpoints' / 'latest'
+  assert sorted(folder.name for folder in saved.iterdir()) == ['3', '6']
+  # It is readable: a second attempt begins there, and ends the same way.
+  with pytest.raises(DivergedError, match='step 7'):
+    support.train(made)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cusp(Method):
+  """A term whose value is finite, and whose slope at step 4 is not."""
+
+  needs_teacher: ClassVar[bool] = False
+
+  def terms(self, variables, student, teacher, batch, context):
+    slope = jnp.where(context.step == 4, jnp.inf, 1.0)
+    return {'cusp': _sloped(student.features.logits.mean(), slope)}, Updates()
+
+
+@jax.custom_vjp
+def _sloped(value, slope):
+  return value
+
+
+_sloped.defvjp(lambda v, slope: (v, slope), lambda slope, g: (g * slope, None))
+
+
+@pytest.mark.slow
+def test_a_gradient_that_is_not_finite_stops_at_its_step(tmp_path):
+  epochs = support.epochs(support.parts(Cusp()))
+  with pytest.raises(DivergedError, match=r'not finite at step 4 \(epoch 1\)'):
+    support.train(support.run(tmp_path, epochs))
+
+
+def test_the_best_and_the_two_latest_checkpoints_are_kept(whole):
+  scores = [
+    (line['accuracy'], -line['step'])
+    for line in support.lines(whole)
+    if line['kind'] == 'eval'
+  ]
+  best = -max(scores)[1]
+  folder = whole / 'checkpoints'
+  assert [path.name for path in (folder / 'best').iterdir()] == [str(best)]
+  assert {path.name for path in (folder / 'latest').iterdir()} == {'6', '9'}
+
+
+def test_logs_the_learning_rate_of_each_epoch(tmp_path):
+  recipe = Recipe(epochs=3, batch_size=support.BATCH, decay_at=(1 / 3,))
+  epochs = support.epochs(support.parts(recipe=recipe))
+  support.train(support.run(tmp_path, epochs, recipe=recipe))
+  rates = [line['learning_rate'] for line in support.lines(tmp_path, 'train')]
+  np.testing.assert_allclose(rates, [0.05, 0.005, 0.005], rtol=1e-6)
+
+
+def test_any_optimizer_trains_a_run(tmp_path):
+  parts = dataclasses.replace(support.parts(), optimizer=optax.adam(1e-3))
+  support.train(support.run(tmp_path, support.epochs(parts)))
+  assert [line['kind'] for line in support.lines(tmp_path)][-1] == 'end'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared(Kd):
+  """Looks at the teacher's embeddings twice, and notes each batch."""
+
+  def init(self, key, student, teacher, data):
+    del key, data
+    width = teacher.features.embedding.shape[-1]
+    return {
+      'params': {'scale': jnp.ones(width)},
+      'state': {'mean': jnp.zeros(width)},
+    }
+
+  def prepare(self, variables, walk, classifier, key):
+    for _ in range(2):
+      rows = []
+      for batch in walk(lambda features, batch: features.embedding):
+        _seen.append(batch)
+        rows.append(batch)
+    mean = jnp.asarray(np.concatenate(rows).mean(0))
+    return {'params': {'scale': 1 + mean}, 'state': {'mean': mean}}
+
+  def terms(self, variables, student, teacher, batch, context):
+    terms, updates = super().terms(variables, student, teacher, batch, context)
+    rows = student.features.embedding * variables['params']['scale']
+    error = jnp.square(rows - variables['state']['mean']).mean()
+    return {**terms, 'mean': error}, updates
+
+
+_seen = []
+
+
+@pytest.fixture(scope='module')
+def preparing():
+  return support.epochs(support.parts(Prepared()))
+
+
+@pytest.fixture(scope='module')
+def prepared(preparing, tmp_path_factory):
+  """The folder of a run whose method was prepared, and never stopped."""
+  made = support.run(tmp_path_factory.mktemp('prepared'), preparing)
+  support.train(made)
+  return made.folder
+
+
+@pytest.fixture
+def seen():
+  """Batches that methods have been prepared with."""
+  _seen.clear()
+  return _seen
+
+
+def test_a_method_is_prepared_once_and_never_for_a_run_that_is_resumed(
+  preparing, prepared, seen, tmp_path
+):
+  made = support.run(tmp_path, preparing)
+  support.stop_after_epoch(made, 1)
+  assert len(seen) == 2 * preparing.steps_per_epoch
+  support.train(made)
+  assert len(seen) == 2 * preparing.steps_per_epoch
+  support.same_end(preparing, tmp_path, prepared)
+
+
+def test_a_request_stops_the_preparation_within_one_batch(
+  preparing, prepared, seen, tmp_path
+):
+  made = support.run(tmp_path, preparing)
+  for batches in (0, 1, 4):
+    seen.clear()
+    with pytest.raises(Interrupted):
+      support.train(made, support.StopAfter(batches))
+    assert len(seen) == batches
+  assert support.train(made) == []
+  support.same_end(preparing, tmp_path, prepared)

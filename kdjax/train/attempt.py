@@ -102,16 +102,19 @@ class Attempt:
     state = self.program.with_averages(state)
     return self.epochs.first_carry(state, self.frozen)
 
-  def prepare(self, state: TrainState, check: Callable[[], None]) -> TrainState:
-    """Returns the state after the method has seen the teacher's features.
+  def prepare(
+    self, carry: Carry, state: TrainState, check: Callable[[], None]
+  ) -> Carry:
+    """Returns the carry after the method has seen the teacher's features.
 
     Args:
-      state: What `init` returned.
+      carry: What `first_carry` returned.
+      state: What `init` returned, without averages.
       check: Called before each batch; may raise, to stop.
     """
     parts = self.program.parts
     if parts.teacher is None:
-      return state
+      return carry
     variables = parts.method.prepare(
       self.program.devices.local(state.method_variables),
       lambda read: self.epochs.evaluator.walk(
@@ -120,10 +123,15 @@ class Attempt:
       parts.teacher.classifier(self.run.teacher_variables),
       jax.random.fold_in(self.run.key, 4),
     )
-    return dataclasses.replace(
+    state = dataclasses.replace(
       state,
       params={**state.params, 'method': variables['params']},
       method_state=variables['state'],
+    )
+    # The averages are those of the prepared parameters.
+    state = self.program.with_averages(state)
+    return dataclasses.replace(
+      carry, state=self.program.devices.replicate(state)
     )
 
   def take_table(self, check: Callable[[], None]) -> None:

@@ -39,13 +39,10 @@ def train(run: Run, request: StopRequest, progress: Progress) -> None:
       attempt = Attempt(run, epochs, folder, progress.say)
       state = attempt.init()
       first_samples = attempt.first_samples(state)
-      carry = folder.restore(
-        attempt.first_carry(state),
-        run.settings.checkpoint_every,
-        progress.say,
-      )
+      fresh = attempt.first_carry(state)
+      carry = folder.restore(fresh, run.settings.checkpoint_every, progress.say)
       if carry is None:
-        carry = attempt.first_carry(attempt.prepare(state, check))
+        carry = attempt.prepare(fresh, state, check)
         attempt.observe(carry.state, epoch=0)
       attempt.take_table(check)
 

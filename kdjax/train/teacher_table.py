@@ -16,6 +16,7 @@ differently.
 import dataclasses
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -107,6 +108,7 @@ class TeacherTable:
     self._tables: dict[Devices, Table] = {}
     self._with_table: dict[Epochs, ResidentEpochs] = {}
     self._reason: str | None = None
+    self._deciding = threading.Lock()  # once for all runs, which may be threads
 
   def epochs_for(self, epochs: Epochs) -> Epochs:
     """Returns the epochs with looked-up outputs, or as they are.
@@ -114,10 +116,11 @@ class TeacherTable:
     Args:
       epochs: Epochs of a run that is about to train.
     """
-    if self._reason is None:
-      self._reason = self._reason_against(epochs)
-      if self._use == 'device' and self._reason:
-        self._say(f'The teacher runs in each step: {self._reason}.')
+    with self._deciding:
+      if self._reason is None:
+        self._reason = self._reason_against(epochs)
+        if self._use == 'device' and self._reason:
+          self._say(f'The teacher runs in each step: {self._reason}.')
     if self._reason:
       return epochs
     if epochs not in self._with_table:

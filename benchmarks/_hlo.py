@@ -32,14 +32,30 @@ class Collective(NamedTuple):
   in_loop: bool
 
 
-def collectives(hlo: str) -> list[Collective]:
+def collectives(hlo: str, *, outer_loops: int = 0) -> list[Collective]:
   """Returns the collectives of a program, each once.
 
   Args:
     hlo: Text of the optimized HLO module.
+    outer_loops: Number of loops that are not counted, from the outermost: 1 for
+      a program that loops over steps.
   """
+  return [
+    Collective(match[2], _total_bytes(match[1]), depth > outer_loops)
+    for line, depth in _lines(hlo)
+    if (match := _COLLECTIVE.search(line))
+  ]
+
+
+def loop_depth(hlo: str) -> int:
+  """Returns how many while loops of a program are nested at most."""
+  return max(depth for _, depth in _lines(hlo))
+
+
+def _lines(hlo: str) -> Iterator[tuple[str, int]]:
+  """Yields each executed line and the number of loops around it."""
   computations, entry = _computations(hlo.splitlines())
-  return list(_collectives_of(entry, computations, in_loop=False))
+  return _lines_of(entry, computations, 0)
 
 
 def _computations(lines: Iterable[str]) -> tuple[dict[str, list[str]], str]:
@@ -58,21 +74,23 @@ def _computations(lines: Iterable[str]) -> tuple[dict[str, list[str]], str]:
   return computations, entry
 
 
-def _collectives_of(
-  name: str, computations: dict[str, list[str]], *, in_loop: bool
-) -> Iterator[Collective]:
-  """Yields the collectives of a computation and of those that it calls."""
+def _lines_of(
+  name: str, computations: dict[str, list[str]], depth: int
+) -> Iterator[tuple[str, int]]:
+  """Yields the lines of a computation and of those that it calls."""
   for line in computations[name]:
-    if match := _COLLECTIVE.search(line):
-      size = sum(_bytes(*array) for array in _ARRAY.findall(match[1]))
-      yield Collective(match[2], size, in_loop)
-      continue
-    loop = ' while(' in line
+    yield line, depth
+    if _COLLECTIVE.search(line):
+      continue  # what it calls is its reduction
     called = [name for _, name in _CALLED.findall(line)]
     for branches in _BRANCHES.findall(line):
       called += [branch.strip(' %') for branch in branches.split(',')]
     for inner in called:
-      yield from _collectives_of(inner, computations, in_loop=in_loop or loop)
+      yield from _lines_of(inner, computations, depth + (' while(' in line))
+
+
+def _total_bytes(shapes: str) -> int:
+  return sum(_bytes(*array) for array in _ARRAY.findall(shapes))
 
 
 def _bytes(kind: str, bits: str, sizes: str) -> int:

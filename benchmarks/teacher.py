@@ -23,11 +23,8 @@ from benchmarks._program import first_epoch
 from benchmarks._step import Pair
 from kdjax.runtime.cpu_devices import share_cores
 from kdjax.train import Frozen
-from kdjax.train.teacher_table import (
-  compute_table,
-  outputs_by_view,
-  with_table,
-)
+from kdjax.train.teacher_outputs import compute_table, outputs_by_view
+from kdjax.train.teacher_table import with_table
 from kdjax.typing import PyTree
 
 _PADDING = 1  # 18 views

@@ -174,19 +174,18 @@ def has_ended(folder: epath.PathLike, about: Mapping[str, Any]) -> bool:
     ValueError: If the folder holds a run of another configuration.
   """
   check_config(folder, about)
-  return _has_line(folder, 'end')
+  return bool(_lines_of_kind(folder, 'end'))
 
 
 def diverged_at(folder: epath.PathLike) -> int | None:
   """Returns the step at which the run of a folder diverged, if it did."""
-  lines = files.read_lines(epath.Path(folder) / 'metrics.jsonl')
-  steps = [line['step'] for line in lines if line.get('kind') == 'diverged']
-  return steps[-1] if steps else None
+  lines = _lines_of_kind(folder, 'diverged')
+  return lines[-1]['step'] if lines else None
 
 
-def _has_line(folder: epath.PathLike, kind: str) -> bool:
+def _lines_of_kind(folder: epath.PathLike, kind: str) -> list[dict[str, Any]]:
   lines = files.read_lines(epath.Path(folder) / 'metrics.jsonl')
-  return any(line.get('kind') == kind for line in lines)
+  return [line for line in lines if line.get('kind') == kind]
 
 
 def steps_done(folder: epath.PathLike) -> int:

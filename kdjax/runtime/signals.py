@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from typing import NoReturn
 
+from kdjax.runtime.mesh import Devices
+
 
 class Interrupted(Exception):
   """A run stopped because of a signal; its state is saved.
@@ -39,6 +41,20 @@ class StopRequest:
       Interrupted: Always; with SIGTERM if only another process got a signal.
     """
     raise Interrupted(self.signal_number or signal.SIGTERM)
+
+
+def stop_if_asked(request: StopRequest, devices: Devices) -> None:
+  """Stops if a signal has arrived in any process; collective.
+
+  Args:
+    request: The request of this process.
+    devices: Devices of the run, over all of its processes.
+
+  Raises:
+    Interrupted: If a signal has arrived.
+  """
+  if devices.any(request.asked):
+    request.stop()
 
 
 @contextlib.contextmanager

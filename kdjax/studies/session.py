@@ -25,15 +25,6 @@ class Session:
   request: StopRequest
   progress: Progress
 
-  def check(self) -> None:
-    """Stops if a signal asked for it; collective.
-
-    Raises:
-      Interrupted: There is nothing to save.
-    """
-    if self.devices.any(self.request.asked):
-      self.request.stop()
-
 
 @dataclasses.dataclass(frozen=True)
 class Study:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from kdjax.methods import Method, Supervised
 from kdjax.runtime import files
+from kdjax.runtime.signals import stop_if_asked
 from kdjax.studies.config import StudyConfig
 from kdjax.studies.session import Session, Study
 from kdjax.studies.setup import Setup
@@ -70,7 +71,7 @@ class Timing:
     seconds = []
     for _ in range(_PARTS):
       seconds.append(steps.seconds(each) / each)
-      self.session.check()
+      stop_if_asked(self.session.request, self.session.devices)
     size = epochs.program.batch_size
     median = statistics.median(seconds)
     row = {

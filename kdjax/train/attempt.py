@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.runtime.run_folder import RunFolder
-from kdjax.train.epochs import Epochs
+from kdjax.train.epochs import Epochs, epoch_means
 from kdjax.train.evaluate import SAMPLES
 from kdjax.train.input_statistics import sentence
 from kdjax.train.optimizer import learning_rate_of, scale_learning_rate
@@ -169,7 +169,7 @@ class Attempt:
       epoch=epoch,
       step=step,
       learning_rate=learning_rate_of(state.opt_state),
-      **_means(carry.sums),
+      **epoch_means(carry.sums),
       **{name: int(count) for name, count in carry.read.items()},
     )
     if statistics := self.epochs.input_statistics():
@@ -291,19 +291,3 @@ class Attempt:
       f'any, are kept in {checkpoints}. A smaller --learning_rate or method '
       'weight usually helps.'
     )
-
-
-def _means(sums: dict[str, jax.Array]) -> dict[str, Any]:
-  """Returns the means over an epoch's examples, weighted terms by name."""
-  totals = {name: float(value) for name, value in sums.items()}
-  count = totals.pop('examples')
-  terms, means = {}, {}
-  for name, total in totals.items():
-    group, _, rest = name.partition('/')
-    if group == 'terms':
-      terms[rest] = total / count
-    elif group == 'outputs':
-      means[f'train_{rest}'] = total / count
-    else:
-      means[name] = total / count
-  return {**means, 'terms': terms}

@@ -229,3 +229,19 @@ def reset_sums(
 ) -> dict[str, jax.Array]:
   """Returns the sums, or zeros where an epoch begins."""
   return jax.tree.map(lambda total: jnp.where(reset, 0, total), sums)
+
+
+def epoch_means(sums: dict[str, jax.Array]) -> dict[str, Any]:
+  """Returns the means over an epoch's examples, weighted terms by name."""
+  totals = {name: float(value) for name, value in sums.items()}
+  count = totals.pop('examples')
+  terms, means = {}, {}
+  for name, total in totals.items():
+    group, _, rest = name.partition('/')
+    if group == 'terms':
+      terms[rest] = total / count
+    elif group == 'outputs':
+      means[f'train_{rest}'] = total / count
+    else:
+      means[name] = total / count
+  return {**means, 'terms': terms}

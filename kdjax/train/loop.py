@@ -1,11 +1,12 @@
 """Training loop of one run."""
 
 import contextlib
+import functools
 import time
 
 from kdjax.runtime.progress import Progress
 from kdjax.runtime.run_folder import RunFolder
-from kdjax.runtime.signals import StopRequest
+from kdjax.runtime.signals import StopRequest, stop_if_asked
 from kdjax.train.attempt import Attempt
 from kdjax.train.dispatch import next_chunk
 from kdjax.train.run import Run
@@ -25,13 +26,8 @@ def train(run: Run, request: StopRequest, progress: Progress) -> None:
     DivergedError: If the loss stops being finite.
     Interrupted: If a signal asked for it; the state is saved.
   """
-  devices = run.epochs.program.devices
-
-  def check() -> None:
-    if devices.any(request.asked):
-      request.stop()
-
-  epochs = run.epochs
+  epochs, devices = run.epochs, run.epochs.program.devices
+  check = functools.partial(stop_if_asked, request, devices)
   with RunFolder(run.folder, run.about, devices) as folder:
     if run.table is not None:
       epochs = run.table.epochs_for(epochs)

@@ -6,7 +6,8 @@ import pytest
 from benchmarks import together
 from benchmarks._program import check_step, first_epoch
 from benchmarks._step import Pair
-from kdjax.train.teacher_table import compute_table, with_table
+from kdjax.train.teacher_outputs import compute_table
+from kdjax.train.teacher_table import with_table
 
 
 @pytest.fixture(scope='module')

@@ -17,13 +17,8 @@ from kdjax.runtime.mesh import Devices, first_devices
 from kdjax.runtime.run_folder import steps_done
 from kdjax.runtime.signals import Interrupted
 from kdjax.train import Program, Recipe, ResidentEpochs
-from kdjax.train.teacher_table import (
-  TeacherTable,
-  compute_table,
-  look_up,
-  table_bytes,
-  with_table,
-)
+from kdjax.train.teacher_outputs import compute_table, table_bytes
+from kdjax.train.teacher_table import TeacherTable, look_up, with_table
 from tests.train import support
 
 VIEWS = 9  # 3 by 3 crops

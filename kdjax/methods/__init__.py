@@ -8,7 +8,7 @@ from kdjax.methods.kd import Kd
 from kdjax.methods.kd2m import Kd2m
 from kdjax.methods.lshfm import Lshfm
 from kdjax.methods.passes import Pass
-from kdjax.methods.registry import METHODS, create, from_json
+from kdjax.methods.registry import METHODS, create, from_json, is_known
 from kdjax.methods.ssim import Ssim
 from kdjax.methods.supervised import Supervised
 
@@ -30,4 +30,5 @@ __all__ = [
   'combine',
   'create',
   'from_json',
+  'is_known',
 ]

@@ -60,6 +60,16 @@ def create(name: str) -> Method:
   return combine({part: METHODS[part]() for part in names})
 
 
+def is_known(stored: Mapping[str, Any]) -> bool:
+  """Returns whether `from_json` knows the type of a stored method.
+
+  Args:
+    stored: As for `from_json`.
+  """
+  name = str(stored.get('type'))
+  return name in _types() or ('+' in name and {*name.split('+')} <= {*METHODS})
+
+
 def from_json(stored: Mapping[str, Any]) -> Method:
   """Returns the method whose settings a run's `config.json` holds.
 
@@ -70,13 +80,16 @@ def from_json(stored: Mapping[str, Any]) -> Method:
   Raises:
     ValueError: If it is no such method, or a setting is wrong.
   """
-  name = str(stored.get('type'))
-  types = {made.__name__: made for made in METHODS.values()}
+  name, types = str(stored.get('type')), _types()
   if name in types:
     return _with_values(types[name](), stored)
   if '+' not in name:
     raise ValueError(unknown('method type', name, types))
   return _with_values(create(name), stored)
+
+
+def _types() -> dict[str, type[Method]]:
+  return {made.__name__: made for made in METHODS.values()}
 
 
 def _with_values(settings: Any, stored: Mapping[str, Any]) -> Any:

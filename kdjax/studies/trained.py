@@ -73,13 +73,13 @@ def _known_method(stored: Mapping[str, Any] | None) -> Method | None:
   """Returns the method of a run; `None` if it is not one of this library.
 
   Its student is then taken for a plain network, which its weights fit or not.
+
+  Raises:
+    ValueError: If a setting of a known method is wrong.
   """
-  if not stored:
+  if not stored or not methods.is_known(stored):
     return None
-  try:
-    return methods.from_json(stored)
-  except ValueError:
-    return None
+  return methods.from_json(stored)
 
 
 def _initial_variables(

@@ -112,6 +112,19 @@ def test_a_run_without_a_student_has_not_ended(tmp_path):
     load_trained(tmp_path)
 
 
+@pytest.mark.parametrize('type_', ['Theirs', 'kd+theirs'])
+def test_the_student_of_an_unknown_method_is_taken_for_a_plain_network(type_):
+  network, _ = exported_template({**ABOUT, 'method': {'type': type_}})
+  assert network.name == 'convnet_4_8'
+
+
+@pytest.mark.parametrize('type_', ['Kd', 'kd+icd'])
+def test_a_damaged_setting_of_a_known_method_is_refused(type_):
+  about = {**ABOUT, 'method': {'type': type_, 'task_weight': -1.0}}
+  with pytest.raises(ValueError, match=r'task_weight of .* must be zero'):
+    exported_template(about)
+
+
 def test_a_plain_student_is_its_network():
   network, template = exported_template({**ABOUT, 'teacher': 'convnet_8_16'})
   assert network.name == 'convnet_4_8'

@@ -94,7 +94,7 @@ def _learning_rate(config: StudyConfig, row: Published | None) -> Default:
 
 
 def _holds_combined(part: Method, preset: Default) -> bool:
-  """Whether a part of a combination keeps a published setting."""
+  """Returns whether a part of a combination keeps a published setting."""
   name = preset.setting.rpartition('.')[2]
   changed = dataclasses.replace(part, **{name: preset.value})
   return getattr(changed.combined(), name) == preset.value
@@ -105,5 +105,5 @@ def _source(row: Published, method: Method, teacher: str, student: str) -> str:
 
 
 def _learns_slowly(network: str) -> bool:
-  """Whether the recipes for small images give a network 0.01."""
+  """Returns whether the recipes for small images give a network 0.01."""
   return models.is_mobile(network) and not network.startswith('imagenet_')

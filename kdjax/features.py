@@ -13,7 +13,7 @@ MaybeArray = Any  # an array, or `None` for a stage that did not run
 
 
 class FeatureTree(Protocol):
-  """What training needs of the features of any kind of network.
+  """Features of any kind of network, as training needs them.
 
   Classifiers return `Features`; a detector has its own class. Each is a pytree
   of arrays whose first axis is the example.

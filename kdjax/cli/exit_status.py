@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one readable line on failure."""
+"""Exit status of a command, and one readable line on failure."""
 
 import logging
 import os

@@ -118,7 +118,7 @@ def hold(
 
 
 def _lock(file) -> bool:
-  """Whether this process has locked a file; locks end with their process."""
+  """Returns whether this process has locked a file, until it ends."""
   if fcntl is None:
     return True
   try:

@@ -87,7 +87,7 @@ def write(
 
 
 def starts_like_one(start: bytes) -> bool:
-  """Whether the first bytes of a file are those of a safetensors file.
+  """Returns whether a file starts as a safetensors file does.
 
   Args:
     start: At least 9 bytes.

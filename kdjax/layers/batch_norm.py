@@ -18,7 +18,7 @@ _VARIABLES = (
 
 
 def is_folded(layer: nn.Module) -> bool:
-  """Whether a layer's variables are marked as folded.
+  """Returns whether a layer's variables are marked as folded.
 
   A marked batch norm is the identity, and a marked convolution or linear layer
   has a bias, whatever its `use_bias` says.

@@ -34,7 +34,7 @@ def convolve(
 
 
 def is_depthwise(kernel: jax.Array, groups: int) -> bool:
-  """Whether each channel has one square kernel and one output.
+  """Returns whether each channel has one square kernel and one output.
 
   Args:
     kernel: `[kh, kw, C / groups, O]`.

@@ -117,7 +117,7 @@ def check_name(name: str) -> None:
 
 
 def is_mobile(name: str) -> bool:
-  """Whether a network is a small one with depthwise convolutions.
+  """Returns whether a network is a small one with depthwise convolutions.
 
   The papers' recipes train these with a fifth of the usual learning rate.
 

@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
 
 
 def is_remote(path: epath.PathLike) -> bool:
-  """Whether a path is in an object store."""
+  """Returns whether a path is in an object store."""
   return '://' in os.fspath(path)
 
 

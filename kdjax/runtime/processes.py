@@ -28,7 +28,7 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
 def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
-  """Whether Slurm, Open MPI or a TPU pod started this process several times.
+  """Returns whether Slurm, Open MPI or a TPU pod started several processes.
 
   Args:
     environment: Environment variables. Read are `SLURM_STEP_NUM_TASKS`,

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder; only the first process touches the disk."""
+"""Folder of a run; only the first process reads and writes it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

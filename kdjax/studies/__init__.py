@@ -1,4 +1,4 @@
-"""What a command does: several runs in one work folder.
+"""Studies: several runs of one command in one work folder.
 
 `Comparison` trains a teacher, the student alone and its distilled versions;
 `Transfer` fits linear probes; `Timing` times training steps.

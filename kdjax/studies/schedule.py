@@ -1,4 +1,4 @@
-"""Which runs train at once, and on which devices."""
+"""Schedule of runs: one after the other, or one per device at once."""
 
 import queue
 import threading

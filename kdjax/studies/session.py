@@ -1,4 +1,4 @@
-"""What every study gets from its command, and what it leaves behind."""
+"""Input of every study from its command, and its result."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ class Session:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """What a study left behind.
+  """Result of a study.
 
   Attributes:
     workdir: Its folder; `report/report.html` is the report.

@@ -1,4 +1,4 @@
-"""Where a teacher comes from: a checkpoint, an earlier command, or training."""
+"""Sources of a teacher: a checkpoint, an earlier command, or training."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""What trains a network epoch by epoch, wherever its data are."""
+"""Epochs of training, wherever the data are."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from kdjax.typing import Batch, PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
-  """What the compiled functions of a run are made of, for any seed.
+  """Description of the compiled functions of runs, for any seed.
 
   Attributes:
     parts: What the step is made of.
@@ -143,7 +143,7 @@ class Epochs(Protocol):
 
   @property
   def program(self) -> Program:
-    """What is compiled."""
+    """The description of what is compiled."""
     ...
 
   @property

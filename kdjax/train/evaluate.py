@@ -22,7 +22,7 @@ _EVAL_BATCH = 250
 
 
 class Evaluation(NamedTuple):
-  """What an evaluation keeps of each example.
+  """Result of an evaluation, one row per example.
 
   Attributes:
     outputs: Outputs of the task by name, `[N, …]` each.

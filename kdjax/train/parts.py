@@ -1,4 +1,4 @@
-"""What a training step is made of, and the state before the first one."""
+"""Parts of a training step, and the state before the first one."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from kdjax.typing import Batch, PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
-  """What a training step is made of; none of it changes while training.
+  """Parts of a training step; none of them changes while training.
 
   Attributes:
     student: The network that is trained.

@@ -1,4 +1,4 @@
-"""How a student is optimized: SGD with the papers' schedules."""
+"""Optimization of a student: SGD with the papers' schedules."""
 
 import dataclasses
 import math

@@ -24,7 +24,7 @@ LEARNING_RATE = 'learning_rate'
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)  # as for `Recipe`
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSettings:
-  """How often a run is evaluated and saved.
+  """Intervals at which a run is evaluated and saved.
 
   Attributes:
     evaluate_every: Epochs between evaluations; the last epoch is always

@@ -49,7 +49,7 @@ class TrainState:
 
 @struct.dataclass
 class Carry:
-  """What the loop over steps passes from one step to the next.
+  """Values that the loop over steps passes from one step to the next.
 
   Attributes:
     state: State of training.

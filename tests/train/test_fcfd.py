@@ -263,7 +263,7 @@ def test_branches_hold_no_convolution_of_the_slow_order():
   # of 16: where a map is smaller than its kernel, XLA turns the two round.
   parts = _parts(SAMPLED)
   shape = (16, 16, 3)
-  state = init_state(parts, KEY, shape, BATCH, _teacher())
+  state = init_state(parts, KEY, shape, BATCH, _teacher(), DATA)
   batch = {**_batch(), 'image': jnp.zeros((BATCH, *shape))}
   step = jax.jit(functools.partial(train_step, parts=parts))
   text = step.lower(state, _teacher(), batch).compile().as_text()

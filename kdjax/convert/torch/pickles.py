@@ -52,7 +52,7 @@ def read(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
 
 
 def is_pickle(file: BinaryIO) -> bool:
-  """Whether a complete pickle starts at the current position of a file.
+  """Returns whether a complete pickle starts at the position of a file.
 
   Args:
     file: Its position is unchanged.

@@ -28,7 +28,7 @@ GROUP_SIZE = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reading:
-  """How the images of a streamed dataset are read.
+  """Settings of reading the images of a streamed dataset.
 
   Attributes:
     workers: Processes that decode (0: threads of this process, which is enough

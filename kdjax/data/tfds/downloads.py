@@ -53,7 +53,7 @@ def ensure_files(data_dir: pathlib.Path, builder: Any) -> None:
 def _download_paths(
   data_dir: pathlib.Path, name: str, url: str, info: Any
 ) -> tuple[pathlib.Path, pathlib.Path]:
-  """Where TFDS keeps a downloaded file, whose name contains its checksum."""
+  """Returns the path of a file that TFDS downloaded, named by its checksum."""
   file = resource.get_dl_fname(url, info.checksum)
   folder = data_dir / 'downloads'
   return folder / name / file, folder / file

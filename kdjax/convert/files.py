@@ -17,6 +17,7 @@ from kdjax.convert import safetensors_files
 from kdjax.convert.torch import files as torch_files
 from kdjax.convert.torch import pickles
 from kdjax.messages import first_line, printable
+from kdjax.runtime import array_hashes
 from kdjax.runtime.named_arrays import leaves_by_name
 from kdjax.runtime.orbax_folders import check_readable
 
@@ -59,7 +60,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
   try:
     return _read_folder(path) if path.is_dir() else _read_file(path)
   except Exception as error:  # damaged files cause errors of many classes
-    if type(error) is ValueError:
+    if type(error) in (ValueError, array_hashes.DamagedError):
       reason = first_line(error, longest=None)
       raise ValueError(f'{path} cannot be read: {reason}.') from None
     raise ValueError(
@@ -172,4 +173,7 @@ def _read_folder(path: pathlib.Path) -> dict[str, np.ndarray]:
       lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata
     )
     tree = reader.restore(path.absolute(), restore_args=as_numpy)
+  hashes = array_hashes.stored_hashes(path.absolute())
+  if hashes is not None:
+    array_hashes.check(tree, hashes)
   return leaves_by_name(tree)

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from kdjax.messages import first_line
-from kdjax.runtime import orbax_trees
+from kdjax.runtime import array_hashes, orbax_trees
 from kdjax.runtime.files import absolute
 from kdjax.runtime.orbax_folders import check_readable
 from kdjax.typing import PyTree
@@ -66,7 +66,11 @@ class Checkpoints:
     tree = on_host(tree)
     orbax_trees.check_space(self._folder, tree)
     with orbax_trees.os_errors(self._folder), _SAVING:
-      manager.save(step, args=ocp.args.StandardSave(tree))
+      manager.save(
+        step,
+        args=ocp.args.StandardSave(tree),
+        custom_metadata=array_hashes.metadata(tree),
+      )
 
   def wait(self) -> None:
     """Waits until everything is on disk.
@@ -83,8 +87,8 @@ class Checkpoints:
   ) -> PyTree | None:
     """Restores the newest readable state, and deletes later best checkpoints.
 
-    A checkpoint that cannot be read is renamed, with a warning, and the
-    previous one is used.
+    A checkpoint that cannot be read, or whose arrays are not those that were
+    saved, is renamed, with a warning, and the previous one is used.
 
     Args:
       like: The expected tree, as `on_host` returns it.
@@ -110,19 +114,21 @@ class Checkpoints:
           f'The checkpoint {folder} is of another network or method:\n{error}'
         ) from error
       except Exception as error:
+        broken = _unused_name(f'{folder}.broken')
         warn(
-          f'The checkpoint of step {step} cannot be read '
-          f'({type(error).__name__}); it is kept as {folder}.broken, and the '
-          'previous checkpoint is used.'
+          f'The checkpoint of step {step} cannot be read; it is kept as '
+          f'{broken}, and the previous checkpoint is used. The reason: '
+          f'{first_line(error)}'
         )
-        folder.rename(f'{folder}.broken')
+        folder.rename(broken)
         self._latest.reload()
     return None
 
   def _restore(self, step: int, like: PyTree) -> PyTree:
     stored = self._latest.item_metadata(step).tree
     args = orbax_trees.restore_args(stored, like)
-    return self._latest.restore(step, args=args)
+    tree = self._latest.restore(step, args=args)
+    return _checked(tree, self._folder / 'latest' / str(step) / _ITEM, like)
 
   def _delete_best_after(self, step: int) -> None:
     """Deletes best checkpoints of steps that the resumed run will repeat."""
@@ -145,17 +151,22 @@ def save_variables(folder: epath.PathLike, variables: PyTree) -> None:
   """Saves a network's variables as one orbax folder.
 
   Args:
-    folder: Replaced if it exists.
+    folder: Replaced if it exists; its parents are created.
     variables: Arrays.
 
   Raises:
     OSError: If they cannot be written.
   """
   variables, folder = on_host(variables), absolute(folder)
+  folder.parent.mkdir(parents=True, exist_ok=True)
   orbax_trees.check_space(folder.parent, variables)
   with orbax_trees.os_errors(folder), orbax_trees.checkpointer() as writer:
-    args = ocp.args.StandardSave(variables)
-    writer.save(folder, args=args, force=True)
+    writer.save(
+      folder,
+      args=ocp.args.StandardSave(variables),
+      custom_metadata=array_hashes.metadata(variables),
+      force=True,
+    )
 
 
 def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
@@ -169,8 +180,9 @@ def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
     The variables on the host.
 
   Raises:
-    ValueError: If it is not such a folder, or holds other arrays; it lists the
-      arrays that are missing, unexpected or of another shape.
+    ValueError: If it is not such a folder, if an array is not the one that
+      `save_variables` saved, or if it holds other arrays; lists those that are
+      missing, unexpected or of another shape.
   """
   folder = absolute(folder)
   try:
@@ -178,7 +190,8 @@ def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
     with orbax_trees.checkpointer() as reader:
       stored = reader.metadata(folder).item_metadata.tree
       args = orbax_trees.restore_args(stored, like)
-      return reader.restore(folder, args=args)
+      tree = reader.restore(folder, args=args)
+    return _checked(tree, folder, like)
   except orbax_trees.DifferentTreeError as error:
     raise ValueError(
       f'{folder} holds the weights of another network:\n{error}'
@@ -188,6 +201,26 @@ def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
       f'{folder} cannot be read as an orbax checkpoint '
       f'({type(error).__name__}: {first_line(error)}).'
     ) from error
+
+
+def _checked(tree: PyTree, folder: epath.Path, like: PyTree) -> PyTree:
+  """Returns stored arrays in the expected dtypes, once their hashes agree.
+
+  Raises:
+    DamagedError: If they do not.
+  """
+  hashes = array_hashes.stored_hashes(folder)
+  if hashes is not None:
+    array_hashes.check(tree, hashes)
+  return jax.tree.map(
+    lambda leaf, expected: np.asarray(leaf, expected.dtype), tree, like
+  )
+
+
+def _unused_name(name: str) -> epath.Path:
+  """Returns the path of a name, with a number if it exists."""
+  paths = (epath.Path(f'{name}{end}') for end in ('', *range(2, 1000)))
+  return next(path for path in paths if not path.exists())
 
 
 def on_host(tree: PyTree) -> PyTree:

@@ -61,20 +61,25 @@ def checkpointer() -> ocp.Checkpointer:
 def restore_args(stored: PyTree, expected: PyTree) -> ocp.args.StandardRestore:
   """Returns what orbax needs to restore a tree as arrays on the host.
 
+  They are restored in the dtypes in which they were saved.
+
   Args:
     stored: Metadata of the stored tree.
-    expected: Arrays or shapes.
+    expected: Arrays or shapes, of any dtypes.
 
   Raises:
     DifferentTreeError: If arrays are missing, unexpected or of another shape.
   """
-  differences = compare(
-    shapes(leaves_by_name(stored)), shapes(leaves_by_name(expected))
-  )
+  arrays = leaves_by_name(stored)
+  differences = compare(shapes(arrays), shapes(leaves_by_name(expected)))
   if differences:
     raise DifferentTreeError(str(differences))
+  leaves = [
+    np.empty(leaf.shape, arrays[name].dtype)
+    for name, leaf in leaves_by_name(expected).items()
+  ]
   return ocp.args.StandardRestore(
-    jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), expected)
+    jax.tree.unflatten(jax.tree.structure(expected), leaves)
   )
 
 

@@ -1,11 +1,7 @@
 """Sources of a teacher: a checkpoint, an earlier command, or training."""
 
-import contextlib
 import dataclasses
-import json
-import os
 import pathlib
-import shutil
 from typing import Any
 
 import jax
@@ -15,9 +11,9 @@ from etils import epath
 
 from kdjax import convert, methods
 from kdjax.runtime import files, run_folder
-from kdjax.runtime.cache import cache_folder
 from kdjax.runtime.checkpoints import load_variables
-from kdjax.studies.setup import Setup, identity, short_hash
+from kdjax.studies.setup import Setup, identity
+from kdjax.studies.teacher_cache import CachedTeacher
 from kdjax.train.epochs import Epochs
 from kdjax.train.evaluate import SAMPLES
 from kdjax.train.loop import train
@@ -27,7 +23,6 @@ from kdjax.typing import PyTree
 
 _SEED = 0
 _KEY_FOLD = 7  # keeps the teacher's key apart from the students'
-_LOGS = ('metrics.jsonl', 'features.npz')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +52,7 @@ def obtain(setup: Setup) -> Teacher:
   if setup.config.teacher_checkpoint is not None:
     return _from_checkpoint(setup, setup.config.teacher_checkpoint)
   run = _training_run(setup)
-  name = short_hash(json.dumps(run.about, sort_keys=True).encode())
-  cached = cache_folder() / 'teachers' / name
+  cached = CachedTeacher('teachers', run.about, session.progress.say)
   like = _shapes(setup)
   own = run.folder / 'student'
   variables = session.devices.read(
@@ -68,32 +62,30 @@ def obtain(setup: Setup) -> Teacher:
     train(run, session.request, session.progress)
     variables = session.devices.read(lambda: load_variables(own, like), like)
   if session.devices.is_main and own.is_dir():
-    _publish(setup, run.folder, cached)
-  return Teacher(variables, name)
+    cached.publish(epath.Path(run.folder))
+  return Teacher(variables, cached.name)
 
 
 def _load_trained(
-  setup: Setup, run: Run, cached: pathlib.Path, like: PyTree
+  setup: Setup, run: Run, cached: CachedTeacher, like: PyTree
 ) -> PyTree | None:
   """Returns a trained teacher of this work folder or of the cache, if any."""
-  own = run.folder / 'student'
+  own, say = epath.Path(run.folder) / 'student', setup.session.progress.say
   if run_folder.has_ended(run.folder, run.about) and own.is_dir():
-    folder = own
-  elif (cached / 'student').is_dir():
-    folder = cached / 'student'
-  else:
+    try:
+      return load_variables(own, like)
+    except ValueError as error:
+      say(f'The weights of the teacher are not used: {error}')
+      own.rmtree()
+  if not cached.is_complete():
     return None
   try:
-    variables = load_variables(folder, like)
+    variables = load_variables(cached.weights, like)
   except ValueError as error:
-    setup.session.progress.say(f'The teacher is trained again: {error}')
-    broken = folder.parent if folder is not own else own
-    with contextlib.suppress(OSError):  # a cache may be read-only
-      epath.Path(broken).rmtree()
+    cached.discard(str(error))
     return None
-  if folder is not own:
-    setup.session.progress.say(f'The teacher is taken from {cached}')
-    _copy_logs(run, cached)
+  say(f'The teacher is taken from {cached.folder}')
+  cached.copy_logs(epath.Path(run.folder), run.about)
   return variables
 
 
@@ -110,6 +102,7 @@ def _from_checkpoint(setup: Setup, path: pathlib.Path) -> Teacher:
       path,
       start,
       network=config.teacher,
+      prefix=config.prefix,
       allow_partial=config.allow_partial,
       say=session.progress.say,
     )
@@ -133,16 +126,15 @@ def _evaluate_once(setup: Setup, run: Run, variables: PyTree) -> None:
   session = setup.session
   about = {**run.about, 'data': setup.dataset.fingerprint}
   del about['settings']
-  name = short_hash(json.dumps(about, sort_keys=True).encode())
-  cached = cache_folder() / 'judged' / name
-  main = session.devices.is_main
-  if not session.devices.any(main and cached.is_dir()):
+  say, main = session.progress.say, session.devices.is_main
+  cached, folder = CachedTeacher('scores', about, say), epath.Path(run.folder)
+  if not session.devices.any(main and cached.is_complete()):
     _evaluate(run, variables)
     if main:
-      _publish(setup, run.folder, cached)
+      cached.publish(folder)
   elif main:
-    session.progress.say(f"The teacher's scores are taken from {cached}")
-    _copy_logs(run, cached)
+    say(f"The teacher's scores are taken from {cached.folder}")
+    cached.copy_logs(folder, run.about)
 
 
 def _evaluate(run: Run, variables: PyTree) -> None:
@@ -227,45 +219,3 @@ def _run(setup: Setup, epochs: Epochs, source: dict[str, Any]) -> Run:
 
 def _shapes(setup: Setup) -> PyTree:
   return setup.teacher.describe(setup.dataset.image_shape).variables
-
-
-def _copy_logs(run: Run, cached: pathlib.Path) -> None:
-  """Copies a cached teacher's logs, not its weights, into the work folder."""
-  epath.Path(run.folder).mkdir(parents=True, exist_ok=True)
-  for name in _LOGS:
-    epath.Path(cached / name).copy(run.folder / name, overwrite=True)
-  files.write_json(run.folder / 'config.json', run.about)
-
-
-def _publish(setup: Setup, folder: epath.Path, cached: pathlib.Path) -> None:
-  """Puts a teacher's folder into the cache, whole or not at all."""
-  parts = [folder / name for name in ('student', 'config.json', *_LOGS)]
-  parts = [part for part in parts if part.exists()]  # weights, if trained here
-  if _contains(cached, parts):
-    return
-  temporary = cached.with_name(f'{cached.name}.{os.getpid()}.tmp')
-  try:
-    temporary.mkdir(parents=True)
-    for part in parts:
-      _copy(part, epath.Path(temporary / part.name))
-    temporary.replace(cached)
-  except OSError as error:
-    shutil.rmtree(temporary, ignore_errors=True)
-    if not _contains(cached, parts):  # or another command was faster
-      setup.session.progress.say(
-        f'The teacher cannot be kept for later commands in {cached}: {error}'
-      )
-
-
-def _contains(cached: pathlib.Path, parts: list[epath.Path]) -> bool:
-  return all((cached / part.name).exists() for part in parts)
-
-
-def _copy(path: epath.Path, target: epath.Path) -> None:
-  """Copies a file or a folder with its content."""
-  if not path.is_dir():
-    path.copy(target)
-    return
-  target.mkdir(parents=True)
-  for inner in path.iterdir():
-    _copy(inner, target / inner.name)

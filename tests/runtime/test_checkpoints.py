@@ -1,13 +1,14 @@
 """Checkpoints come back as saved, and unreadable ones are passed over."""
 
 import errno
+import json
 
 import chex
 import jax
 import numpy as np
 import pytest
 
-from kdjax.runtime import checkpoints, orbax_trees
+from kdjax.runtime import array_hashes, checkpoints, orbax_trees
 
 
 def _state(step: int):
@@ -57,6 +58,26 @@ def test_a_torn_checkpoint_is_kept_aside_and_the_previous_one_used(folder):
   assert 'the previous checkpoint is used' in warning
   assert (folder / 'latest' / '3.broken').is_dir()
   assert not (folder / 'best' / '3').exists()
+
+
+def test_one_kept_aside_earlier_does_not_block_the_next(folder):
+  (folder / 'latest' / '3.broken').mkdir()
+  (folder / 'latest' / '3' / 'default' / 'manifest.ocdbt').write_bytes(b'')
+  tree, (warning,) = _restore(folder)
+  np.testing.assert_array_equal(tree['weights'], _state(2)['weights'])
+  assert 'it is kept as' in warning
+  assert '3.broken2' in warning
+  assert (folder / 'latest' / '3.broken2').is_dir()
+
+
+def test_a_checkpoint_of_other_values_than_saved_is_not_used(folder):
+  path = folder / 'latest' / '3' / '_CHECKPOINT_METADATA'
+  saved = json.loads(path.read_text())
+  other = array_hashes.metadata(checkpoints.on_host(_state(2)))
+  path.write_text(json.dumps({**saved, 'custom_metadata': other}))
+  tree, (warning,) = _restore(folder)
+  np.testing.assert_array_equal(tree['weights'], _state(2)['weights'])
+  assert 'key is damaged: it is not the array that was saved' in warning
 
 
 def test_another_tree_is_an_error_that_lists_the_differences(folder):

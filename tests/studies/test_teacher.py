@@ -1,5 +1,7 @@
 """Where a teacher comes from, and what it leaves behind."""
 
+import shutil
+
 import jax
 import pytest
 from etils import epath
@@ -94,3 +96,45 @@ def test_a_teacher_is_trained_once_and_kept_for_later_commands(tmp_path):
   other, said = _obtain(tmp_path / 'three', teacher_learning_rate=0.01)
   assert said == []
   assert other.hash != first.hash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('damaged', 'reason'),
+  [
+    ('student', 'its weights are missing'),
+    ('metrics.jsonl', 'its logs are damaged'),
+    ('features.npz', 'some of its files are missing'),
+    ('hashes.json', 'some of its files are missing'),
+    ('student/_CHECKPOINT_METADATA', 'is damaged'),
+  ],
+)
+def test_a_damaged_cached_teacher_is_replaced(tmp_path, damaged, reason):
+  first, _ = _obtain(tmp_path / 'one')
+  (folder,) = (tmp_path / 'cache' / 'teachers').iterdir()
+  path = folder / damaged
+  if path.is_dir():
+    shutil.rmtree(path)
+  elif damaged in ('features.npz', 'hashes.json'):
+    path.unlink()
+  else:
+    path.write_bytes(path.read_bytes()[:-20])
+  again, said = _obtain(tmp_path / 'two')
+  assert f'The cached teacher {folder} is not used' in said[0]
+  assert reason in said[0]
+  support.identical(first.variables, again.variables)  # trained again
+  _, said = _obtain(tmp_path / 'three')
+  assert said == [f'The teacher is taken from {folder}']
+
+
+def test_damaged_scores_of_a_given_teacher_are_replaced(tmp_path, checkpoint):
+  path, _ = checkpoint
+  _obtain(tmp_path / 'one', teacher_checkpoint=path)
+  (folder,) = (tmp_path / 'cache' / 'scores').iterdir()
+  log = folder / 'metrics.jsonl'
+  log.write_bytes(log.read_bytes().replace(b'"epoch"', b'"epoxh"'))
+  _, said = _obtain(tmp_path / 'two', teacher_checkpoint=path)
+  assert 'is not used: its logs are damaged' in said[0]
+  assert _kinds(tmp_path / 'two') == ['eval', 'end']
+  _, said = _obtain(tmp_path / 'three', teacher_checkpoint=path)
+  assert said == [f"The teacher's scores are taken from {folder}"]

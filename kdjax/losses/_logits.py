@@ -31,7 +31,9 @@ def soft_target_kl(
   Args:
     student_logits: Unnormalized log-probabilities, float `[..., classes]`.
     teacher_logits: Those of the teacher, of the same shape. Receive a
-      gradient, too.
+      gradient, too. A class of logit :math:`-\infty`, which the teacher
+      excludes, contributes nothing, as :math:`0 \log 0 = 0`; one that the
+      student alone excludes makes the loss infinite.
     temperature: :math:`T > 0`; 1 gives the plain divergence. Not checked,
       because it may be traced.
 
@@ -62,7 +64,10 @@ def soft_target_kl(
     )
   log_q = jax.nn.log_softmax(full_precision(student_logits) / temperature)
   log_p = jax.nn.log_softmax(full_precision(teacher_logits) / temperature)
-  divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+  # 0 log 0 = 0; the inner selection keeps NaN out of the gradient.
+  possible = log_p > -jnp.inf
+  excess = jnp.where(possible, jnp.where(possible, log_p, 0) - log_q, 0)
+  divergence = jnp.sum(jnp.exp(log_p) * excess, axis=-1)
   return jnp.square(temperature) * divergence
 
 
@@ -82,6 +87,8 @@ def cross_entropy(
 
   Args:
     logits: :math:`z`, unnormalized log-probabilities, float `[..., classes]`.
+      A class of logit :math:`-\infty` is excluded: as a label, or with
+      smoothing, it makes the loss infinite.
     labels: :math:`y`, class indices, integer `[...]`. An index out of range
       gives NaN, so that invalid labels are noticed.
     label_smoothing: :math:`s` in [0, 1].
@@ -109,5 +116,8 @@ def cross_entropy(
   valid = (index >= 0) & (index < log_p.shape[-1])
   of_label = jnp.take_along_axis(log_p, jnp.where(valid, index, 0), axis=-1)
   of_label = jnp.where(valid, of_label, jnp.nan)[..., 0]
-  mean = jnp.mean(log_p, axis=-1)
-  return -(1.0 - label_smoothing) * of_label - label_smoothing * mean
+  # Without smoothing, a class of logit -inf contributes nothing.
+  smoothed = jnp.where(
+    label_smoothing > 0, label_smoothing * jnp.mean(log_p, axis=-1), 0
+  )
+  return -(1.0 - label_smoothing) * of_label - smoothed

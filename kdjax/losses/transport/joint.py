@@ -107,11 +107,19 @@ def _sqprob(
 def _sqlogit(
   student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
 ) -> jax.Array:
-  """Computes squared distances of the logits, the default of the KD²M code."""
+  """Computes squared distances of the logits, the default of the KD²M code.
+
+  The difference of two logits of -inf is zero.
+  """
   del labels
-  return squared_distances(
-    full_precision(student_logits), full_precision(teacher_logits)
+  student = full_precision(student_logits)
+  teacher = full_precision(teacher_logits)
+  x, y = student == -jnp.inf, teacher == -jnp.inf
+  distances = squared_distances(
+    jnp.where(x, 0, student), jnp.where(y, 0, teacher)
   )
+  differ = _count(x, ~y) + _count(~x, y)
+  return jnp.where(differ > 0, jnp.inf, distances)
 
 
 def _kl_st(
@@ -122,7 +130,8 @@ def _kl_st(
   log_p = jax.nn.log_softmax(full_precision(student_logits))
   log_q = jax.nn.log_softmax(full_precision(teacher_logits))
   p = jnp.exp(log_p)
-  return jnp.sum(p * log_p, axis=1)[:, None] - matmul(p, log_q.T)
+  entropy = -jnp.sum(p * jnp.where(log_p > -jnp.inf, log_p, 0), axis=1)
+  return _cross(p, log_q) - entropy[:, None]
 
 
 def _ce_ts(
@@ -132,7 +141,19 @@ def _ce_ts(
   del labels
   log_p = jax.nn.log_softmax(full_precision(student_logits))
   q = jax.nn.softmax(full_precision(teacher_logits))
-  return -matmul(log_p, q.T)
+  return _cross(q, log_p).T
+
+
+def _cross(p: jax.Array, log_q: jax.Array) -> jax.Array:
+  """Computes the cross-entropies of all pairs of rows, with 0 log 0 = 0."""
+  excluded = log_q == -jnp.inf
+  finite = -matmul(p, jnp.where(excluded, 0, log_q).T)
+  return jnp.where(_count(p > 0, excluded) > 0, jnp.inf, finite)
+
+
+def _count(one: jax.Array, other: jax.Array) -> jax.Array:
+  """Counts the classes that both rows of a pair have, `[n, m]`."""
+  return matmul(one.astype(jnp.float32), other.astype(jnp.float32).T)
 
 
 def _hard01(

@@ -36,19 +36,10 @@ VOC = {'recipe.batch_size': 16, 'recipe.weight_decay': 1e-5}
 COCO = {'recipe.batch_size': 32, 'recipe.weight_decay': 1e-4}
 # The published code softens classes with a softmax.
 KD = {'method.task_weight': 1.0, 'method.weight': 0.001}
-# "Right" is not defined for several labels, hence no `_s`. In the alignment
-# epochs the loss has weight 1: align_factor = 1 / weight.
+# "Right" is not defined for several labels, hence no `_s`.
 LSHFM = {'method.loss': 'lshl2', 'method.head': '2fc'}
-LSHFM_VOC = LSHFM | {
-  'method.weight': 0.5,
-  'method.hashes': 8192,
-  'recipe.align_factor': 2.0,
-}
-LSHFM_COCO = LSHFM | {
-  'method.weight': 3.0,
-  'method.hashes': 2048,
-  'recipe.align_factor': 1 / 3,
-}
+LSHFM_VOC = LSHFM | {'method.weight': 0.5, 'method.hashes': 8192}
+LSHFM_COCO = LSHFM | {'method.weight': 3.0, 'method.hashes': 2048}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

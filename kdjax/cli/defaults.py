@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from kdjax.methods import Combination, Kd2m, Method
+from kdjax.train import StagedRecipe
 
 DataclassT = TypeVar('DataclassT')
 
@@ -63,7 +64,10 @@ def kept(config: Any, presets: Iterable[Default]) -> list[Default]:
 
 
 def resolve(config: DataclassT) -> tuple[DataclassT, list[Default]]:
-  """Returns a configuration with all settings of its method resolved.
+  """Returns a configuration with all settings of method and recipe resolved.
+
+  These are the weights that `resolve_method` computes, and the factor of the
+  alignment epochs of a `StagedRecipe`, which depends on the weight.
 
   Returns:
     The configuration, and the defaults that were filled in.
@@ -72,9 +76,20 @@ def resolve(config: DataclassT) -> tuple[DataclassT, list[Default]]:
   if method is None:
     return config, []
   resolved, filled = resolve_method(method, 'method')
-  if not filled:
-    return config, []
-  return _replace(config, 'method', resolved), filled
+  if filled:
+    config = _replace(config, 'method', resolved)
+  recipe = getattr(config, 'recipe', None)
+  if (
+    isinstance(recipe, StagedRecipe)
+    and recipe.align_factor is None
+    and recipe.align_epochs
+  ):
+    factor = recipe.effective_align_factor(resolved)
+    config = _replace(config, 'recipe.align_factor', factor)
+    filled.append(
+      Default('recipe.align_factor', factor, 'the weight of the method')
+    )
+  return config, filled
 
 
 def resolve_method(method: Method, path: str) -> tuple[Method, list[Default]]:

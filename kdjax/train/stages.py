@@ -38,23 +38,26 @@ class StagedRecipe(Recipe):
     every_step: Whether the learning rate changes every step; otherwise every
       epoch.
     align_epochs: Number of alignment epochs.
-    align_factor: Factor of the method's terms in the alignment epochs.
+    align_factor: Factor of the method's terms in the alignment epochs (default:
+      1 / the weight of the method, so that they have weight 1 there; 1 for a
+      method whose weight is not one positive number).
     body_factor: Factor of the learning rate of all parameters of the student
       but its classifier: pretrained weights often move less than new ones.
   """
 
   every_step: bool = True
   align_epochs: int = 60
-  align_factor: float = 1.0
+  align_factor: float | None = None
   body_factor: float = 1.0
 
   def __post_init__(self):
     """Checks what would otherwise fail deep inside a run."""
     super().__post_init__()
-    if self.align_epochs < 0 or not 0 < self.align_factor < math.inf:
+    factor = 1.0 if self.align_factor is None else self.align_factor
+    if self.align_epochs < 0 or not 0 < factor < math.inf:
       raise ValueError(
         'align_epochs must be zero or more and align_factor positive, got '
-        f'{self.align_epochs} and {self.align_factor}.'
+        f'{self.align_epochs} and {factor}.'
       )
     if not 0 <= self.body_factor < math.inf:
       raise ValueError(
@@ -68,13 +71,21 @@ class StagedRecipe(Recipe):
 
   def without_stages(self) -> 'StagedRecipe':
     """Returns this recipe without alignment epochs."""
-    return dataclasses.replace(self, align_epochs=0, align_factor=1.0)
+    return dataclasses.replace(self, align_epochs=0, align_factor=None)
+
+  def effective_align_factor(self, method: Method) -> float:
+    """Returns the factor of a method's terms in the alignment epochs."""
+    if self.align_factor is not None:
+      return self.align_factor
+    weight = getattr(method, 'weight', None)
+    return 1 / weight if isinstance(weight, int | float) and weight > 0 else 1.0
 
   def staged(self, method: Method) -> Method:
     """Returns the method, aligned first."""
     if not self.align_epochs:
       return method
-    return aligned(method, self.align_epochs, self.align_factor)
+    factor = self.effective_align_factor(method)
+    return aligned(method, self.align_epochs, factor)
 
   def learning_rate_at(self, epoch: jax.typing.ArrayLike) -> jax.Array:
     """Returns the learning rate of an epoch, float32."""

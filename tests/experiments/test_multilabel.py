@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from experiments import multilabel
+from kdjax.cli import defaults
 from kdjax.methods import Kd, Lshfm
 from kdjax.runtime import files
 from tests.data import streams
@@ -45,9 +46,28 @@ def test_defaults_follow_the_set():
   settings = {'loss': 'lshl2', 'head': '2fc'}
   assert voc.method == Lshfm(weight=0.5, hashes=8192, **settings)
   assert coco.method == Lshfm(weight=3.0, hashes=2048, **settings)
-  # In the first stage the mimic loss has the weight 1, whatever it is later.
-  for made in (voc, coco):
-    assert made.method.weight * made.recipe.align_factor == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'factor'),
+  [
+    ({}, 2.0),
+    ({'dataset': 'coco2014'}, 1 / 3),
+    ({'method.weight': 5.0}, 0.2),
+    ({'recipe.align_factor': 7.0}, 7.0),
+    ({'recipe.align_epochs': 0}, None),
+  ],
+)
+def test_alignment_terms_have_weight_one_unless_a_factor_is_given(
+  flags, factor
+):
+  dataset = flags.pop('dataset', 'voc2007')
+  config = multilabel.COMMAND.make_config(dataset=dataset)
+  settings = [defaults.Default(*item, 'test') for item in flags.items()]
+  resolved, filled = defaults.resolve(defaults.apply(config, settings))
+  assert resolved.recipe.align_factor == factor
+  said = [default.flag for default in filled]
+  assert ('align_factor' in said) == (factor not in (None, 7.0))
 
 
 def test_soft_targets_are_few():

@@ -37,6 +37,8 @@ class Evaluate:
   Attributes:
     checkpoint: Weights: a safetensors, .npz or PyTorch file, a run folder or an
       orbax folder.
+    prefix: Beginning of the names of the network's weights in a checkpoint of
+      several networks, e.g. module.student (default: all are the network's).
     network: Network of the weights, e.g. resnet56 (default: as the checkpoint
       says); `kdjax.models.NETWORKS` lists all.
     dataset: Dataset: cifar10, cifar100, svhn_cropped, stl10, tiny_imagenet,
@@ -53,6 +55,7 @@ class Evaluate:
   """
 
   checkpoint: pathlib.Path
+  prefix: str | None = None
   network: str | None = None
   dataset: str = 'cifar100'
   data_dir: pathlib.Path | None = None
@@ -129,7 +132,10 @@ def _load(config: Evaluate, dataset: data.Dataset) -> tuple[Network, PyTree]:
     std=std,
   )
   template = network.describe(dataset.image_shape).variables
-  return network, convert.load(config.checkpoint, template, network=name)
+  variables = convert.load(
+    config.checkpoint, template, network=name, prefix=config.prefix
+  )
+  return network, variables
 
 
 def _count_correct(

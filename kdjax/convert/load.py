@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Callable
 
 import jax
+import numpy as np
 
-from kdjax.convert import files, matching
+from kdjax.convert import files, matching, prefixes
 from kdjax.runtime.named_arrays import Differences, compare, shapes
 from kdjax.typing import PyTree
 
@@ -16,6 +17,7 @@ def load(
   template: PyTree,
   *,
   network: str | None = None,
+  prefix: str | None = None,
   allow_partial: bool = False,
   fresh_classifier: bool = False,
   say: Callable[[str], object] = warnings.warn,
@@ -34,6 +36,9 @@ def load(
       `network.describe(image_shape).variables`. Its dtypes are those of the
       result.
     network: Name in `NETWORKS` (`None`: only Flax names are known).
+    prefix: Beginning of the names of the network's arrays in a file of several
+      networks, e.g. `module.student`; what follows it, after a dot, is the name
+      in the network (default: all arrays are the network's).
     allow_partial: Whether weights that do not match are taken from `template`,
       which must hold arrays.
     fresh_classifier: Whether the classifier, and only that, is taken from
@@ -64,17 +69,19 @@ def load(
     >>> bool(jax.tree.all(equal))
     True
   """
-  arrays, naming = matching.find_naming(files.read(path), template, network)
+  stored = _stored(path, prefix)
+  arrays, naming = matching.find_naming(stored, template, network)
   differences = compare(shapes(arrays), naming.shapes)
   title = f'{path} does not fit {network or "the network"}:\n{differences}'
   refused = differences
   if fresh_classifier:
     refused = differences.without(matching.classifier_names(naming, template))
-  if refused and not allow_partial:
-    raise ValueError(f'{title}\nSet allow_partial to load what matches.')
   matching_arrays = _matching(arrays, naming, differences)
-  if not matching_arrays:
-    raise ValueError(f'{title}\nNothing matches.')
+  if (refused and not allow_partial) or not matching_arrays:
+    advice = prefixes.advice(stored, template, network)
+    if not advice and matching_arrays:
+      advice = 'Set allow_partial to load what matches.'
+    raise ValueError(f'{title}\n{advice or "Nothing matches."}')
   try:
     matching.check_finite(matching_arrays)
   except ValueError as error:
@@ -84,6 +91,19 @@ def load(
   _check_arrays(template)
   say(title)
   return naming.to_variables({**naming.to_arrays(template), **matching_arrays})
+
+
+def _stored(
+  path: str | os.PathLike[str], prefix: str | None
+) -> dict[str, np.ndarray]:
+  """Reads the arrays of a file, those of a prefix without it."""
+  arrays = files.read(path)
+  if prefix is None:
+    return arrays
+  try:
+    return prefixes.select(arrays, prefix)
+  except ValueError as error:
+    raise ValueError(f'{path} cannot be used: {error}.') from None
 
 
 def _matching(

@@ -28,6 +28,9 @@ class StudyConfig:
     teacher_checkpoint: Weights of the teacher: a safetensors, .npz or PyTorch
       file, a run folder or an orbax folder (default: the teacher is trained
       once and kept for later commands).
+    prefix: Beginning of the names of the teacher's weights in a
+      --teacher_checkpoint of several networks, e.g. module.teacher (default:
+      all are the teacher's).
     allow_partial: Load what of --teacher_checkpoint matches the teacher, and
       initialize the rest at random, instead of refusing it.
     teacher_init: Weights from which a teacher is trained, e.g. of ImageNet, in
@@ -71,6 +74,7 @@ class StudyConfig:
   teacher: str
   student: str
   teacher_checkpoint: pathlib.Path | None = None
+  prefix: str | None = None
   allow_partial: bool = False
   teacher_init: pathlib.Path | None = None
   student_init: pathlib.Path | None = None
@@ -101,8 +105,9 @@ class StudyConfig:
         raise ValueError(
           f'{name} is training images per class, at least 1, got {value}.'
         )
-    if self.allow_partial and self.teacher_checkpoint is None:
-      raise ValueError('allow_partial is about a teacher_checkpoint; give one.')
+    for name in ('allow_partial', 'prefix'):
+      if getattr(self, name) and self.teacher_checkpoint is None:
+        raise ValueError(f'{name} is about a teacher_checkpoint; give one.')
     if self.teacher_init is not None and self.teacher_checkpoint is not None:
       raise ValueError(
         'teacher_init is where a teacher begins to train, teacher_checkpoint '

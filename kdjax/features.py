@@ -1,7 +1,7 @@
 """Outputs of a network, and its properties known without running it."""
 
 import dataclasses
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import jax
 from flax import struct
@@ -12,6 +12,7 @@ Boundary = Literal['post_relu', 'pre_relu', 'pre_norm']
 MaybeArray = Any  # an array, or `None` for a stage that did not run
 
 
+@runtime_checkable
 class FeatureTree(Protocol):
   """Features of any kind of network, as training needs them.
 

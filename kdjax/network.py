@@ -1,13 +1,23 @@
 """A network as the rest of the library uses it: functions of its variables."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from kdjax.features import Boundary, Features, LinearClassifier, NetworkSpec
+from kdjax.features import (
+  Boundary,
+  Features,
+  FeatureTree,
+  LinearClassifier,
+  NetworkSpec,
+)
 from kdjax.typing import PyTree
+
+# Collection of random keys by name; steps add it to the variables.
+RANDOM = 'rngs'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +25,9 @@ class Network:
   """Teacher or student, written in any library.
 
   `variables` is `{'params': …, 'batch_stats': …}`, and may have further
-  collections; without running statistics the second is empty. Images are
+  collections; without running statistics the second is empty. In training mode
+  a step adds the collection `rngs`, random keys by name, of which `dropout` is
+  one; a network without random layers ignores it. Images are
   float32 in [0, 1] and are normalized here, so that a teacher and a student may
   be trained with different constants.
 
@@ -240,29 +252,46 @@ class Network:
       Shapes and capabilities of the network.
 
     Raises:
-      ValueError: If images are too small for its stages.
+      ValueError: If images are too small for its stages, or if it does not
+        return features.
     """
-    images = _images(image_shape, batch_size)
-    variables = jax.eval_shape(self.init, jax.random.key(0), images)
-    features = jax.eval_shape(
-      lambda v, x: self.forward(v, x, False)[0], variables, images
-    )
-    if any(0 in leaf.shape for leaf in jax.tree.leaves(features)):
-      raise ValueError(
-        f'{self.name} cannot process images of {image_shape[0]} by '
-        f'{image_shape[1]} pixels: its stages reduce them to nothing. Give '
-        'larger images or another network.'
-      )
-    return NetworkSpec(
-      name=self.name,
-      boundary=self.boundary,
-      features=features,
-      variables=variables,
-      has_tail=self.forward_tail is not None,
-      has_head=self.forward_head is not None,
-      classifier=jax.eval_shape(self.classifier, variables),
-    )
+    # Commands describe the same networks for every arm and seed.
+    x64 = bool(jax.config.jax_enable_x64)  # decides dtypes
+    return _describe(self, tuple(image_shape), batch_size, x64)
 
 
 def _images(shape: tuple[int, ...], count: int) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct((count, *shape), jnp.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def _describe(
+  network: Network, image_shape: tuple[int, ...], batch_size: int, x64: bool
+) -> NetworkSpec:
+  """Computes what `Network.describe` returns; `x64` is part of the key."""
+  images = _images(image_shape, batch_size)
+  variables = jax.eval_shape(network.init, jax.random.key(0), images)
+  features = jax.eval_shape(
+    lambda v, x: network.forward(v, x, False)[0], variables, images
+  )
+  if not isinstance(features, FeatureTree):
+    raise ValueError(
+      f'{network.name} returns {type(features).__name__}; networks return '
+      'kdjax.features.Features, or another class with `outputs` and '
+      '`with_outputs`, see docs/own-networks.md.'
+    )
+  if any(0 in leaf.shape for leaf in jax.tree.leaves(features)):
+    raise ValueError(
+      f'{network.name} cannot process images of {image_shape[0]} by '
+      f'{image_shape[1]} pixels: its stages reduce them to nothing. Give '
+      'larger images or another network.'
+    )
+  return NetworkSpec(
+    name=network.name,
+    boundary=network.boundary,
+    features=features,
+    variables=variables,
+    has_tail=network.forward_tail is not None,
+    has_head=network.forward_head is not None,
+    classifier=jax.eval_shape(network.classifier, variables),
+  )

@@ -1,13 +1,14 @@
 """Linen modules as networks."""
 
 import functools
+import inspect
 from typing import Any
 
 import flax.linen as nn
 
 from kdjax.features import LinearClassifier
 from kdjax.models.folding import fold_batch_norm
-from kdjax.network import Network
+from kdjax.network import RANDOM, Network
 from kdjax.typing import PyTree
 
 
@@ -33,6 +34,9 @@ def linen_network(
   Returns:
     The network; it can do what the module has methods for.
 
+  Raises:
+    ValueError: If the module is not called with `train`.
+
   Examples:
     >>> import flax.linen as nn
     >>> from kdjax import models
@@ -53,12 +57,26 @@ def linen_network(
     (1, 5)
   """
 
+  if 'train' not in inspect.signature(module.__call__).parameters:
+    raise ValueError(
+      f'{name}: networks are called as module(images, train=…), but '
+      f'{type(module).__name__}.__call__ has no argument `train`; add it, see '
+      'docs/own-networks.md.'
+    )
+
   def run(variables, train, *args, **kwargs) -> tuple[Any, PyTree]:
+    variables = dict(variables)
+    keys = variables.pop(RANDOM, {})
     if not train:
       features = module.apply(variables, *args, train=False, **kwargs)
       return features, variables.get('batch_stats', {})
     features, updated = module.apply(
-      variables, *args, train=True, mutable=['batch_stats'], **kwargs
+      variables,
+      *args,
+      train=True,
+      mutable=['batch_stats'],
+      rngs=keys,
+      **kwargs,
     )
     return features, updated.get('batch_stats', {})
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -152,7 +154,8 @@ def create(
 
   Raises:
     ValueError: If there is no such network, with similar names, or no such
-      pooling of it.
+      pooling of it; or if a network of one's own takes other arguments or is of
+      another class.
 
   Examples:
     >>> import jax
@@ -176,7 +179,25 @@ def create(
         f'{name} classifies a class token and has no pooling: leave it out.'
       )
     options = {'pooling': pooling}
-  network = NETWORKS[name](num_classes=num_classes, dtype=dtype, **options)
+  options = {'num_classes': num_classes, 'dtype': dtype, **options}
+  _check_arguments(name, options)
+  network = NETWORKS[name](**options)
   if isinstance(network, Network):
     return dataclasses.replace(network, name=name, mean=mean, std=std)
+  if not isinstance(network, nn.Module):
+    raise ValueError(
+      f"NETWORKS['{name}'] makes a {type(network).__name__}; it must make a "
+      'Linen module or a kdjax.models.Network.'
+    )
   return linen_network(network, name=name, mean=mean, std=std)
+
+
+def _check_arguments(name: str, options: Mapping[str, Any]) -> None:
+  """Raises a `ValueError` if a network cannot be made from these arguments."""
+  try:
+    inspect.signature(NETWORKS[name]).bind(**options)
+  except TypeError as error:
+    raise ValueError(
+      f"NETWORKS['{name}'] is called with {', '.join(options)}, and does not "
+      f'take them ({error}); see docs/own-networks.md.'
+    ) from None

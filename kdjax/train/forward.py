@@ -5,10 +5,12 @@ from typing import Any
 import jax
 
 from kdjax.methods.passes import Pass
-from kdjax.network import Network
+from kdjax.network import RANDOM, Network
 from kdjax.train.parts import Parts
 from kdjax.train.state import TrainState
 from kdjax.typing import Batch, PyTree, Variables
+
+_DROPOUT = 0x6470  # keeps dropout's key apart from those of methods
 
 
 def predict(
@@ -36,6 +38,16 @@ def predict(
   return predicting.features
 
 
+def with_random_key(variables: PyTree, key: jax.Array) -> PyTree:
+  """Returns variables with the key that dropout draws from in training mode.
+
+  Args:
+    variables: Variables of a network.
+    key: Random key of the step.
+  """
+  return {**variables, RANDOM: {'dropout': jax.random.fold_in(key, _DROPOUT)}}
+
+
 def evaluation_pass(
   network: Network, variables: PyTree, images: jax.Array, *, train: bool = False
 ) -> Pass:
@@ -48,6 +60,8 @@ def evaluation_pass(
     train: Whether to normalize with the batch; running statistics are not
       updated either way.
   """
+  if train:  # one mask for all batches
+    variables = with_random_key(variables, jax.random.key(0))
   features, _ = network.apply(variables, images, train=train)
   return make_pass(network, variables, features, train=train)
 
@@ -74,7 +88,11 @@ def make_pass(
 
 
 def teacher_pass(
-  state: TrainState, teacher_variables: PyTree, batch: Batch, parts: Parts
+  state: TrainState,
+  teacher_variables: PyTree,
+  batch: Batch,
+  key: jax.Array,
+  parts: Parts,
 ) -> tuple[Any, PyTree]:
   """Runs the teacher on a step's batch.
 
@@ -83,6 +101,7 @@ def teacher_pass(
       method lets them change.
     teacher_variables: Variables of the teacher.
     batch: Batch with the images as the networks see them.
+    key: Random key of the step.
     parts: What the step is made of.
 
   Returns:
@@ -97,6 +116,7 @@ def teacher_pass(
       **teacher_variables,
       'batch_stats': state.teacher_stats,
     }
+    teacher_variables = with_random_key(teacher_variables, key)
   features, stats = parts.teacher.apply(
     teacher_variables, batch['image'], train=drifts
   )

@@ -15,7 +15,7 @@ import optax
 from kdjax.methods import Context, Updates
 from kdjax.methods.schedules import value_at
 from kdjax.methods.settings import with_settings
-from kdjax.train.forward import make_pass, teacher_pass
+from kdjax.train.forward import make_pass, teacher_pass, with_random_key
 from kdjax.train.optimizer import partial_updates
 from kdjax.train.parts import Parts
 from kdjax.train.state import Frozen, TrainState
@@ -60,7 +60,9 @@ def train_step(
     epoch=(state.step // parts.steps_per_epoch).astype(jnp.float32),
     key=method_key,
   )
-  teacher, teacher_stats = teacher_pass(state, teacher_variables, batch, parts)
+  teacher, teacher_stats = teacher_pass(
+    state, teacher_variables, batch, context.key, parts
+  )
   loss_fn = _loss_function(state, teacher, batch, context, parts)
   (loss, forward), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
     state.params
@@ -115,7 +117,10 @@ def _loss_function(
   method = parts.method
 
   def loss_function(params: PyTree) -> tuple[jax.Array, _Forward]:
-    variables = {'params': params['student'], 'batch_stats': state.batch_stats}
+    variables = with_random_key(
+      {'params': params['student'], 'batch_stats': state.batch_stats},
+      context.key,
+    )
     features, batch_stats = parts.student.apply(
       variables, batch['image'], train=True
     )

@@ -256,7 +256,7 @@ class Network:
         return features.
     """
     # Commands describe the same networks for every arm and seed.
-    x64 = bool(jax.config.jax_enable_x64)  # decides dtypes
+    x64 = jax.dtypes.canonicalize_dtype(float) == jnp.float64
     return _describe(self, tuple(image_shape), batch_size, x64)
 
 

@@ -162,6 +162,9 @@ MAPS = {'fcfd': Fcfd(feature_weight=0.5), 'ssim': Ssim(adapter='always')}
   [
     pytest.param('icd', marks=pytest.mark.slow),
     pytest.param(KD2M, id='kd2m', marks=pytest.mark.slow),
+    pytest.param('kd', marks=pytest.mark.slow),
+    pytest.param('lshfm', marks=pytest.mark.slow),
+    pytest.param('icd+kd', marks=pytest.mark.slow),
   ],
 )
 def test_averages_of_a_method_with_parameters_are_resumed_to_the_bit(

@@ -81,7 +81,7 @@ def _lines_of(
   for line in computations[name]:
     yield line, depth
     if _COLLECTIVE.search(line):
-      continue  # what it calls is its reduction
+      continue  # it calls its reduction only
     called = [name for _, name in _CALLED.findall(line)]
     for branches in _BRANCHES.findall(line):
       called += [branch.strip(' %') for branch in branches.split(',')]

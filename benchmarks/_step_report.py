@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from kdjax.report import canvas
 
-# What is drawn: label, color and marker.
+# Drawn columns: label, color and marker.
 _MARKS = {
   'scanned': ('in the loop', '#0072b2', 'o'),
   'single': ('step by step', '#0072b2', 'x'),

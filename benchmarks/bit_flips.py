@@ -1,4 +1,4 @@
-"""Whether one flipped bit in stored weights is noticed.
+"""Detection of one flipped bit in stored weights.
 
   python -m benchmarks.bit_flips
 
@@ -59,15 +59,15 @@ def main() -> None:
 def readers(
   folder: pathlib.Path, network: str = NETWORK
 ) -> dict[str, tuple[pathlib.Path, Read, PyTree]]:
-  """Saves weights, and returns what reads them.
+  """Saves weights, and returns their readers.
 
   Args:
     folder: An empty folder.
     network: Name of the network.
 
   Returns:
-    By name: the folder to damage, a function that reads it, and what it must
-    return.
+    By name: the folder to damage, a function that reads it, and its expected
+    result.
   """
   model = models.create(network, num_classes=CLASSES)
   template = model.describe(IMAGE_SHAPE).variables
@@ -115,9 +115,9 @@ def trial(
   """Flips one bit in a folder, reads it, and repairs it.
 
   Args:
-    folder: Of stored arrays.
+    folder: Folder of stored arrays.
     read: Reads it; raises, or returns `None`, if it finds damage.
-    expected: What `read` returns without damage.
+    expected: Result of `read` without damage.
     chance: Draws the bit.
   """
   path, position = _byte(folder, chance)
@@ -164,7 +164,7 @@ def _random(template: PyTree, seed: int) -> PyTree:
 
 
 def equal(tree: PyTree, other: PyTree) -> bool:
-  """Returns whether two trees are equal to the bit."""
+  """Returns whether two trees are bit-identical."""
   return jax.tree.structure(tree) == jax.tree.structure(other) and all(
     np.asarray(a).dtype == np.asarray(b).dtype
     and np.asarray(a).tobytes() == np.asarray(b).tobytes()

@@ -94,7 +94,7 @@ KINDS = {
 
 
 def seconds(sent: Iterable[Collective], count: int, chips: Chips) -> float:
-  """Computes the time of collectives in rings, one after the other.
+  """Computes the time of sequential collectives in rings.
 
   A ring sends `(n - 1) / n` of the bytes of an all-gather through each chip,
   and twice that for an all-reduce; each also costs the latency of the hops.

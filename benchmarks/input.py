@@ -96,7 +96,7 @@ def _sizes(files: ImageFiles) -> dict[str, Any]:
 
 
 def _decode(files: ImageFiles, name: str, repeats: int) -> dict[str, Any]:
-  """Returns a row: a view of all files, decoded one after the other."""
+  """Returns a row: a view of all files, decoded sequentially."""
   contents = [files.read(index) for index in range(len(files))]
 
   def decode_all() -> None:

@@ -5,8 +5,8 @@
 Writes `benchmarks/results/methods.json`. Steps are those of the loop over
 resident data, where the methods of a pair take turns with KD; compile time and
 peak memory are those of the compiled loop. Operations are counted by XLA in the
-step before compilation. FCFD draws its paths anew in each step: its operations
-are the mean over all paths, counted with each path forced.
+step before compilation. FCFD draws new paths in each step: its operations are
+the mean over all paths, each of which is counted with that path given.
 """
 
 import functools

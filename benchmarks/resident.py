@@ -40,7 +40,7 @@ def main() -> None:
   """Measures and writes, or prints the row of one process."""
   parser = flag_types.make_parser(__doc__, repeats=None)
   parser.add_argument('--cases', type=int, default=len(CASES))
-  # One process measures one case, without what another has allocated.
+  # Each case has its own process, without allocations of other cases.
   for name, kind in (('path', pathlib.Path), ('case', int), ('devices', int)):
     parser.add_argument(f'--{name}', type=kind, help=argparse.SUPPRESS)
   flags = parser.parse_args()

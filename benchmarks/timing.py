@@ -32,7 +32,7 @@ def take_turns(calls: Mapping[str, Call], *, repeats: int) -> dict[str, Range]:
   OpenMP's and OpenBLAS's spin for some milliseconds and would occupy the cores.
 
   Args:
-    calls: By name; each must wait for its result.
+    calls: Calls by name; each must wait for its result.
     repeats: Number of measured rounds, after one that is not counted.
 
   Returns:

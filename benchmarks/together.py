@@ -1,4 +1,4 @@
-"""Several runs at the same time, compared with one after the other.
+"""Concurrent runs, compared with sequential ones.
 
   python -m benchmarks.together --pairs=resnet20:resnet8 --runs=2
 

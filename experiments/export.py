@@ -71,7 +71,7 @@ def export(config: Config) -> pathlib.Path:
   """Writes the network of a run and returns the path of the file.
 
   Args:
-    config: What to export.
+    config: Configuration of the export.
 
   Raises:
     ValueError: If the folder is not that of a finished run of a network of this

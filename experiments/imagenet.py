@@ -13,7 +13,7 @@ accuracy in percent:
   resnet34 to resnet18        73.31    69.76 70.66  71.72  72.24
   resnet50 to mobilenet_v1    76.16    68.87 68.58         73.37
 
-Preparation of ImageNet, and what is read where: docs/imagenet.md.
+Preparation of ImageNet and its folders: docs/imagenet.md.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class Config(StudyConfig):
   reading: Annotated[Reading, tyro.conf.arg(name='')] = Reading()
 
   def __post_init__(self):
-    """Checks what can be checked before anything is loaded."""
+    """Checks the settings before anything is loaded."""
     super().__post_init__()
     if self.timed_steps < 1:
       raise ValueError(f'timed_steps must be positive, got {self.timed_steps}.')

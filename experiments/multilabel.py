@@ -70,7 +70,7 @@ class Config(StudyConfig):
   reading: Annotated[data.Reading, tyro.conf.arg(name='')] = data.Reading()
 
   def __post_init__(self):
-    """Checks what can be checked before anything is loaded."""
+    """Checks the settings before anything is loaded."""
     super().__post_init__()
     if self.limit is not None or self.teacher_limit is not None:
       raise ValueError(

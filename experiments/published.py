@@ -168,7 +168,7 @@ PAIRS[Fcfd, 'resnet110', 'resnet32'] = dataclasses.replace(
 def find(method: Method, teacher: str, student: str) -> Published | None:
   """Returns the row of a method on a pair, or of a part of a combination.
 
-  Of several rows it is the first with a recipe of its own.
+  Of several rows it is the first that has a recipe.
   """
   parts = [method]
   if isinstance(method, Combination):

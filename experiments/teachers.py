@@ -66,7 +66,7 @@ class Evaluate:
   json: pathlib.Path | None = None
 
   def __post_init__(self):
-    """Checks what can be checked before anything is loaded."""
+    """Checks the settings before anything is loaded."""
     if self.batch_size < 1:
       raise ValueError(f'batch_size must be positive, got {self.batch_size}.')
 
@@ -75,7 +75,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
   """Evaluates a network on the whole test split.
 
   Args:
-    config: What to evaluate.
+    config: Configuration of the evaluation.
 
   Returns:
     The number of correct images, the accuracy and a description, as in

@@ -2,7 +2,7 @@
 
 Start with `kdjax.losses` (pure functions), `kdjax.methods.create('kd')`,
 `kdjax.models.create('resnet8x4', num_classes=100)` and `kdjax.train`; or run
-`python -m experiments.digits`. Nothing is imported before it is asked for.
+`python -m experiments.digits`. Subpackages are imported on first use.
 """
 
 import importlib
@@ -41,12 +41,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-  """A room of the library, imported when it is first used."""
+  """Imports a subpackage when it is first used."""
   if name in __all__:
     return importlib.import_module(f'kdjax.{name}')
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def __dir__() -> list[str]:
-  """The rooms as well, for those who explore with the tab key."""
+  """Includes the subpackages, for tab completion."""
   return sorted({*globals(), *__all__})

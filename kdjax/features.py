@@ -43,8 +43,8 @@ class Features:
       after the activation where the network has one there.
     pre_stages: The same before that activation; equal to `stages` where the
       network has no activation there.
-    boundaries: What one stage passes to the next: `boundaries[i]` is the input
-      of `tail` with `start=i + 1`. The network's `boundary` names its kind.
+    boundaries: Inputs of the next stages: `boundaries[i]` is the input of
+      `tail` with `start=i + 1`. The network's `boundary` names its kind.
     embedding: Input of the classifier, `[B, D]`.
     logits: Unnormalized log-probabilities, `[B, K]`.
   """

@@ -14,7 +14,7 @@ def printable(name: str) -> str:
     At most about 100 characters; escaped if some are not printable.
   """
   short = name if len(name) <= _LONGEST_NAME else f'{name[:_LONGEST_NAME]}…'
-  # Control characters could rewrite what the terminal shows.
+  # Control characters could rewrite the terminal.
   return short if short.isprintable() else ascii(short)
 
 

@@ -268,7 +268,7 @@ def _images(shape: tuple[int, ...], count: int) -> jax.ShapeDtypeStruct:
 def _describe(
   network: Network, image_shape: tuple[int, ...], batch_size: int, x64: bool
 ) -> NetworkSpec:
-  """Computes what `Network.describe` returns; `x64` is part of the key."""
+  """Computes `Network.describe`; `x64` is part of the cache key."""
   images = _images(image_shape, batch_size)
   variables = jax.eval_shape(network.init, jax.random.key(0), images)
   features = jax.eval_shape(

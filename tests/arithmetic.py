@@ -1,4 +1,4 @@
-"""What a function computes in fewer bits than float32, by its program."""
+"""Search for computations with fewer bits than float32."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ from jax.extend.core import jaxprs_in_params
 
 _NARROW = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
 
-# What moves numbers or chooses among them, and rounds none.
-_HARMLESS = {
+# Primitives that copy or select values and do not round.
+_EXACT = {
   'broadcast_in_dim',
   'concatenate',
   'convert_element_type',
@@ -29,10 +29,10 @@ _HARMLESS = {
 
 
 def narrow(function, *arguments) -> set[str]:
-  """Names of the primitives that compute with bfloat16 or float16.
+  """Returns the primitives that compute with bfloat16 or float16.
 
   Args:
-    function: Of arrays; anything it gives.
+    function: A function of the arguments.
     *arguments: Trees of arrays or of shapes and dtypes.
   """
   return set(_narrow(jax.make_jaxpr(function)(*arguments).jaxpr))
@@ -43,7 +43,7 @@ def _narrow(jaxpr):
     inner = list(jaxprs_in_params(equation.params))
     for below in inner:
       yield from _narrow(below)
-    if inner or equation.primitive.name in _HARMLESS:
+    if inner or equation.primitive.name in _EXACT:
       continue
     dtypes = {
       getattr(atom.aval, 'dtype', None)
@@ -54,7 +54,7 @@ def _narrow(jaxpr):
 
 
 def as_bfloat16(tree):
-  """The tree with its float arrays rounded."""
+  """Returns the tree with float arrays rounded to bfloat16."""
   return jax.tree.map(
     lambda leaf: (
       leaf.astype(jnp.bfloat16)

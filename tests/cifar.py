@@ -1,6 +1,6 @@
-"""The real CIFAR images of the shared material, without TFDS.
+"""The real CIFAR images of the shared data, without TFDS.
 
-Benchmarks and result runs that need another format make it from here:
+This command writes them for benchmarks and result runs:
 
     python -m tests.cifar cifar100 FILE.npz   # for --dataset=npz:FILE.npz
 """
@@ -18,7 +18,7 @@ from tests.shared import SHARED
 
 
 def tiles(path: pathlib.Path) -> np.ndarray:
-  """The 32x32 images of a mosaic, row by row: uint8 `[N, 32, 32, 3]`."""
+  """Splits a mosaic into its 32x32 images: uint8 `[N, 32, 32, 3]`."""
   with Image.open(path) as image:
     mosaic = np.asarray(image.convert('RGB'))
   rows, columns = mosaic.shape[0] // 32, mosaic.shape[1] // 32
@@ -27,12 +27,12 @@ def tiles(path: pathlib.Path) -> np.ndarray:
 
 
 def cifar100() -> Dataset:
-  """All of CIFAR-100, in the official order."""
+  """Returns CIFAR-100 in the official order."""
   return _dataset('cifar100', ('train_0', 'train_1'), 'train_labels')
 
 
 def cifar10_first5000() -> Dataset:
-  """CIFAR-10's first 5,000 training images and all test images."""
+  """Returns CIFAR-10's first 5,000 training images and all test images."""
   return _dataset('cifar10', ('train_first5000',), 'train_labels_first5000')
 
 
@@ -62,7 +62,7 @@ def _dataset(name: str, parts: tuple[str, ...], labels: str) -> Dataset:
 
 
 def write_npz(dataset: Dataset, path: pathlib.Path) -> None:
-  """`dataset` as a file for `--dataset=npz:PATH`."""
+  """Writes `dataset` as a file for `--dataset=npz:PATH`."""
   np.savez(
     path,
     x_train=dataset.train.images,

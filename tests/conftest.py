@@ -1,4 +1,4 @@
-"""What every test shares: eight host devices, and real data made once."""
+"""Shared by all tests: eight host devices, and real data prepared once."""
 
 import contextlib
 import fcntl
@@ -13,8 +13,8 @@ import pytest
 
 from tests.shared import SHARED
 
-# Tests of sharding want several devices on any machine. Not by XLA_FLAGS: the
-# programs that tests start shall see the machine as it is.
+# Tests of sharding need several devices on any machine. XLA_FLAGS is not used,
+# because subprocesses would inherit it.
 jax.config.update('jax_num_cpu_devices', 8)
 
 
@@ -27,13 +27,13 @@ def session_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def cifar100_data_dir(session_dir: pathlib.Path) -> pathlib.Path:
-  """A TFDS folder with the real, complete CIFAR-100, prepared offline.
+  """A TFDS folder with the complete CIFAR-100, prepared offline.
 
-  It takes about 20 s, once per test run: for tests that are marked slow.
+  Preparation takes about 20 s once per test run: for slow tests only.
   """
   script = SHARED / 'data' / 'prepare_cifar100.py'
   if not script.exists():
-    pytest.skip('the shared data are not beside this checkout')
+    pytest.skip('there are no shared data next to this checkout')
   data_dir = session_dir / 'tfds_cifar100'
   with _locked(session_dir / 'tfds_cifar100.lock'):
     if not list(data_dir.glob('cifar100/*/dataset_info.json')):
@@ -49,10 +49,10 @@ def cifar100_data_dir(session_dir: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def hasty_compiler():
-  """Compiles without most optimisations, which can take most of the time.
+  """Disables most compiler optimizations, which can take most of the time.
 
-  For tests of formulas in large programs that run once; what the compiler makes
-  of programs that train is asked elsewhere.
+  For tests of formulas in large programs that run once. Tests of training
+  programs use the normal optimizations.
   """
   jax.config.update('jax_disable_most_optimizations', True)
   yield
@@ -61,7 +61,7 @@ def hasty_compiler():
 
 @contextlib.contextmanager
 def _locked(path: pathlib.Path):
-  """Holds `path` against the other workers of this test run."""
+  """Locks `path` against the other workers of this test run."""
   with path.open('w') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
     yield

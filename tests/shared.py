@@ -1,4 +1,4 @@
-"""The material beside the checkout that only developers and CI have."""
+"""Data next to the checkout that only developers and CI have."""
 
 import pathlib
 
@@ -8,5 +8,5 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'
 
 needs_shared = pytest.mark.skipif(
   not SHARED.is_dir(),
-  reason='the shared material (data, goldens) is not beside this checkout',
+  reason='there are no shared data and golden files next to this checkout',
 )

@@ -1,6 +1,6 @@
 """Imports point one way, between packages and between files.
 
-The allowed directions are those of docs/architecture.md, read off the source:
+The allowed imports are those of docs/architecture.md:
 imports inside functions and under `TYPE_CHECKING` count.
 """
 
@@ -44,7 +44,7 @@ ALLOWED = {
 
 
 def _files() -> dict[str, pathlib.Path]:
-  """Source files of the library by module name."""
+  """Returns the source files of the library by module name."""
   found = {}
   for path in (ROOT / 'kdjax').rglob('*.py'):
     parts = path.relative_to(ROOT).with_suffix('').parts
@@ -56,7 +56,7 @@ FILES = _files()
 
 
 def _imports(path: pathlib.Path) -> set[str]:
-  """Full names of the modules that a file imports, at any depth."""
+  """Returns the full names of all modules that a file imports."""
   found = set()
   for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
     if isinstance(node, ast.Import):
@@ -68,7 +68,7 @@ def _imports(path: pathlib.Path) -> set[str]:
 
 
 def _imported_files(path: pathlib.Path) -> set[str]:
-  """Modules of the library that a file imports, each by its own name."""
+  """Returns the modules of the library that a file imports."""
   found = set()
   for name in _imports(path):
     while name and name not in FILES:
@@ -79,7 +79,7 @@ def _imported_files(path: pathlib.Path) -> set[str]:
 
 
 def _packages(path: pathlib.Path) -> set[str]:
-  """The packages of kdjax that a file imports from."""
+  """Returns the packages of kdjax that a file imports from."""
   names = [name.split('.') for name in _imports(path)]
   return {name[1] for name in names if name[0] == 'kdjax' and len(name) > 1}
 
@@ -92,7 +92,7 @@ def _files_of(package: str) -> list[pathlib.Path]:
 
 
 @pytest.mark.parametrize('package', ALLOWED)
-def test_a_package_imports_only_those_below_it(package):
+def test_package_imports_allowed_packages_only(package):
   assert _files_of(package)
   allowed = ALLOWED[package] | EVERYWHERE | {package}
   wrong = {
@@ -103,18 +103,18 @@ def test_a_package_imports_only_those_below_it(package):
   assert not wrong
 
 
-def test_packages_have_no_circle():
+def test_package_imports_have_no_cycle():
   graphlib.TopologicalSorter(ALLOWED).prepare()
 
 
-def test_files_have_no_circle():
+def test_file_imports_have_no_cycle():
   arrows = {name: _imported_files(path) for name, path in FILES.items()}
   for name, imported in arrows.items():
     imported.discard(name)
   graphlib.TopologicalSorter(arrows).prepare()
 
 
-def test_every_package_has_its_arrows_here():
+def test_every_package_is_listed():
   packages = {
     path.stem
     for path in (ROOT / 'kdjax').iterdir()
@@ -123,13 +123,13 @@ def test_every_package_has_its_arrows_here():
   assert packages - {'__init__'} == ALLOWED.keys()
 
 
-def test_the_library_knows_nothing_of_commands_and_tests():
+def test_library_does_not_import_commands_or_tests():
   for path in (ROOT / 'kdjax').rglob('*.py'):
     outer = {name.split('.')[0] for name in _imports(path)}
     assert not outer & {'experiments', 'tests', 'benchmarks'}, path
 
 
-def test_only_one_file_lays_out_devices():
+def test_only_mesh_py_creates_meshes_and_shardings():
   layouts = {'jax.sharding.Mesh', 'jax.sharding.NamedSharding'}
   knowing = {
     path.name

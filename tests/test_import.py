@@ -1,4 +1,4 @@
-"""What importing costs, and what it leaves alone."""
+"""Duration and side effects of imports."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ import kdjax
 
 
 def _seconds(code: str) -> float:
-  """The median of three fresh processes, as they measure it themselves."""
+  """Returns the median duration in three new processes."""
   program = (
     f'import time; t = time.monotonic(); {code}; print(time.monotonic() - t)'
   )
@@ -22,20 +22,20 @@ def _seconds(code: str) -> float:
 
 
 @pytest.mark.slow
-def test_import_is_at_most_two_seconds_above_its_parts():
+def test_import_takes_at_most_two_seconds_beyond_jax_and_flax():
   parts = _seconds('import jax, flax, optax')
   assert _seconds('import jax, flax, optax, kdjax') <= parts + 2
 
 
 @pytest.mark.slow
-def test_the_methods_and_the_loop_are_at_most_two_seconds_above_as_well():
+def test_training_imports_take_at_most_two_seconds_beyond_jax():
   parts = _seconds('import jax, flax, optax')
-  rooms = 'kdjax.losses, kdjax.methods, kdjax.models, kdjax.train'
-  assert _seconds(f'import jax, flax, optax, {rooms}') <= parts + 2
+  packages = 'kdjax.losses, kdjax.methods, kdjax.models, kdjax.train'
+  assert _seconds(f'import jax, flax, optax, {packages}') <= parts + 2
 
 
 @pytest.mark.slow
-def test_importing_starts_no_device_and_no_tensorflow():
+def test_import_initializes_neither_devices_nor_tensorflow():
   code = (
     'import sys, kdjax.train, kdjax.data, experiments.digits\n'
     'from jax._src import xla_bridge\n'
@@ -50,7 +50,7 @@ def test_importing_starts_no_device_and_no_tensorflow():
   )
 
 
-def test_the_rooms_are_listed_and_other_names_are_refused():
+def test_packages_are_listed_and_other_names_raise_an_error():
   assert set(kdjax.__all__) <= set(dir(kdjax))
   with pytest.raises(AttributeError, match="no attribute 'attic'"):
     _ = kdjax.attic

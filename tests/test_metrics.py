@@ -22,7 +22,7 @@ def _column(*values):
   return np.array(values, float)[:, None]
 
 
-def test_worked_by_hand():
+def test_average_precision_worked_by_hand():
   # By descending score: hit, miss, hit, hit. Precisions at the hits: 1, 2/3,
   # 3/4; the envelope raises the second to 3/4.
   scores, labels = _column(0.9, 0.8, 0.7, 0.6), _column(1, 0, 1, 1)
@@ -56,7 +56,7 @@ def test_classes_without_positive_images_are_excluded_from_means():
   assert six['OP'] == 2 / 5  # 2 hits, 5 predictions (1 is ignored)
 
 
-def test_no_positive_labels_and_no_predictions():
+def test_no_positive_labels_give_nan_and_zero():
   none = np.zeros((2, 3))
   assert np.isnan(
     metrics.mean_over_classes(metrics.average_precision(none, none))
@@ -107,5 +107,5 @@ def test_invalid_input_raises_an_error(measure):
     measure(np.array([[np.nan, 0.0]]), np.zeros((1, 2)))
 
 
-def test_the_examples_of_the_docstrings():
+def test_doctest_examples_pass():
   assert doctest.testmod(metrics, raise_on_error=True).attempted > 0

@@ -19,14 +19,14 @@ FEATURES = _features(
 BATCH = {'label': jnp.array([0, 2, 2], jnp.int32)}
 
 
-def test_the_loss_is_the_cross_entropy_of_each_example():
+def test_loss_is_the_cross_entropy_per_example():
   want = -np.log([0.7, 0.1, 0.6])
   np.testing.assert_allclose(
     SingleLabel().loss(FEATURES, BATCH), want, rtol=1e-6
   )
 
 
-def test_outputs_say_of_each_example_whether_it_is_right():
+def test_outputs_have_loss_and_correctness_per_example():
   outputs = SingleLabel().outputs(FEATURES, BATCH)
   assert outputs['accuracy'].tolist() == [True, False, True]
   np.testing.assert_array_equal(
@@ -34,7 +34,7 @@ def test_outputs_say_of_each_example_whether_it_is_right():
   )
 
 
-def test_the_summary_counts_exactly_and_averages_in_float64():
+def test_summary_counts_exactly_and_averages_in_float64():
   count = 2**24 + 2  # one more would be lost in float32
   right = np.ones(count, bool)
   right[0] = False
@@ -47,7 +47,7 @@ def test_the_summary_counts_exactly_and_averages_in_float64():
   assert abs(scores['loss'] - float(np.float32(0.1))) < 1e-9
 
 
-def test_top5_asks_whether_the_class_is_among_the_five_largest():
+def test_top5_is_whether_the_label_is_among_the_five_largest():
   # Seven classes, the label's logit the first to the seventh largest.
   logits = np.array([7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
   labels = np.arange(7)
@@ -60,21 +60,21 @@ def test_top5_asks_whether_the_class_is_among_the_five_largest():
   assert SingleLabel(top=5).summarize(host)['top5'] == 5 / 7
 
 
-def test_of_equal_logits_the_first_ones_are_the_largest():
-  # As argmax has it: a network that says nothing is not right five times.
+def test_first_classes_win_among_equal_logits():
+  # As for argmax: constant logits are correct for five classes only.
   equal = _features(jnp.zeros((10, 10)))
   batch = {'label': jnp.arange(10)}
   outputs = SingleLabel(top=5).outputs(equal, batch)
   assert outputs['top5'].tolist() == [True] * 5 + [False] * 5
 
 
-def test_of_few_classes_all_are_among_five():
+def test_top5_of_fewer_classes_is_always_true():
   assert SingleLabel(top=5).outputs(FEATURES, BATCH)['top5'].all()
   with pytest.raises(ValueError, match='top must be at least 1, got 0'):
     SingleLabel(top=0)
 
 
-def test_its_score_is_among_the_scores():
+def test_summary_contains_the_score():
   outputs = SingleLabel().outputs(FEATURES, BATCH)
   host = {name: np.asarray(value) for name, value in outputs.items()}
   assert SingleLabel.score in SingleLabel().summarize(host)
@@ -86,7 +86,7 @@ def _host(task, logits, labels):
   return {name: np.asarray(value) for name, value in outputs.items()}
 
 
-def test_multi_label_scores_by_the_logits_and_cuts_at_a_half():
+def test_multi_label_ranks_by_logits_and_thresholds_at_a_half():
   # In float32 the probabilities of 30 and 40 are both 1.
   logits = np.array([[30.0, -1.0], [40.0, 0.0]], np.float32)
   labels = np.array([[0, 0], [1, 1]], np.int8)
@@ -98,7 +98,7 @@ def test_multi_label_scores_by_the_logits_and_cuts_at_a_half():
   )
 
 
-def test_multi_label_takes_the_envelope_where_asked():
+def test_multi_label_envelope_is_optional():
   logits = np.array([[4.0], [3.0], [2.0], [1.0]], np.float32)
   labels = np.array([[1], [0], [1], [1]], np.int8)
   plain, voc = (

@@ -45,7 +45,7 @@ class Work(Protocol):
   """The work of a command in its work folder."""
 
   def run(self) -> Study:
-    """Does the work that is not finished."""
+    """Does the unfinished work."""
     ...
 
 

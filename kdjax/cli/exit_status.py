@@ -58,7 +58,7 @@ def fail(message: object, status: int) -> int:
 
 
 def hide_checkpoint_tracebacks() -> None:
-  """Leaves one error message of a checkpoint that cannot be written.
+  """Shows a single error message of a checkpoint that cannot be written.
 
   Orbax also logs the errors that it raises, with tracebacks, and the writes
   that tensorstore still had pending fail where nothing can catch them.
@@ -76,7 +76,7 @@ def hide_checkpoint_tracebacks() -> None:
 
 
 def _end_process(status: int) -> int:
-  """Ends one process of several at once; the others would wait for it."""
+  """Ends one of several processes immediately, as the others would wait."""
   if jax.process_count() > 1:
     sys.stderr.flush()
     os._exit(status)

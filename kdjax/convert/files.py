@@ -1,4 +1,4 @@
-"""Reads a file or folder of weights, whatever its format.
+"""Reads weight files and folders of all supported formats.
 
 The format is detected from the content, not from the name.
 """

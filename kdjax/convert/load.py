@@ -44,7 +44,7 @@ def load(
     fresh_classifier: Whether the classifier, and only that, is taken from
       `template` where the file has none or one for other classes. This is how a
       network that was trained on one dataset starts on another.
-    say: Called with the table of what does not match, if that is allowed.
+    say: Called with the table of mismatches, if they are allowed.
 
   Returns:
     Variables with the structure of `template`.

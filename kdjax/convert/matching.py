@@ -149,7 +149,7 @@ def check_finite(arrays: Arrays) -> None:
   """Checks that all arrays are floating-point and finite.
 
   Args:
-    arrays: By name.
+    arrays: Arrays by name.
 
   Raises:
     ValueError: If one is not; names the first ones.

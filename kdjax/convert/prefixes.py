@@ -18,7 +18,7 @@ def select(
   """Returns the arrays whose names begin with a prefix, without it.
 
   Args:
-    arrays: By name.
+    arrays: Arrays by name.
     prefix: Beginning of names, e.g. `module.student`; a dot follows it.
 
   Raises:
@@ -45,7 +45,7 @@ def fitting(
   """Finds the prefixes below which a file has a network's arrays.
 
   Args:
-    arrays: By name.
+    arrays: Arrays by name.
     template: Variables of the network, arrays or shapes.
     network: As for `kdjax.convert.load`.
 
@@ -73,7 +73,7 @@ def advice(
   """Returns a sentence on prefixes that select a network; may be empty.
 
   Args:
-    arrays: By name.
+    arrays: Arrays by name.
     template: Variables of the network, arrays or shapes.
     network: As for `kdjax.convert.load`.
   """

@@ -73,7 +73,7 @@ def write(
 
   Args:
     path: The file; replaced if it exists.
-    arrays: By name.
+    arrays: Arrays by name.
     about: Metadata.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def _header_size(path: pathlib.Path) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """A JSON object, whose keys must differ."""
+  """Returns a JSON object, whose keys must differ."""
   entries = dict(pairs)
   if len(entries) < len(pairs):
     names = collections.Counter(name for name, _ in pairs)

@@ -92,7 +92,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 def _statistics(
   images: np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and standard deviation per channel of images scaled to [0, 1].
+  """Computes mean and standard deviation per channel, scaled to [0, 1].
 
   The standard deviation of a constant channel is given as 1.
   """
@@ -107,7 +107,7 @@ def _statistics(
 
 
 def _histograms(images: np.ndarray) -> np.ndarray:
-  """Number of pixels of each level, `[C, 256]`.
+  """Counts the pixels of each level, `[C, 256]`.
 
   Computed in chunks, because NumPy widens each byte to eight and counts four
   times as fast what fits into the processor's cache.

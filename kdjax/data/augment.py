@@ -9,7 +9,7 @@ from kdjax.typing import Batch
 
 
 def to_float(images: jax.Array) -> jax.Array:
-  """Returns images in [0, 1], as networks take them.
+  """Returns images in [0, 1], the input of networks.
 
   Args:
     images: uint8 of any shape.

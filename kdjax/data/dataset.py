@@ -112,7 +112,7 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 
 def _label_arrays(labels: PyTree) -> list[np.ndarray]:
-  """The arrays to fingerprint; those of a tree each follow their path."""
+  """Returns the arrays to fingerprint; those of a tree follow their path."""
   if isinstance(labels, np.ndarray):
     return [labels]
   named = named_arrays(labels)

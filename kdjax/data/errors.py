@@ -12,7 +12,7 @@ def damaged(path: os.PathLike[str], reason: object) -> ValueError:
 
   Args:
     path: The file.
-    reason: What is wrong with it.
+    reason: Description of the damage.
   """
   return ValueError(f'{path} is damaged ({reason}); delete it and run again.')
 
@@ -25,7 +25,7 @@ def not_prepared(
   Args:
     name: TFDS's name of the dataset.
     data_dir: TFDS's folder of datasets.
-    error: What its preparation raised.
+    error: Exception of its preparation.
   """
   reason = (str(error) or type(error).__name__).splitlines()[0]
   return (

@@ -133,7 +133,7 @@ def _labeled_files(
 def _common_form(
   name: str, splits: Sequence[Files], size: Size | None
 ) -> tuple[Size, str]:
-  """Size and Pillow mode of all images in memory; see `read_folder`."""
+  """Returns size and Pillow mode of all images; see `read_folder`."""
   train_sizes: collections.Counter[Size] = collections.Counter()
   modes = set()
   for split in splits:
@@ -164,7 +164,7 @@ def _read_header(path: str) -> EncodedImage:
 
 
 def _decode_all(files: Files, size: Size, mode: str) -> np.ndarray:
-  """uint8 `[N, height, width]` (mode `L`) or `[N, height, width, 3]` (RGB)."""
+  """Returns uint8 `[N, H, W]` (mode `L`) or `[N, H, W, 3]`."""
 
   def decode(index: int) -> np.ndarray:
     return np.asarray(resize(open_image(files, index).decode(mode), size))

@@ -23,7 +23,7 @@ RESAMPLING = Image.Resampling.BILINEAR
 Size = tuple[int, int]  # height and width
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
-# What makes an image upright, by EXIF orientation.
+# Transposition to upright images, by EXIF orientation.
 _TRANSPOSE = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -145,7 +145,7 @@ class EncodedImage:
 
   @contextlib.contextmanager
   def _decoding(self) -> Iterator[None]:
-    """Names the file in whatever a decoder raises."""
+    """Converts exceptions of decoders to errors with the file name."""
     try:
       yield
     except UnidentifiedImageError:
@@ -160,7 +160,7 @@ class EncodedImage:
 
 
 def _orientation(image: Image.Image) -> int:
-  """EXIF orientation of an opened image; 1 (upright) if it has none."""
+  """Returns the EXIF orientation of an opened image; 1 (upright) if unset."""
   if image.format == 'PNG':
     image.load()  # EXIF data may follow the pixels
   try:

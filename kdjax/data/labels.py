@@ -59,7 +59,7 @@ def check_class_indices(labels: PyTree, purpose: str = 'labels') -> None:
 
   Args:
     labels: The labels of a split.
-    purpose: What needs class indices, the subject of the message.
+    purpose: Subject of the message, which needs class indices.
 
   Raises:
     ValueError: If the labels are not an int32 array `[N]`.

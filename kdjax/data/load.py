@@ -97,7 +97,7 @@ def _from_tfds(name: str, data_dir: pathlib.Path, size: Size | None) -> Dataset:
 
 
 def _resized(dataset: Dataset, size: Size | None) -> Dataset:
-  """A dataset of arrays at another size, with new statistics."""
+  """Returns a dataset of arrays at another size, with new statistics."""
   if size is None or dataset.image_shape[:2] == size:
     return dataset
   train, test = dataset.train, dataset.test

@@ -21,7 +21,7 @@ def is_folded(layer: nn.Module) -> bool:
   """Returns whether a layer's variables are marked as folded.
 
   A marked batch norm is the identity, and a marked convolution or linear layer
-  has a bias, whatever its `use_bias` says.
+  has a bias, regardless of its `use_bias`.
 
   Args:
     layer: A module that is being applied.
@@ -37,10 +37,10 @@ class BatchNorm(nn.Module):
   become :math:`(1 - m)\,r + m\,b`, where :math:`b` is the batch's mean or its
   unbiased variance, :math:`n / (n - 1)` times the biased one. That is PyTorch's
   rule, which Flax's own layer does not follow. In evaluation the running
-  statistics take the place of the batch's.
+  statistics replace those of the batch.
 
   Under `jit` the batch is the global one, however it is sharded. Statistics are
-  float32 (float64 for float64 inputs) whatever the dtype.
+  float32 (float64 for float64 inputs) for every dtype.
 
   Variables that `fold_batch_norm` has folded carry a marker for this layer
   (`is_folded`), which makes it the identity.

@@ -160,7 +160,7 @@ def kernel_gradient(
 
 
 def _grouped_kernel_gradient(x, gradient, shape, strides, padding, groups):
-  """One product of shifted images and gradients per element of the kernel."""
+  """Computes one product of shifted images and gradients per kernel element."""
   kh, kw, inputs, outputs = shape
   _, height, width, _ = gradient.shape
   x = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))

@@ -163,7 +163,7 @@ def global_max(x: jax.Array) -> jax.Array:
 def _bias(
   module: nn.Module, init: Initializer | None, fan_in: int
 ) -> jax.Array:
-  """A bias parameter; by default uniform in ±1/sqrt(fan_in)."""
+  """Returns a bias parameter; by default uniform in ±1/sqrt(fan_in)."""
   features = module.features  # pyright: ignore[reportAttributeAccessIssue]
 
   def uniform(key, shape, dtype):

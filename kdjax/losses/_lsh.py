@@ -20,7 +20,7 @@ def draw_hashes(
     key: Random key.
     width: Number of features D.
     count: Number of hyperplanes N.
-    standard_deviation: Of each entry; the mean is zero.
+    standard_deviation: Standard deviation of each entry; the mean is zero.
 
   Returns:
     Float32 `[D, N]`, one normal per column.

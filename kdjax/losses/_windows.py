@@ -54,8 +54,8 @@ def window_means(
   """Computes the weighted mean under a window around each pixel.
 
   It uses matrix products for an axis of at most `LONGEST_PRODUCT` pixels and
-  shifts for a longer one, whichever is faster. Both give the same numbers up
-  to rounding.
+  shifts for a longer one, because that is faster. Both have the same result
+  up to rounding.
 
   Args:
     maps: Feature maps, float32 or float64 `[B, H, W, C]`.

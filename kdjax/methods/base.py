@@ -17,8 +17,8 @@ from kdjax.network import Network
 from kdjax.typing import Batch, PyTree, Terms, Variables
 
 # `walk(read)` runs the teacher once over the training images, in order and
-# unaugmented, and yields what `read(features, batch)` returns of each batch, on
-# the host. `read` is compiled: what it does not return is never stored.
+# unaugmented, and yields the results of `read(features, batch)` for each batch,
+# on the host. `read` is compiled: only its results are stored.
 Read = Callable[[Any, Batch], PyTree]
 Walk = Callable[[Read], Iterator[PyTree]]
 Observations = dict[str, dict[str, jax.Array]]
@@ -57,7 +57,7 @@ class TrainSpec:
 
 @struct.dataclass
 class Updates:
-  """Result of a step of a method besides its loss terms.
+  """Results of a method's step besides its loss terms.
 
   Attributes:
     state: New untrained variables (memories, running statistics), of the
@@ -118,7 +118,7 @@ class Method:
     return ()
 
   def combined(self) -> 'Method':
-    """Returns this method with its defaults beside another one (`kd+kd2m`)."""
+    """Returns this method with its defaults in combinations (`kd+kd2m`)."""
     return self
 
   def init(
@@ -152,12 +152,12 @@ class Method:
     classifier: LinearClassifier | None,
     key: jax.Array,
   ) -> Variables:
-    """Returns the variables after a look at the teacher's features.
+    """Returns the variables after reading the teacher's features.
 
     Called once before the first step; never for a run that is resumed.
 
     Args:
-      variables: What `init` returned.
+      variables: Result of `init`.
       walk: Runs the teacher over the training images; see `Walk`.
       classifier: The teacher's classifier; `None` if it is not linear or not
         declared.
@@ -193,7 +193,7 @@ class Method:
   def observe(
     self, variables: Variables, student: Pass, teacher: Pass, batch: Batch
   ) -> Observations:
-    """Computes what the method logs of evaluation images.
+    """Computes log lines of the method on evaluation images.
 
     Called before the first step and at each evaluation, on the first images of
     the evaluation data in one batch, with the student in evaluation mode and
@@ -249,7 +249,7 @@ class Method:
     student: tuple[Network, PyTree],
     teacher: tuple[Network, PyTree] | None,
   ) -> tuple[Network, PyTree]:
-    """Returns a network that predicts what the student is evaluated by.
+    """Returns a network that predicts like the student in evaluation.
 
     Args:
       variables: The method's variables.

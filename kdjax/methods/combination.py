@@ -22,7 +22,7 @@ from kdjax.typing import Batch, PyTree, Terms, Variables
 
 
 class Combination(Method):
-  """Base class of what `combine` makes: one field per method."""
+  """Base class of combinations: one field per method."""
 
   def parts(self) -> dict[str, Method]:
     """Returns the methods by name."""
@@ -34,7 +34,7 @@ class Combination(Method):
 
   @property
   def teacher_mode(self) -> Literal['eval', 'train']:  # pyright: ignore
-    """`train` if one of the methods asks for it."""
+    """`train` if one of the methods requires it."""
     modes = {part.teacher_mode for part in self.parts().values()}
     return 'train' if 'train' in modes else 'eval'
 
@@ -165,7 +165,7 @@ def combine(methods: Mapping[str, Method]) -> Method:
   `task_weight` of the parts is not read.
 
   Args:
-    methods: By name.
+    methods: Methods by name.
 
   Raises:
     ValueError: If two of them predict through parts of their own.

@@ -229,7 +229,7 @@ class Fcfd(Method):
     return paths
 
   def _count(self, paths: Sequence[Path]) -> int:
-    """Returns the number of paths that a step takes."""
+    """Returns the number of paths of a step."""
     if self.extra_paths is None:
       return min(2, len(paths))
     return self.extra_paths

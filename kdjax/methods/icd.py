@@ -156,5 +156,5 @@ class Icd(Method):
         f'icd contrasts each image with others, got a batch of {images} in '
         f'{groups} group(s). Give --batch_size=2 or more, or with '
         '--method.negatives=local two or more images for each of '
-        '--method.local_groups (beside another method --method.icd...).'
+        '--method.local_groups (in a combination: --method.icd...).'
       )

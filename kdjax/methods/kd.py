@@ -25,9 +25,9 @@ class Kd(Method):
   https://arxiv.org/abs/1503.02531.
 
   Attributes:
-    task_weight: Weight of the task loss (default: 0.1; 1 beside other methods):
+    task_weight: Weight of the task loss (default: 0.1; 1 in combinations):
       a number, or pairs of an epoch, from 0, and the value from that epoch on.
-    weight: Weight of the soft targets (default: 0.9; 1 beside other methods): a
+    weight: Weight of the soft targets (default: 0.9; 1 in combinations): a
       number, or pairs of an epoch, from 0, and the value from that epoch on.
     temperature: Divisor of both networks' logits before the softmax.
   """

@@ -82,7 +82,7 @@ class Kd2m(Method):
       classes: `mean_present` averages over the classes of the batch, `mean_all`
       over all classes (the paper's 1/K), `weighted` by the number of images,
       and `sum` adds them (the paper's code).
-    label_cost: What `jw2` compares the predictions of two images by, a name of
+    label_cost: Cost between the predictions of two images in `jw2`, a name of
       `kdjax.losses.LABEL_COSTS`.
     beta: Weight of the label cost in `jw2`; `max` is the largest squared
       distance of two embeddings of the batch.
@@ -151,7 +151,7 @@ class Kd2m(Method):
       raise ValueError(
         f'kd2m compares embeddings of one width, but {student.name} has '
         f'{student_width} and {teacher.name} has {teacher_width}. Give '
-        '--method.projection=linear (beside another method '
+        '--method.projection=linear (in a combination: '
         '--method.kd2m.projection=linear) to train a map between them.'
       )
     return {'params': {}, 'state': {}}

@@ -5,8 +5,8 @@ r"""Both sides of KD²M's theorem, computed on a batch.
     \le \Bigl(\frac1n \sum_i \lVert x_i - y_i \rVert^2\Bigr)^{1/2}
 
 with the distributions :math:`P_S, P_T` of the student's and the teacher's
-embeddings :math:`x_i, y_i` of the same images. What the theorem states, and
-where :math:`L` comes from: docs/theorem.md.
+embeddings :math:`x_i, y_i` of the same images. The theorem and the derivation
+of :math:`L`: docs/theorem.md.
 """
 
 # pyright: reportUnknownMemberType=false

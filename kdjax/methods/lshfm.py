@@ -221,9 +221,9 @@ class Lshfm(Method):
       raise ValueError(
         'lshfm draws its hyperplanes with the standard deviation of the '
         f'weights of the linear classifier of the teacher, and {teacher.name} '
-        'has none or does not declare it. Give --method.spread (beside another '
-        'method --method.lshfm.spread): PyTorch initializes a classifier of '
-        'width D with 1 / sqrt(3 D).'
+        'has none or does not declare it. Give --method.spread (in a '
+        'combination: --method.lshfm.spread). PyTorch initializes a classifier '
+        'of width D with 1 / sqrt(3 D).'
       )
     if self.loss.endswith('_s') and not teacher.has_head:
       plain = self.loss.removesuffix('_s')

@@ -69,7 +69,7 @@ def check_one_layer(student: NetworkSpec, teacher: NetworkSpec) -> None:
     raise ValueError(
       f'lshfm compares embeddings of one width, but {student.name} has '
       f'{widths[0]} and {teacher.name} has {widths[1]}. Give '
-      '--method.head=2fc (beside another method --method.lshfm.head=2fc) to '
+      '--method.head=2fc (in a combination: --method.lshfm.head=2fc) to '
       'train a layer between them.'
     )
 

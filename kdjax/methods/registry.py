@@ -74,7 +74,7 @@ def from_json(stored: Mapping[str, Any]) -> Method:
   """Returns the method whose settings a run's `config.json` holds.
 
   Args:
-    stored: What `kdjax.runtime.files.to_json` made of a method of `METHODS` or
+    stored: Result of `kdjax.runtime.files.to_json` for a method of `METHODS` or
       a combination of them.
 
   Raises:

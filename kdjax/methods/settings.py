@@ -152,7 +152,7 @@ def _flatten_with_keys(settings: Any) -> tuple[list[tuple[Any, Any]], Any]:
 
 
 def _unflatten(cls: type[Any], structure: Any, children: Any) -> Any:
-  # Not by the constructor: leaves may be traced, and checks would fail.
+  # Without the constructor, whose checks would fail for traced leaves.
   names, static = structure
   settings = object.__new__(cls)
   settings.__dict__.update(static, **dict(zip(names, children)))

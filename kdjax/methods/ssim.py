@@ -49,7 +49,7 @@ class Ssim(Method):
       negative ones count from the last stage.
     teacher_stages: Indices of the teacher's stages, one for each of `stages`
       (default: those of `stages`).
-    compare: What is computed of the rescaled feature maps: `ssim`, or `l1` or
+    compare: Distance of the rescaled feature maps: `ssim`, or `l1` or
       `l2` for the mean absolute or squared difference.
     extent: Values that share a minimum and maximum when a feature map is
       rescaled: those of a `channel` of an image, of a `sample` (an image), or
@@ -62,7 +62,7 @@ class Ssim(Method):
     adapter: Whether the student's feature maps pass through a trained 1×1
       convolution: `if_needed` where the numbers of channels differ, `always` or
       `never`.
-    resize: What is done if heights or widths differ: `never` is an error,
+    resize: Behavior if heights or widths differ: `never` is an error,
       `smaller` averages the larger feature map over blocks.
     similarity: Window, exponents, constants and border of the SSIM.
   """

@@ -9,7 +9,7 @@ from kdjax.features import NetworkSpec
 
 Shape = tuple[int, int, int]  # height, width and channels
 
-_HINT = '(beside another method --method.ssim...)'
+_HINT = '(in a combination: --method.ssim...)'
 
 
 def map_shape(network: NetworkSpec, stage: int) -> Shape:

@@ -32,7 +32,7 @@ def linen_network(
     std: Per-channel standard deviation of the images in [0, 1].
 
   Returns:
-    The network; it can do what the module has methods for.
+    The network; its abilities are those for which the module has methods.
 
   Raises:
     ValueError: If the module is not called with `train`.
@@ -115,7 +115,7 @@ def _classifier_access(name: str | None) -> dict[str, Any]:
 
 
 def _read_linear(path: tuple[str, ...], variables: PyTree) -> LinearClassifier:
-  """The classifier at a path of nested dictionaries."""
+  """Returns the classifier at a path of nested dictionaries."""
   layer = functools.reduce(lambda tree, name: tree[name], path, variables)
   return LinearClassifier(layer['kernel'], layer['bias'])
 
@@ -123,7 +123,7 @@ def _read_linear(path: tuple[str, ...], variables: PyTree) -> LinearClassifier:
 def _write_linear(
   path: tuple[str, ...], variables: PyTree, classifier: LinearClassifier
 ) -> PyTree:
-  """Nested dictionaries with another classifier at a path."""
+  """Returns nested dictionaries with another classifier at a path."""
   if not path:
     return {'kernel': classifier.kernel, 'bias': classifier.bias}
   name, *rest = path

@@ -159,7 +159,7 @@ class ImageNetResNet(ResNet, kw_only=True):
 
 
 def _projected(x, width, strides, train, dtype):
-  """Identity, or a 1×1 convolution and a batch norm if the shape changes."""
+  """Applies a 1×1 convolution and a batch norm if the shape changes."""
   if strides == 1 and x.shape[-1] == width:
     return x
   x = layers.Conv(width, 1, strides, dtype=dtype, name='shortcut_conv')(x)

@@ -1,4 +1,4 @@
-"""Plot of what FCFD measures: anisotropy, appearance gap and function gap."""
+"""Plot of FCFD's observations: anisotropy, appearance and function gap."""
 
 from collections.abc import Mapping, Sequence
 

@@ -80,7 +80,7 @@ def draw(
 
   Args:
     axes: Drawn on.
-    curves: By name.
+    curves: Curves by name.
     pens: Color and line style by the same names.
   """
   for name, curve in curves.items():

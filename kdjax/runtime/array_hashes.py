@@ -26,7 +26,7 @@ class DamagedError(ValueError):
 
 
 def metadata(tree: PyTree) -> dict[str, dict[str, str]]:
-  """Returns what is saved beside a tree: the SHA-256 hash of every array.
+  """Returns the metadata saved with a tree: the SHA-256 hash of every array.
 
   Args:
     tree: Arrays on the host.
@@ -68,7 +68,7 @@ def check(tree: PyTree, hashes: Mapping[str, str]) -> None:
 
   Args:
     tree: Arrays on the host, in the dtypes in which they were saved.
-    hashes: What `stored_hashes` returned.
+    hashes: Result of `stored_hashes`.
 
   Raises:
     DamagedError: If an array has another hash; names the first.

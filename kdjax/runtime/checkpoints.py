@@ -32,7 +32,7 @@ class Checkpoints:
   them, and are saved from host memory.
 
   Args:
-    folder: Where the folders `latest` and `best` are created.
+    folder: Parent of the folders `latest` and `best`.
   """
 
   def __init__(self, folder: epath.PathLike):

@@ -57,7 +57,7 @@ def use_cores(count: int) -> None:
 
 
 def _available_cores() -> int:
-  """Number of cores that this process may use."""
+  """Returns the number of cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

@@ -89,7 +89,7 @@ def write_arrays(
 
   Args:
     path: The file; replaced if it exists.
-    arrays: By name.
+    arrays: Arrays by name.
   """
   content = io.BytesIO()
   np.savez(content, allow_pickle=False, **arrays)

@@ -36,7 +36,7 @@ class Devices:
 
   @property
   def replicated(self) -> NamedSharding:
-    """Sharding of arrays that are whole on every device."""
+    """Sharding of arrays that are replicated on every device."""
     return NamedSharding(self.mesh, PartitionSpec())
 
   @property
@@ -52,7 +52,7 @@ class Devices:
     would communicate.
 
     Args:
-      function: What to compile.
+      function: Function to compile.
       **options: As for `jax.jit`.
     """
     compiled = jax.jit(function, **options)
@@ -181,7 +181,7 @@ class Devices:
     )
 
   def gather(self, tree: PyTree) -> PyTree:
-    """Makes every array whole on each device; inside jit."""
+    """Replicates every array on each device; inside jit."""
     if self.count == 1:
       return tree
     return jax.tree.map(
@@ -264,7 +264,7 @@ def _devices(devices: Sequence[Any], fsdp: int) -> Devices:
 
 def _put_any(array: Any, sharding: NamedSharding) -> jax.Array:
   """Places an array or typed key; all processes must hold the same values."""
-  # Not everything that places arrays supports typed keys.
+  # Some functions that place arrays do not support typed keys.
   if isinstance(array, jax.Array) and jnp.issubdtype(
     array.dtype, jax.dtypes.prng_key
   ):

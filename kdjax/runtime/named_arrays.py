@@ -85,7 +85,7 @@ def leaves_by_name(tree: PyTree, separator: str = '/') -> dict[str, Any]:
   """Returns the leaves of a tree under their joined paths.
 
   Args:
-    tree: Of arrays, shapes or anything else.
+    tree: Tree of arrays, shapes or anything else.
     separator: Between the keys of a path.
   """
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -109,6 +109,6 @@ def _without(entries: dict[str, _T], names: set[str]) -> dict[str, _T]:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-  """The first lines, and how many more there are."""
+  """Returns the first lines, and the number of the remaining ones."""
   more = len(lines) - _LINES
   return [*lines[:_LINES], f'and {more} more'] if more > 0 else lines

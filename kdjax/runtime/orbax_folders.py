@@ -40,5 +40,5 @@ def _read_all(folder: epath.Path) -> None:
 
 
 def _url(folder: epath.Path) -> str:
-  """URL that tensorstore uses for a local or remote folder."""
+  """Returns the URL of a local or remote folder for tensorstore."""
   return f'{folder}/' if is_remote(folder) else f'file://{folder.absolute()}/'

@@ -59,7 +59,7 @@ def checkpointer() -> ocp.Checkpointer:
 
 
 def restore_args(stored: PyTree, expected: PyTree) -> ocp.args.StandardRestore:
-  """Returns what orbax needs to restore a tree as arrays on the host.
+  """Returns orbax's arguments to restore a tree as arrays on the host.
 
   They are restored in the dtypes in which they were saved.
 
@@ -90,7 +90,7 @@ def check_space(folder: epath.Path, tree: PyTree) -> None:
   no limit.
 
   Args:
-    folder: Where the tree will be saved.
+    folder: Folder in which the tree will be saved.
     tree: Arrays on the host.
 
   Raises:
@@ -129,7 +129,7 @@ def os_errors(folder: epath.Path) -> Iterator[None]:
 
 
 def _single_process(name: str) -> ocp.options.MultiprocessingOptions:
-  """Options with which orbax does not wait for other processes."""
+  """Returns options with which orbax does not wait for other processes."""
   process = jax.process_index()
   return ocp.options.MultiprocessingOptions(
     primary_host=process,

@@ -1,4 +1,4 @@
-"""Processes of one run: how they connect, and what the loss of one causes."""
+"""Processes of one run: their connection, and the loss of one of them."""
 
 import ctypes
 import os

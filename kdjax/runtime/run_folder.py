@@ -17,8 +17,8 @@ from kdjax.runtime.checkpoints import (
 from kdjax.runtime.mesh import Devices
 from kdjax.typing import PyTree
 
-# Not part of the configuration: who decodes images does not change them, and a
-# run computes the same on whichever device it trains.
+# Not part of the configuration: images do not depend on the process that
+# decodes them, nor results on the device.
 _FREE = ('versions', 'arguments', 'defaults', 'workers', 'threads', 'together')
 
 
@@ -54,7 +54,7 @@ class RunFolder:
     return self
 
   def __exit__(self, *error: object) -> None:
-    """Waits for what is being written and ends the writers' threads."""
+    """Waits for pending writes and ends the threads of the writers."""
     if self._checkpoints is not None:
       self._checkpoints.close()
 
@@ -123,7 +123,7 @@ class RunFolder:
     samples: Mapping[str, np.ndarray],
     **end: Any,
   ) -> None:
-    """Writes what a run leaves at its end; the line that says so comes last.
+    """Writes the final files of a run; the line of kind `end` comes last.
 
     Args:
       networks: Variables by the name of their folder.
@@ -168,7 +168,7 @@ def has_ended(folder: epath.PathLike, about: Mapping[str, Any]) -> bool:
 
   Args:
     folder: Folder of the run.
-    about: What its `config.json` must say.
+    about: Expected content of its `config.json`.
 
   Raises:
     ValueError: If the folder holds a run of another configuration.
@@ -204,7 +204,7 @@ def check_config(
 
   Args:
     folder: With a `config.json`, or empty.
-    about: What that should say.
+    about: Expected content of that file.
     growing: Names of lists to which something may have been added.
 
   Raises:

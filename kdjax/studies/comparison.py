@@ -27,11 +27,11 @@ class Comparison:
   """All runs of one comparison, in one work folder.
 
   Args:
-    config: What is compared.
+    config: Configuration of the comparison.
     session: The call of the command.
 
   Raises:
-    ValueError: If something of the configuration is impossible.
+    ValueError: If the configuration is invalid.
   """
 
   def __init__(self, config: StudyConfig, session: Session):
@@ -50,10 +50,10 @@ class Comparison:
     """Trains all runs, except those that have ended.
 
     Raises:
-      ValueError: If something of the configuration is impossible.
+      ValueError: If the configuration is invalid.
       DivergedError: If the loss of the teacher stops being finite. A student
         that diverges is named in the result, and the others are trained.
-      Interrupted: If a signal asked for it.
+      Interrupted: If a signal requested a stop.
     """
     teacher = teacher_lib.obtain(self.setup) if self.arms else None
     diverged = self._train({'student': methods.Supervised()}, None)
@@ -62,7 +62,7 @@ class Comparison:
     return Study(self.session.workdir, diverged=tuple(diverged))
 
   def _program_key(self, arm: str) -> Hashable:
-    """Returns what the program of an arm depends on: all but swept numbers."""
+    """Returns the settings of an arm's program: all but swept numbers."""
     swept = tuple(self.config.numbers(arm))
     if not swept:
       return arm

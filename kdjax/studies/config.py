@@ -59,9 +59,9 @@ class StudyConfig:
       computed once and stored: `device` stores them on the devices, `never`
       computes them in each step, `auto` stores them if that saves time and they
       fit.
-    together: Which runs of a method train at once: `auto` puts each on a device
-      of its own where more than half of the devices get one and no CPU cores
-      share batches; `never` trains one after the other, each on all devices.
+    together: Which runs of a method train concurrently: `auto` trains each on
+      its own device if more than half of the devices get one and no CPU cores
+      share batches; `never` trains them sequentially, each on all devices.
     recipe: How the students are optimized, and the teacher if it is trained.
     teacher_epochs: Epochs of a teacher that is trained here (default:
       --epochs).
@@ -95,7 +95,7 @@ class StudyConfig:
   settings: RunSettings = RunSettings()
 
   def __post_init__(self):
-    """Checks what can be checked before anything is loaded."""
+    """Checks the settings before anything is loaded."""
     if not self.seeds:
       raise ValueError('seeds must be different and at least one, got none.')
     check_seeds(self.seeds)

@@ -1,4 +1,4 @@
-"""Schedule of runs: one after the other, or one per device at once."""
+"""Schedule of runs: sequential, or one per device concurrently."""
 
 import queue
 import threading
@@ -27,30 +27,29 @@ def train_all(
   progress: Progress,
   together: Together,
 ) -> list[str]:
-  """Trains all runs to their ends, except those that have been there.
+  """Trains all runs to their ends, except finished ones.
 
   A run whose loss stops being finite does not stop the others, and is not
   trained again when the command is resumed.
 
   Args:
     runs: Runs of one program and one teacher.
-    request: Whether a signal has asked to stop.
-    progress: What the user sees.
-    together: Which runs train at once.
+    request: Whether a signal has requested a stop.
+    progress: Progress display.
+    together: Which runs train concurrently.
 
   Returns:
     A message for each run that has diverged, now or before.
 
   Raises:
     ValueError: If a folder holds a run of another configuration.
-    Interrupted: If a signal asked for it; all states are saved.
+    Interrupted: If a signal requested a stop; all states are saved.
   """
   unfinished = [run for run in runs if not run.finished()]
   diverged = [_diverged_before(run) for run in unfinished]
   messages = [message for message in diverged if message]
   waiting = [run for run, message in zip(unfinished, diverged) if not message]
-  # By all runs: one that is resumed alone is computed as it was beside others,
-  # to the same bits.
+  # The number of all runs decides, so that a resumed run is bit-identical.
   if runs and runs_at_once(runs[0], len(runs), together) > 1:
     return messages + _train_on_each_device(waiting, request, progress)
   for run in waiting:
@@ -74,7 +73,7 @@ def _diverged_before(run: Run) -> str:
 
 
 def runs_at_once(run: Run, runs: int, together: Together) -> int:
-  """Returns how many of so many runs like this one train at once."""
+  """Returns how many of `runs` runs like this one train concurrently."""
   resident = isinstance(run.epochs, ResidentEpochs)
   if together == 'never' or not resident or jax.process_count() > 1:
     return 1
@@ -128,6 +127,6 @@ def _train_on_each_device(
   for thread in threads:
     thread.join()
   if failures:
-    # A request to stop says more than whatever else happened.
+    # A stop request takes precedence over other failures.
     raise min(failures, key=lambda f: not isinstance(f, Interrupted))
   return messages

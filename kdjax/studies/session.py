@@ -16,8 +16,8 @@ class Session:
   Attributes:
     workdir: Work folder of the study.
     devices: Devices that runs train on.
-    request: Whether a signal has asked to stop.
-    progress: What the user sees.
+    request: Whether a signal has requested a stop.
+    progress: Progress display.
   """
 
   workdir: epath.Path

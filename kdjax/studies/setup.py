@@ -35,7 +35,7 @@ class Setup:
   """The dataset and networks of a comparison, loaded and checked.
 
   Args:
-    config: What is compared.
+    config: Configuration of the comparison.
     session: The call of the command.
 
   Attributes:
@@ -44,7 +44,7 @@ class Setup:
     teacher: The teacher network.
 
   Raises:
-    ValueError: If something of the configuration is impossible.
+    ValueError: If the configuration is invalid.
   """
 
   def __init__(self, config: StudyConfig, session: Session):
@@ -97,7 +97,7 @@ class Setup:
   def about(
     self, arm: str, role: str, network: Network, seed: int
   ) -> dict[str, Any]:
-    """Returns what the `config.json` of every run says."""
+    """Returns the common content of the `config.json` of every run."""
     return {
       'arm': arm,
       'role': role,
@@ -222,7 +222,7 @@ def make_epochs(
     teacher: The network it learns from.
     method: The distillation method.
     recipe: How the student is optimized.
-    task: What it is trained for.
+    task: Task of the training.
     dataset: The dataset.
     train: The training split (default: that of the dataset).
     optimizer: The optimizer (default: the recipe's).
@@ -253,7 +253,7 @@ def make_epochs(
 
 
 def identity(variables: PyTree) -> str:
-  """Returns a short hash of weights, by their numbers."""
+  """Returns a short hash of the values of weights."""
   leaves = map(np.asarray, jax.tree.leaves(variables))
   return short_hash(*(leaf.tobytes() for leaf in leaves))
 
@@ -272,4 +272,4 @@ def _score(task: Task) -> dict[str, str]:
 
 
 def _ignore(table: str) -> None:
-  """Ignores that a classifier starts at random, which was asked for."""
+  """Ignores the message about a new classifier, which is intended."""

@@ -40,7 +40,7 @@ class Teacher:
 
 
 def obtain(setup: Setup) -> Teacher:
-  """Returns the teacher of a comparison and leaves a run folder about it.
+  """Returns the teacher of a comparison and writes its run folder.
 
   Args:
     setup: Dataset and networks of the comparison.
@@ -138,9 +138,9 @@ def _evaluate_once(setup: Setup, run: Run, variables: PyTree) -> None:
 
 
 def _evaluate(run: Run, variables: PyTree) -> None:
-  """Evaluates given weights and logs them as a run at its end."""
+  """Evaluates given weights and logs them as a finished run."""
   program = run.epochs.program
-  # What is not trained needs no more memory than its weights.
+  # A teacher that is not trained needs memory for its weights only.
   placed = program.devices.shard(variables)
   state = TrainState(
     step=jnp.zeros((), jnp.int32),
@@ -206,8 +206,8 @@ def _run(setup: Setup, epochs: Epochs, source: dict[str, Any]) -> Run:
     recipe=config.teacher_recipe,
     test=setup.dataset.test,
     teacher_variables={},
-    # Not a student's key: where shapes agree they would start from the same
-    # weights, and the student of that seed near its teacher.
+    # Different from the keys of students: arrays of equal shape would otherwise
+    # have equal initial weights, and that student would start near its teacher.
     key=jax.random.fold_in(jax.random.key(_SEED), _KEY_FOLD),
     about={
       **setup.about('teacher', 'teacher', setup.teacher, _SEED),

@@ -20,12 +20,12 @@ _HASHES = 'hashes.json'
 
 
 class CachedTeacher:
-  """What the cache keeps of one teacher.
+  """Files of one teacher in the cache.
 
   Args:
     kind: `teachers`, which have their weights, or `scores`, of teachers whose
       weights were given.
-    about: What the teacher depends on.
+    about: Settings on which the teacher depends.
     say: Called with messages for the user.
 
   Attributes:
@@ -50,7 +50,7 @@ class CachedTeacher:
     return self.folder / 'student'
 
   def is_complete(self) -> bool:
-    """Returns whether it is there; deletes it, with a message, if damaged."""
+    """Returns whether it exists; deletes it, with a message, if damaged."""
     if not self.folder.is_dir():
       return False
     reason = self._damage()
@@ -62,7 +62,7 @@ class CachedTeacher:
     """Deletes a damaged teacher.
 
     Args:
-      reason: What is wrong, for the user.
+      reason: Description of the damage, for the user.
     """
     self._say(f'The cached teacher {self.folder} is not used: {reason}')
     with contextlib.suppress(OSError):  # the cache may be read-only
@@ -106,7 +106,7 @@ class CachedTeacher:
         )
 
   def _damage(self) -> str:
-    """Returns what is wrong with the files; empty if nothing is.
+    """Returns the damage of the files as text; empty if there is none.
 
     Weights have hashes of their own, which are checked when they are read.
     """

@@ -18,7 +18,7 @@ from kdjax.train.state import Frozen
 from kdjax.train.streamed import StreamedEpochs
 from kdjax.typing import Batch
 
-_PARTS = 5  # of the timed steps; their spread is reported
+_PARTS = 5  # of the timed steps; their range is reported
 
 
 class Timing:
@@ -29,7 +29,7 @@ class Timing:
   input. The result is printed and written to `timing.json`.
 
   Args:
-    config: What would be compared; its dataset is streamed.
+    config: Configuration of a comparison with a streamed dataset.
     session: The call of the command.
     steps: Number of timed steps, in five parts.
   """
@@ -43,7 +43,7 @@ class Timing:
     """Times all of it.
 
     Raises:
-      Interrupted: If a signal asked for it.
+      Interrupted: If a signal requested a stop.
     """
     arms: dict[str, Method] = {'student': Supervised()}
     for arm, method in self.setup.config.arms.items():

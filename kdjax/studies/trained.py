@@ -21,8 +21,8 @@ class Trained:
   """A network that a run has trained.
 
   Attributes:
-    network: The network; for a method that predicts through its own parts, what
-      `Method.export` returned.
+    network: The network; for a method that predicts through its own parts, the
+      result of `Method.export`.
     variables: Its variables, on the host.
     about: Content of the run's `config.json`.
   """
@@ -72,7 +72,7 @@ def exported_template(about: Mapping[str, Any]) -> tuple[Network, PyTree]:
 def _known_method(stored: Mapping[str, Any] | None) -> Method | None:
   """Returns the method of a run; `None` if it is not one of this library.
 
-  Its student is then taken for a plain network, which its weights fit or not.
+  Its student is then loaded as a plain network, which its weights may not fit.
 
   Raises:
     ValueError: If a setting of a known method is wrong.

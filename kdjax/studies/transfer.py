@@ -52,7 +52,7 @@ class TransferConfig:
       made; `frozen` uses the network's own statistics, which is a linear probe
       in the strict sense.
     image_size: Height and width in pixels that images are resized to (default:
-      what the networks were trained on, or 32 if they do not tell).
+      the size that the networks were trained with, or 32 if it is unknown).
     seeds: Seeds of classifier, order and augmentation; each network is probed
       once with each (default: once, with the seed of its training).
     limit: Training images per class (default: all).
@@ -63,9 +63,9 @@ class TransferConfig:
     mobile_learning_rate: Learning rate of mobile networks, in place of
       --learning_rate.
     settings: How often runs are evaluated and saved.
-    together: Which probes of one architecture train at once: `auto` puts each
-      on a device of its own where more than half of the devices get one and no
-      CPU cores share batches; `never` trains one after the other.
+    together: Which probes of one architecture train concurrently: `auto` trains
+      each on its own device if more than half of the devices get one and no CPU
+      cores share batches; `never` trains them sequentially.
   """
 
   run: tuple[pathlib.Path, ...] = ()
@@ -84,7 +84,7 @@ class TransferConfig:
   together: Together = 'auto'
 
   def __post_init__(self):
-    """Checks what can be checked before anything is loaded."""
+    """Checks the settings before anything is loaded."""
     check_seeds(self.seeds)
     for name in ('limit', 'image_size'):
       value = getattr(self, name)
@@ -111,11 +111,11 @@ class Transfer:
   """All probes of one command, in one work folder.
 
   Args:
-    config: What is probed.
+    config: Configuration of the probes.
     session: The call of the command.
 
   Raises:
-    ValueError: If something of the configuration is impossible.
+    ValueError: If the configuration is invalid.
   """
 
   def __init__(self, config: TransferConfig, session: Session):
@@ -143,11 +143,11 @@ class Transfer:
     self.weights = {source.path: self._load(source) for source in self.sources}
 
   def run(self) -> Study:
-    """Trains all probes, except those that have ended.
+    """Trains all probes, except finished ones.
 
     Raises:
       ValueError: If the work folder holds other probes.
-      Interrupted: If a signal asked for it.
+      Interrupted: If a signal requested a stop.
     """
     diverged: list[str] = []
     probes = by_seed(self.sources, self.config.seeds)
@@ -214,7 +214,7 @@ class Transfer:
     )
 
   def _network(self, name: str) -> Network:
-    """Returns a network for the dataset's classes, as it is probed."""
+    """Returns the probe of a network for the dataset's classes."""
     network = models.create(
       name,
       num_classes=self.dataset.num_classes,
@@ -245,7 +245,7 @@ class Transfer:
 
 
 def _image_size(config: TransferConfig, sources: list[Source]) -> int:
-  """Returns the size the networks were trained on, or what is asked for."""
+  """Returns `image_size` or, by default, that of the networks' training."""
   if config.image_size is not None:
     return config.image_size
   shapes = {s.image_shape[:2]: s.path for s in sources if s.image_shape}

@@ -24,14 +24,14 @@ class Task(Protocol):
     ...
 
   def outputs(self, features: Any, batch: Batch) -> dict[str, jax.Array]:
-    """Computes what an evaluation keeps of each example, arrays `[B, …]`.
+    """Computes the results of an evaluation per example, arrays `[B, …]`.
 
     Training logs the means of those that are one number per example, `[B]`.
     """
     ...
 
   def samples(self, features: Any, batch: Batch) -> dict[str, jax.Array]:
-    """Computes what `features.npz` keeps of an example, arrays `[B, …]`.
+    """Computes the arrays of `features.npz`, `[B, …]`.
 
     The report draws them; empty for tasks that have nothing to draw.
     """

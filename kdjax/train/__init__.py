@@ -1,6 +1,6 @@
 """Training of one pair of networks: from a batch to a finished run.
 
-`train_step` is one pure update, `Parts` what it is made of; `Program` with
+`train_step` is one pure update, `Parts` its components; `Program` with
 `ResidentEpochs` or `StreamedEpochs` compiles whole epochs of it; `Run`
 describes a run in a folder, and `train` trains it.
 """

@@ -1,4 +1,4 @@
-"""One attempt to train a run to its end: what its loop does besides steps."""
+"""One attempt to train a run to its end: all operations besides steps."""
 
 import dataclasses
 import time
@@ -39,7 +39,7 @@ class _Evaluated(NamedTuple):
 
 
 class Attempt:
-  """A run with its devices, data and folder at hand.
+  """A run with its devices, data and open folder.
 
   Args:
     run: The run.
@@ -105,11 +105,11 @@ class Attempt:
   def prepare(
     self, carry: Carry, state: TrainState, check: Callable[[], None]
   ) -> Carry:
-    """Returns the carry after the method has seen the teacher's features.
+    """Prepares the method with the teacher's features; returns the new carry.
 
     Args:
-      carry: What `first_carry` returned.
-      state: What `init` returned, without averages.
+      carry: Result of `first_carry`.
+      state: Result of `init`, without averages.
       check: Called before each batch; may raise, to stop.
     """
     parts = self.program.parts
@@ -135,7 +135,7 @@ class Attempt:
     )
 
   def take_table(self, check: Callable[[], None]) -> None:
-    """Puts the table of the teacher's outputs where steps look them up."""
+    """Adds the table of the teacher's outputs to the frozen arguments."""
     if self.run.table is not None:
       table = self.run.table.table(self.epochs, self.frozen.teacher, check)
       self.frozen = dataclasses.replace(self.frozen, table=table)
@@ -157,7 +157,7 @@ class Attempt:
     return self._evaluate_one(state, first=SAMPLES)[1]
 
   def end_epoch(self, carry: Carry, epoch: int) -> Carry:
-    """Logs an epoch, and evaluates and saves where it is due.
+    """Logs an epoch, and evaluates and saves at their intervals.
 
     Returns:
       The carry with the best score so far.
@@ -208,7 +208,7 @@ class Attempt:
     return self._evaluation
 
   def observe(self, student: TrainState, epoch: int) -> None:
-    """Logs what the method observes."""
+    """Logs the observations of the method."""
     lines = self.epochs.evaluator.observe(student, self.frozen, self._test_data)
     for kind, line in lines.items():
       self.folder.write(kind=kind, epoch=epoch, step=int(student.step), **line)
@@ -233,11 +233,11 @@ class Attempt:
     first_step: int,
     started: float,
   ) -> None:
-    """Writes what the run leaves at its end.
+    """Writes the final files of the run.
 
     Args:
       carry: Carry after the last step.
-      first_samples: What `first_samples` returned before training.
+      first_samples: Result of `first_samples` before training.
       first_step: Step that this attempt started from.
       started: Time of that step, of `time.monotonic`.
     """

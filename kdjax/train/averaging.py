@@ -19,11 +19,11 @@ Form = Literal['mean', 'as_published']
 class StepWrapper(Protocol):
   """A feature that is wrapped around the training step.
 
-  What it keeps lies in `TrainState.averages`, and so in every checkpoint.
+  Its state is in `TrainState.averages`, and so in every checkpoint.
   """
 
   def init(self, state: TrainState) -> TrainState:
-    """Returns the state before the first step with what the wrapper keeps."""
+    """Returns the initial training state with the state of the wrapper."""
     ...
 
   def wrap(self, step: Step) -> Step:
@@ -136,7 +136,7 @@ class LastEpochs:
     return averaged_step
 
   def variants(self, state: TrainState) -> dict[str, TrainState]:
-    """Returns none: the mean is there at the end only."""
+    """Returns none: the mean exists at the end only."""
     del state
     return {}
 

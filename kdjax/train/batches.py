@@ -16,8 +16,8 @@ def over_batches(
 ) -> PyTree:
   """Applies a function to the first batches of some data; inside jit.
 
-  The last batch of all starts earlier, so that it is whole; the rows that it
-  shares with the one before are computed twice.
+  The very last batch starts earlier, so that it is full; the rows that it
+  shares with the previous one are computed twice.
 
   Args:
     function: Arrays of `size` rows to arrays of `size` rows.
@@ -35,7 +35,7 @@ def over_batches(
 def empty_results(
   function: Callable[[PyTree], PyTree], data: PyTree, size: int
 ) -> PyTree:
-  """Returns zeros for what `over_batches` computes of some data."""
+  """Returns zeros with the shapes of the results of `over_batches`."""
   count = len(jax.tree.leaves(data)[0])
   shapes = jax.eval_shape(
     lambda rows: function(rows), jax.tree.map(lambda a: a[:size], data)

@@ -1,12 +1,12 @@
 """Length of dispatches: long enough to be cheap, short enough to stop."""
 
-_DISPATCH_SECONDS = 1.0  # for which a signal may have to wait
+_DISPATCH_SECONDS = 1.0  # longest delay of a signal
 
 
 def next_chunk(chunk: int, seconds: float) -> int:
   """Returns the length of the next dispatch, towards one second by doubling.
 
-  It decides when signals are heard and nothing else: the steps are the same.
+  It affects only when signals are noticed: the steps are the same.
 
   Args:
     chunk: Length of the last dispatch.

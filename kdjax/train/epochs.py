@@ -1,4 +1,4 @@
-"""Epochs of training, wherever the data are."""
+"""Epochs of training, on resident or streamed data."""
 
 import dataclasses
 import functools
@@ -25,12 +25,12 @@ class Program:
   """Description of the compiled functions of runs, for any seed.
 
   Attributes:
-    parts: What the step is made of.
+    parts: Parts of the step.
     devices: Devices that share each batch.
     train: The training split.
     batch_size: Examples per step, over all devices.
     num_classes: Number of classes of the data.
-    wrappers: What is wrapped around each step.
+    wrappers: Wrappers of each step.
     base_step: Parts to the step that `wrappers` are wrapped around.
   """
 
@@ -75,7 +75,7 @@ class Program:
     )
 
   def with_averages(self, state: TrainState) -> TrainState:
-    """Returns the state before the first step with what the wrappers keep."""
+    """Returns the initial training state with the states of the wrappers."""
     for wrapper in self.wrappers:
       state = wrapper.init(state)
     return state
@@ -107,7 +107,7 @@ class Program:
 
   def empty_sums(self, state: TrainState, frozen: Frozen) -> dict[str, Any]:
     """Returns zeros for every scalar that a step reports."""
-    # Of the plain step, which reports the same: a table may not be there yet.
+    # From the plain step, which has the same metrics and needs no table.
     step = make_step(self.parts)
     _, metrics = jax.eval_shape(step, state, frozen, self.batch_shapes())
     zeros = {name: np.zeros((), np.float32) for name in metrics}
@@ -143,7 +143,7 @@ class Epochs(Protocol):
 
   @property
   def program(self) -> Program:
-    """The description of what is compiled."""
+    """Description of the compiled functions."""
     ...
 
   @property
@@ -158,7 +158,7 @@ class Epochs(Protocol):
 
   @property
   def train_data(self) -> Any:
-    """The training split as `place` returned it."""
+    """The training split, from `place`."""
     ...
 
   def on(self, devices: Devices) -> Self:
@@ -166,7 +166,7 @@ class Epochs(Protocol):
     ...
 
   def place(self, split: Any) -> Any:
-    """Returns a split in the form in which the evaluator takes it."""
+    """Returns a split in the form that the evaluator needs."""
     ...
 
   def first_carry(self, state: TrainState, frozen: Frozen) -> Carry:
@@ -211,8 +211,8 @@ def check_batch_size(batch_size: int, split: Split | StreamedSplit) -> None:
 def count_steps(split: Split | StreamedSplit, batch_size: int) -> int:
   """Returns the steps of an epoch.
 
-  A split in memory ends its epochs with a smaller batch where needed; what a
-  streamed one leaves over begins its next epoch.
+  A split in memory ends its epochs with a smaller batch where needed; the
+  remaining images of a streamed one begin its next epoch.
   """
   if isinstance(split, StreamedSplit):
     return len(split) // batch_size
@@ -227,7 +227,7 @@ def is_finite(sums: dict[str, jax.Array]) -> jax.Array:
 def reset_sums(
   sums: dict[str, jax.Array], reset: jax.Array
 ) -> dict[str, jax.Array]:
-  """Returns the sums, or zeros where an epoch begins."""
+  """Returns the sums, or zeros at the start of an epoch."""
   return jax.tree.map(lambda total: jnp.where(reset, 0, total), sums)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation, observations and walks over splits that reside on devices."""
+"""Evaluation, observations and teacher passes over resident splits."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class Evaluation(NamedTuple):
 
   Attributes:
     outputs: Outputs of the task by name, `[N, …]` each.
-    samples: What the task keeps for `features.npz`, `[N, …]` each.
+    samples: Arrays of the task for `features.npz`, `[N, …]` each.
   """
 
   outputs: dict[str, np.ndarray]
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 class Evaluator(Protocol):
-  """Passes over splits that train nothing."""
+  """Passes over splits without training."""
 
   def evaluate(
     self,
@@ -49,7 +49,7 @@ class Evaluator(Protocol):
     Args:
       state: State of training.
       frozen: Frozen arguments of the step.
-      data: A split as `Epochs.place` returned it.
+      data: A split from `Epochs.place`.
       first: Number of examples (default: all).
     """
     ...
@@ -71,12 +71,12 @@ class Evaluator(Protocol):
 
     Args:
       teacher_variables: Variables of the teacher.
-      data: A split as `Epochs.place` returned it.
-      read: `(features, batch)` to what is wanted of them; compiled.
+      data: A split from `Epochs.place`.
+      read: Function `(features, batch)` of the results; compiled.
       check: Called before each batch; may raise, to stop.
 
     Yields:
-      What `read` returns, on the host, for each batch.
+      The results of `read` for each batch, on the host.
     """
     ...
 
@@ -85,7 +85,7 @@ class ResidentEvaluator:
   """`Evaluator` of splits on the devices: one dispatch per evaluation.
 
   Args:
-    parts: What a step is made of.
+    parts: Parts of the step.
     devices: Devices that hold the splits.
     batch_size: Examples per batch of a walk.
   """
@@ -178,10 +178,10 @@ def evaluate_batch(
   """Computes outputs and samples of the task for a batch; inside jit.
 
   Args:
-    student: What `evaluated` returns.
+    student: Result of `evaluated`.
     frozen: Frozen arguments of the step.
     batch: Batch with uint8 images.
-    parts: What a step is made of.
+    parts: Parts of the step.
     devices: Devices that share the batch.
   """
   batch = devices.split(batch)
@@ -199,7 +199,7 @@ def evaluate_batch(
 def observe_batch(
   student: Any, frozen: Frozen, batch: Batch, *, parts: Parts, devices: Devices
 ) -> PyTree:
-  """Computes what the method observes in a batch; inside jit."""
+  """Computes the observations of the method on a batch; inside jit."""
   batch = devices.split({**batch, 'image': to_float(batch['image'])})
   student_variables, method_variables = student
   assert parts.teacher is not None
@@ -211,8 +211,8 @@ def observe_batch(
     images,
     train=parts.method.teacher_mode == 'train',
   )
-  # Whole on each device from here: a transport plan is searched step by step,
-  # and each step would communicate.
+  # Replicated on each device from here: otherwise each iteration of a transport
+  # search would communicate.
   student_pass, teacher_pass, batch = devices.gather(
     (student_pass, teacher_pass, batch)
   )
@@ -230,7 +230,7 @@ def teacher_batch(
   parts: Parts,
   devices: Devices,
 ) -> PyTree:
-  """Computes what `read` wants of the teacher's features; inside jit."""
+  """Applies `read` to the teacher's features of a batch; inside jit."""
   assert parts.teacher is not None
   batch = devices.split({**batch, 'image': to_float(batch['image'])})
   features, _ = parts.teacher.apply(
@@ -240,7 +240,7 @@ def teacher_batch(
 
 
 def finite_lines(lines: PyTree) -> dict[str, dict[str, float]]:
-  """Returns log lines as floats, without what is not finite."""
+  """Returns log lines as floats, without non-finite values."""
   finite = {
     kind: {n: float(v) for n, v in line.items() if np.isfinite(v)}
     for kind, line in jax.device_get(lines).items()

@@ -19,7 +19,7 @@ def inference_variables(
   use: FoldUse,
   method: Method,
 ) -> PyTree:
-  """Returns the teacher's variables as the steps of a method take them.
+  """Returns the teacher's variables for the steps of a method.
 
   Batch norm is folded into the layers before it, except where the method has
   the teacher normalize with the batch and, by `auto`, on a CPU: there the

@@ -28,7 +28,7 @@ def predict(
     method_variables: Variables of the method.
     teacher_variables: Variables of the teacher; empty without one.
     images: Float32 `[B, H, W, C]` in [0, 1].
-    parts: What the step is made of.
+    parts: Parts of the step.
   """
   student = evaluation_pass(parts.student, student_variables, images)
   teacher = None
@@ -102,7 +102,7 @@ def teacher_pass(
     teacher_variables: Variables of the teacher.
     batch: Batch with the images as the networks see them.
     key: Random key of the step.
-    parts: What the step is made of.
+    parts: Parts of the step.
 
   Returns:
     The teacher's pass, `None` without a teacher, and its new running

@@ -21,7 +21,7 @@ class InputStatistics:
     self.reset()
 
   def reset(self) -> None:
-    """Forgets all measurements, as at the start of an epoch."""
+    """Resets all measurements, as at the start of an epoch."""
     self._steps = 0
     self._waited = 0.0
     self._seconds = 0.0

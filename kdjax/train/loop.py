@@ -17,14 +17,14 @@ def train(run: Run, request: StopRequest, progress: Progress) -> None:
 
   Args:
     run: The run; must not be at its end.
-    request: Whether a signal has asked to stop.
-    progress: What the user sees.
+    request: Whether a signal has requested a stop.
+    progress: Progress display.
 
   Raises:
     ValueError: If the folder holds a run of another configuration, or a
       checkpoint of another network.
     DivergedError: If the loss stops being finite.
-    Interrupted: If a signal asked for it; the state is saved.
+    Interrupted: If a signal requested a stop; the state is saved.
   """
   epochs, devices = run.epochs, run.epochs.program.devices
   check = functools.partial(stop_if_asked, request, devices)

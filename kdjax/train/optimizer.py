@@ -70,14 +70,14 @@ def scale_learning_rate(
 def partial_updates(
   inner: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-  """Returns `inner` with parameters that take no part in some steps.
+  """Returns `inner` with parameters that may be inactive in some steps.
 
-  A parameter whose gradient is zero is still decayed, and its momentum still
-  moves it. PyTorch's optimizers skip a parameter without a gradient, and
-  methods that sample what they train, such as FCFD, rely on it. Here
-  `update(updates, state, params, active=…)` gets the parameters that are
-  active: the others get an update of zero, and all that `inner` keeps for them
-  stays unchanged. What `inner` counts for all parameters together, such as
+  A parameter whose gradient is zero is still decayed, and changes by its
+  momentum. PyTorch's optimizers skip a parameter without a gradient, and
+  methods that sample the trained parameters, such as FCFD, rely on it. Here
+  `update(updates, state, params, active=…)` has an argument for the active
+  parameters: inactive ones have a zero update, and their state in `inner` is
+  unchanged. State of `inner` that all parameters share, such as the number of
   steps, is updated as usual.
 
   Args:
@@ -183,10 +183,10 @@ def slower_body(
   """Returns the optimizer with scaled updates of the student's body.
 
   Args:
-    optimizer: Of the parameters of a step.
+    optimizer: Optimizer of the parameters of a step.
     network: The student.
-    factor: Of the updates of all parameters but the classifier's; 1 returns
-      the optimizer itself.
+    factor: Factor of the updates of all parameters but the classifier's; 1
+      returns the optimizer itself.
 
   Raises:
     ValueError: On use, if the network does not declare its classifier.

@@ -25,7 +25,7 @@ class Parts:
     method: The distillation method.
     task: The supervised task.
     augment: `(key, batch) -> batch`: uint8 images to float32 images in [0, 1],
-      and whatever of the labels must follow them. Both networks see the result.
+      and labels that must follow them. Both networks see the result.
     optimizer: Any optax transformation, of the student's and the method's
       parameters together.
     steps_per_epoch: Number of steps, a smaller last batch included.
@@ -54,7 +54,7 @@ def init_state(
   comparison start from the same ones.
 
   Args:
-    parts: What the step is made of.
+    parts: Parts of the step.
     key: Random key of the run.
     image_shape: Height, width and channels.
     batch_size: Examples per step, over all devices.

@@ -42,7 +42,7 @@ class Recipe:
     ema_decay: Decay per step of an exponential moving average of the
       parameters, which is then evaluated and exported (default: no average).
     average_last: Number of last epochs whose weights and running statistics
-      are averaged, evaluated and saved beside the last ones (default: none).
+      are averaged, evaluated and saved, too (default: none).
     average_form: Weights of that average: `mean`, or `as_published`, which
       counts the second of the epochs twice and the first not at all, as the
       released code of LSHFM does.
@@ -63,7 +63,7 @@ class Recipe:
   average_form: Form = 'mean'
 
   def __post_init__(self):
-    """Checks what would otherwise fail deep inside a run."""
+    """Checks the settings, which would otherwise fail during a run."""
     for name in ('epochs', 'batch_size'):
       if getattr(self, name) < 1:
         raise ValueError(
@@ -148,7 +148,7 @@ class Recipe:
     return optimizer_lib.reset_at(sgd, starts)
 
   def wrappers(self, steps_per_epoch: int) -> tuple[StepWrapper, ...]:
-    """Returns what is wrapped around each step: averages of weights."""
+    """Returns the wrappers of each step: averages of weights."""
     wrappers: list[StepWrapper] = []
     if self.ema_decay is not None:
       wrappers.append(Ema(self.ema_decay))

@@ -22,7 +22,7 @@ class ResidentEpochs:
   of an epoch is a branch of it.
 
   Attributes:
-    program: What is compiled.
+    program: Description of the compiled functions.
     evaluator: Evaluation on the same devices.
     steps_per_epoch: Number of steps, a smaller last batch included.
     train_data: The training split on the devices.
@@ -85,7 +85,7 @@ class ResidentEpochs:
     return self.program.devices.awaited(new)
 
   def lower(self, carry: Carry, frozen: Frozen, order: jax.Array) -> Any:
-    """Returns `advance` lowered for these arguments, to look at it."""
+    """Returns `advance` lowered for these arguments, for inspection."""
     return self._advance.lower(
       carry, frozen, self.train_data, order, np.int32(0)
     )
@@ -99,7 +99,7 @@ class ResidentEpochs:
     return self._traces
 
   def close(self) -> None:
-    """Has nothing to end."""
+    """Does nothing: there are no threads or processes."""
 
   def _permutation(self, data_key: jax.Array, epoch: jax.Array) -> jax.Array:
     count = len(self.train_data['index'])

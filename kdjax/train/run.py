@@ -1,4 +1,4 @@
-"""Description of one run: what is trained, on what, and where it is written."""
+"""Description of one run: program, data and folder."""
 
 import dataclasses
 import math
@@ -37,7 +37,7 @@ class RunSettings:
   checkpoint_every: int = 1
 
   def __post_init__(self):
-    """Checks what would otherwise fail after the first epoch."""
+    """Checks the settings, which would otherwise fail after an epoch."""
     for name in ('evaluate_every', 'checkpoint_every'):
       if getattr(self, name) < 1:
         raise ValueError(
@@ -52,7 +52,7 @@ class Run:
   `kdjax.train.loop.train` trains it.
 
   Attributes:
-    folder: Where everything of the run is written.
+    folder: Folder of all files of the run.
     epochs: The compiled epochs, shared by runs that differ in what follows.
     recipe: How the network is optimized.
     test: The evaluation split.
@@ -124,5 +124,5 @@ class Run:
 
 
 def count_parameters(params: PyTree) -> int:
-  """Returns how many numbers a tree of arrays holds."""
+  """Returns the number of elements of a tree of arrays."""
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

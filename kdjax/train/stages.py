@@ -1,7 +1,8 @@
 """Training in two stages: the method's own parameters first, then everything.
 
-A part that joins two networks starts at random, and what it passes back to the
-student is noise at first. LSHFM's multi-label recipe trains it alone before.
+Layers between two networks are initialized at random, so their gradients for
+the student are noise at first. LSHFM's multi-label recipe trains them alone
+first.
 """
 
 import dataclasses
@@ -51,7 +52,7 @@ class StagedRecipe(Recipe):
   body_factor: float = 1.0
 
   def __post_init__(self):
-    """Checks what would otherwise fail deep inside a run."""
+    """Checks the settings, which would otherwise fail during a run."""
     super().__post_init__()
     factor = 1.0 if self.align_factor is None else self.align_factor
     if self.align_epochs < 0 or not 0 < factor < math.inf:

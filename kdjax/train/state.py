@@ -1,4 +1,4 @@
-"""The state of training: what a checkpoint holds, and what stays fixed."""
+"""The state of training, and the frozen arguments of a step."""
 
 import math
 from typing import Any
@@ -53,8 +53,8 @@ class Carry:
 
   Attributes:
     state: State of training.
-    sums: Float32 sums over the steps of this epoch of what a step reports, by
-      name, weighted by the examples of each batch.
+    sums: Float32 sums of the metrics of this epoch's steps by name, weighted
+      by the examples of each batch.
     read: int32 counts of images read from a streamed dataset; empty for data
       that reside on the devices.
     best: The best score so far, a float64 as uint32 `[2]`; see `best_score`.

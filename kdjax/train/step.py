@@ -46,10 +46,10 @@ def train_step(
     teacher_variables: Variables of the frozen teacher; empty without one.
     batch: `image` uint8 `[B, H, W, C]`, `label`, and `index` int32 `[B]`, the
       rows of the examples in the training data.
-    parts: What the step is made of.
+    parts: Parts of the step.
 
   Returns:
-    The state after the step, and float32 scalars: `loss`, what was minimized;
+    The state after the step, and float32 scalars: `loss`, the objective;
     each weighted term of it under `terms/`; `grad_norm`; and under `outputs/`
     the batch means of the task's outputs that are one number per example.
   """
@@ -86,7 +86,7 @@ def train_step(
 
 
 def make_step(parts: Parts) -> Step:
-  """Returns the training step of some parts, with swept settings in place."""
+  """Returns the training step of some parts with swept settings."""
 
   def step(
     state: TrainState, frozen: Frozen, batch: Batch
@@ -168,7 +168,7 @@ def _active(parts: Parts, updates: Updates, state: TrainState) -> PyTree:
 
 
 def _both(active: jax.Array | bool) -> Callable[[bool], jax.Array | bool]:
-  """Returns the function that keeps active what is one of the chosen."""
+  """Returns a function that is `active` for chosen parameters, else False."""
   return lambda chosen: active if chosen else False
 
 

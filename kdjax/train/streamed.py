@@ -23,15 +23,15 @@ _COUNTS = ('images_read', 'images_skipped')
 class StreamedEpochs:
   """One step per dispatch over batches that are read ahead.
 
-  All batches have one size; what an epoch leaves over begins the next one. The
-  step tells which batch is next. The carry counts the images read, and those
-  of them that did not decode, for the log.
+  All batches have one size; the remaining images of an epoch begin the next
+  one. The step determines the next batch. The carry counts the images that were
+  read, and those that were not decodable, for the log.
 
   Every process reads and decodes the rows of its own devices. Observations are
-  the exception: their one batch is whole in each process.
+  the exception: their one batch is replicated in each process.
 
   Attributes:
-    program: What is compiled.
+    program: Description of the compiled functions.
     evaluator: Evaluation of streamed splits.
     steps_per_epoch: Number of steps.
     train_data: The training split.

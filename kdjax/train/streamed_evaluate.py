@@ -1,4 +1,4 @@
-"""Evaluation, observations and walks over splits that are read meanwhile."""
+"""Evaluation, observations and teacher passes over streamed splits."""
 
 import contextlib
 import functools
@@ -32,7 +32,7 @@ class StreamedEvaluator:
   Images that do not decode are in no result.
 
   Args:
-    parts: What a step is made of.
+    parts: Parts of the step.
     devices: Devices that share each batch.
     batch_size: Examples per batch.
   """
@@ -66,7 +66,7 @@ class StreamedEvaluator:
     with contextlib.closing(stream):
       for rows in stream:
         batch = self._devices.shard_batch(rows, self._batch_size)
-        # Fetched at once: the results need not fit beside the networks.
+        # Copied to the host immediately: all results may not fit the devices.
         kept, decoded = jax.device_get(self._evaluate(student, frozen, batch))
         parts.append(_select(kept, decoded))
     if not any(len(leaf) for leaf in jax.tree.leaves(parts)):
@@ -121,7 +121,7 @@ class StreamedEvaluator:
   def _evaluate_batch(
     self, student: Any, frozen: Frozen, batch: Batch
   ) -> tuple[PyTree, jax.Array]:
-    """Computes what an evaluation keeps, and which rows count; inside jit."""
+    """Computes results per example, and which are decoded; inside jit."""
     decoded = self._devices.gather(batch['decoded'])
     batch, _ = without_counts(batch)
     kept = evaluate_batch(
@@ -136,7 +136,7 @@ class StreamedEvaluator:
 
 
 def without_counts(batch: PyTree) -> tuple[PyTree, jax.Array]:
-  """Returns a batch as steps take it, and the number of skipped images."""
+  """Returns a batch without its counts, and the number of skipped images."""
   counts = ('decoded', 'skipped')
   kept = {name: rows for name, rows in batch.items() if name not in counts}
   return kept, jnp.sum(batch['skipped'], dtype=jnp.int32)

@@ -2,13 +2,13 @@
 
 A recipe that pads by 4, crops and flips has 162 views of an image. In
 evaluation mode a teacher returns the same logits and embedding for a view in
-every epoch, whatever else is in the batch. A table of all views costs the
-teacher's passes of 162 epochs and saves those of all runs that share the
-teacher. So it pays where more epochs than views are left over all runs, if the
-devices hold it: images · views · (classes + width) numbers in the precision of
-the teacher.
+every epoch, independently of the rest of the batch. A table of all views costs
+the teacher's passes of 162 epochs and saves those of all runs that share the
+teacher. It is useful if more epochs than views remain over all runs, and if the
+devices have enough memory: images · views · (classes + width) numbers in the
+precision of the teacher.
 
-The looked-up numbers equal the teacher's to the bit, which a test holds on the
+The looked-up values are bit-identical to the teacher's, which is tested on the
 CPU. The step around them is another program, in which XLA may round the rest
 differently.
 """
@@ -33,7 +33,7 @@ from kdjax.typing import Batch, PyTree
 
 TableUse = Literal['auto', 'device', 'never']
 
-# Of all memory, not of what is free: a resumed run must decide alike.
+# Of total memory, not of free memory: a resumed run must decide the same.
 _MEMORY_SHARE = 0.5
 
 
@@ -79,12 +79,12 @@ def look_up(table: Table, index: jax.Array, views: jax.Array) -> Features:
 
 
 class TeacherTable:
-  """Decides whether a table pays, and computes it for the first run.
+  """Decides whether a table is useful, and computes it for the first run.
 
   Args:
-    use: `never`; `device` always, where it is possible; `auto` where it pays
+    use: `never`; `device` whenever possible; `auto` if it saves time
       and fits.
-    epochs_left: Returns the epochs that are left over all runs of the teacher.
+    epochs_left: Returns the remaining epochs of all runs of the teacher.
     say: Called with messages for the user.
   """
 
@@ -103,7 +103,7 @@ class TeacherTable:
     self._deciding = threading.Lock()  # once for all runs, which may be threads
 
   def epochs_for(self, epochs: Epochs) -> Epochs:
-    """Returns the epochs with looked-up outputs, or as they are.
+    """Returns the epochs with looked-up outputs, or unchanged.
 
     Args:
       epochs: Epochs of a run that is about to train.
@@ -123,10 +123,10 @@ class TeacherTable:
   def table(
     self, epochs: Epochs, teacher_variables: PyTree, check: Callable[[], None]
   ) -> Table:
-    """Returns the table for some epochs; empty if they look nothing up.
+    """Returns the table for some epochs; empty if they do not use it.
 
     Args:
-      epochs: What `epochs_for` returned.
+      epochs: Result of `epochs_for`.
       teacher_variables: Variables of the teacher, on the devices.
       check: Called about once a second; may raise, to stop.
     """
@@ -145,7 +145,7 @@ class TeacherTable:
   def _reason_against(self, epochs: Epochs) -> str:
     """Returns why there is no table; empty if there is one."""
     if self._use == 'never':
-      return 'no table of its outputs is asked for'
+      return 'no table of its outputs was requested'
     program = epochs.program
     reason = _impossible(epochs)
     if reason or self._use == 'device':
@@ -155,15 +155,13 @@ class TeacherTable:
     views = program.parts.augment.views
     left = self._epochs_left()
     if left <= views:
-      return (
-        f'a table of {views} views pays if more epochs are left, and {left} are'
-      )
+      return f'a table of {views} views needs more remaining epochs than {left}'
     memory = program.devices.memory_bytes()
     if memory is None:
       return 'the memory of these devices is not known'
     needed = table_bytes(epochs)
     if needed > _MEMORY_SHARE * memory:
-      return f'a table of {needed / 1e9:.1f} GB does not fit beside the steps'
+      return f'a table of {needed / 1e9:.1f} GB does not fit in memory'
     return ''
 
 

@@ -1,4 +1,4 @@
-"""Which collectives are counted, and the time that they are modeled with."""
+"""Counting of collectives, and their modeled time."""
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,12 @@ def _compiled(function):
   return lowered.compile().as_text()
 
 
-def test_a_collective_outside_of_loops():
+def test_collective_outside_of_loops():
   found = collectives(_compiled(lambda x: jnp.sum(x, axis=0)))
   assert found == [Collective('all-reduce', 16, in_loop=False)]
 
 
-def test_a_collective_in_each_iteration_of_a_loop():
+def test_collective_in_each_iteration_of_a_loop():
   def search(x):
     # The condition depends on the data: the loop cannot be unrolled.
     return jax.lax.while_loop(
@@ -67,7 +67,7 @@ ENTRY %main (x: f32[2]) -> f32[2] {
 """  # noqa: E501
 
 
-def test_branches_conditions_and_calls_are_followed():
+def test_branches_conditions_and_calls_are_searched():
   assert sorted(collectives(HLO)) == [
     Collective('all-gather', 8, in_loop=True),
     Collective('all-reduce', 8, in_loop=False),
@@ -76,12 +76,12 @@ def test_branches_conditions_and_calls_are_followed():
   ]
 
 
-def test_a_text_without_entry_is_refused():
+def test_text_without_entry_raises_an_error():
   with pytest.raises(ValueError, match='no ENTRY'):
     collectives('module @jit_step {}')
 
 
-def test_time_of_a_ring():
+def test_modeled_time_of_ring_collectives():
   chips = Chips(flops=1.0, near=100.0, far=10.0, box=4, hop=0.5)
   gather = Collective('all-gather', 40, in_loop=False)
   reduce = Collective('all-reduce', 40, in_loop=False)

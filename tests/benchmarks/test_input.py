@@ -6,14 +6,14 @@ from PIL import Image
 from benchmarks import input as input_benchmark
 
 
-def test_without_images_the_message_names_the_folder(tmp_path, capsys):
+def test_folder_without_images_gives_an_error(tmp_path, capsys):
   assert input_benchmark.main([f'--folder={tmp_path}']) == 2
   message = capsys.readouterr().out
   assert str(tmp_path) in message
   assert '--folder=' in message
 
 
-def test_measures_views_and_streams(tmp_path):
+def test_views_and_streams_are_measured(tmp_path):
   for number in range(3):
     pixels = np.full((20, 30, 3), number, np.uint8)
     Image.fromarray(pixels).save(tmp_path / f'{number}.jpg')

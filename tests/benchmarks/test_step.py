@@ -15,7 +15,7 @@ def pair():
   return Pair('convnet_8_16', 'convnet_4_8', 'kd', 16, steps_per_epoch=2)
 
 
-def test_single_steps_and_the_loop_train(pair):
+def test_single_steps_and_loop_advance_the_state(pair):
   pair.alone(2)
   pair.loop(1)
   pair.loop(4)  # into the third epoch
@@ -43,7 +43,7 @@ def test_the_first_epoch_can_be_repeated(pair):
   assert pair.epochs.compilations() >= 1
 
 
-def test_an_epoch_with_a_table_of_the_teacher():
+def test_epoch_with_a_teacher_table_runs():
   pair = Pair(
     'convnet_8_16', 'convnet_4_8', 'kd', 16, steps_per_epoch=1, crop_padding=0
   )
@@ -52,14 +52,14 @@ def test_an_epoch_with_a_table_of_the_teacher():
   first_epoch(with_table(pair.epochs), pair.state, frozen)()
 
 
-def test_a_diverged_run_is_no_measurement(pair):
+def test_diverged_run_raises_an_error(pair):
   carry = pair.epochs.first_carry(pair.state, pair.frozen)
   check_step(carry, 0)
   with pytest.raises(ValueError, match='step 0 of 3'):
     check_step(carry, 3)
 
 
-def test_runs_of_a_device_train_one_after_the_other():
+def test_runs_on_one_device_are_sequential():
   counts = [0, 0]
 
   def count(index):
@@ -73,7 +73,7 @@ def test_runs_of_a_device_train_one_after_the_other():
   assert counts == [3, 2]
 
 
-def test_an_error_of_a_thread_is_raised():
+def test_exception_of_a_thread_is_raised():
   def fail():
     raise ValueError('not finite')
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import timing
 
 
-def test_calls_take_turns_after_a_round_that_is_not_counted(monkeypatch):
+def test_calls_alternate_after_a_warm_up_round(monkeypatch):
   clock, order = [0.0], []
   monkeypatch.setattr(timing.time, 'perf_counter', lambda: clock[0])
   monkeypatch.setattr(timing.time, 'sleep', lambda seconds: None)
@@ -34,7 +34,7 @@ def test_median_and_range_have_four_digits():
   assert ranges == {'median': 2.0, 'min': 1.235, 'max': 3.0}
 
 
-def test_a_chained_call_applies_the_function_to_its_result():
+def test_chained_call_applies_the_function_to_its_result():
   values = []
 
   def double(value):
@@ -46,7 +46,7 @@ def test_a_chained_call_applies_the_function_to_its_result():
   assert timing.compiled(double, jnp.ones(()))() == 2
 
 
-def test_a_record_has_machine_versions_and_commit(tmp_path, capsys):
+def test_record_has_machine_versions_and_commit(tmp_path, capsys):
   path = tmp_path / 'benchmark.json'
   timing.record(path, [{'what': 'rows', 'ratio': 1.5}])
   content = json.loads(path.read_text())
@@ -62,9 +62,7 @@ def _git(folder, *arguments):
   subprocess.run(['git', *identity, *arguments], cwd=folder, check=True)
 
 
-def test_the_commit_tells_changed_code_but_not_changed_results(
-  tmp_path, monkeypatch
-):
+def test_commit_is_dirty_after_code_changes_only(tmp_path, monkeypatch):
   results = tmp_path / 'benchmarks' / 'results'
   results.mkdir(parents=True)
   monkeypatch.setattr(timing, 'FOLDER', results)
@@ -81,7 +79,7 @@ def test_the_commit_tells_changed_code_but_not_changed_results(
   assert timing.commit() == f'{commit}-dirty'
 
 
-def test_an_error_of_a_call_is_raised():
+def test_exception_of_a_call_is_raised():
   def fail():
     raise ValueError('not finite')
 

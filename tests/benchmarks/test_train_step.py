@@ -1,4 +1,4 @@
-"""What is printed and drawn, and mistakes; CI has no time to measure."""
+"""Tables, figures and mistakes; CI does not measure."""
 
 import pytest
 
@@ -41,7 +41,7 @@ ROWS = [
 ]
 
 
-def test_each_precision_is_compared_with_its_own():
+def test_ratios_compare_equal_precisions():
   assert _step_report.ratios(ROWS) == [
     'ratio resnet20:resnet8 kd 64 float32 600 / 800 = 0.750',
     'ratio resnet20:resnet8 kd 64 bfloat16 1200 / 900 = 1.333',
@@ -49,7 +49,7 @@ def test_each_precision_is_compared_with_its_own():
   assert _step_report.ratios([_row('float32', scanned=6, single=5)]) == []
 
 
-def test_table_and_picture_of_rows_with_and_without_torch(tmp_path):
+def test_table_and_figure_of_rows_with_and_without_torch(tmp_path):
   rows = [*ROWS, _row('float32', scanned=6, single=5)]
   lines = _step_report.table(rows).splitlines()
   assert len(lines) == 4
@@ -68,13 +68,13 @@ def test_table_and_picture_of_rows_with_and_without_torch(tmp_path):
     (['--batch_sizes=64', '--images=60'], 'do not fill a batch of 64'),
   ],
 )
-def test_mistakes_are_found_before_anything_is_compiled(flags, message):
+def test_invalid_flags_raise_an_error_before_compilation(flags, message):
   with pytest.raises(ValueError, match=message):
     train_step.main(flags)
 
 
 @pytest.mark.parametrize('flag', ['--pairs=resnet8', '--precisions=float16'])
-def test_flags_say_what_they_take(flag, capsys):
+def test_flag_errors_describe_valid_values(flag, capsys):
   with pytest.raises(SystemExit):
     train_step.main([flag])
   assert 'each is' in capsys.readouterr().err

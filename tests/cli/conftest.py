@@ -1,4 +1,4 @@
-"""Commands in this process: their own cache, and how they fail."""
+"""Fixtures of commands: caches, failures and a small dataset."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be used: one line from every command, and exit 2."""
+"""Unusable checkpoints: one error line from every command, exit status 2."""
 
 import io
 import json
@@ -22,7 +22,7 @@ NAME, CLASSES, SHAPE = 'resnet8', 3, (8, 8, 1)
 
 
 def weights(name: str) -> dict[str, np.ndarray]:
-  """Arrays of a network under PyTorch's names."""
+  """Returns the arrays of a network by PyTorch name."""
   network = models.create(name, num_classes=CLASSES)
   variables = network.describe(SHAPE).variables
   ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), variables)
@@ -39,7 +39,7 @@ def torch_zip(**members: bytes) -> bytes:
 
 
 class Canary:
-  """Makes a folder when it is unpickled."""
+  """Creates a folder when it is unpickled."""
 
   def __reduce__(self):
     return os.mkdir, ('canary',)
@@ -51,7 +51,7 @@ def canary(write) -> bytes:
 
 
 def without_a_record() -> bytes:
-  """An archive whose first storage is not there."""
+  """Returns an archive without its first storage."""
   file = io.BytesIO()
   with (
     zipfile.ZipFile(io.BytesIO(torch_zip())) as whole,
@@ -64,7 +64,7 @@ def without_a_record() -> bytes:
 
 
 def cut_within_a_record() -> bytes:
-  """An archive from the middle of which a hundred bytes were lost."""
+  """Returns an archive that lacks a hundred bytes in its middle."""
   whole = torch_zip()
   middle = len(whole) // 2
   return whole[:middle] + whole[middle + 100 :]
@@ -83,7 +83,7 @@ def npz(arrays) -> bytes:
 
 
 def safetensors_with(change) -> bytes:
-  """A file whose header says something else of its first array."""
+  """Returns a file with a changed header entry of its first array."""
   whole = safetensors.numpy.save(ARRAYS)
   length = int.from_bytes(whole[:8], 'little')
   header = json.loads(whole[8 : 8 + length])
@@ -149,7 +149,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(params=BAD)
 def bad(request, tmp_path, monkeypatch):
-  """A file and what is to be said of it."""
+  """A bad checkpoint file and the expected message."""
   monkeypatch.chdir(tmp_path)
   made, message = BAD[request.param]
   path = tmp_path / 'teacher.pth'
@@ -165,14 +165,14 @@ def check(capsys, path, message):
   assert re.search(message, said)
 
 
-def test_evaluation_says_so(bad, capsys, dataset):
+def test_evaluation_reports_a_bad_checkpoint(bad, capsys, dataset):
   path, message = bad
   flags = [f'--checkpoint={path}', f'--network={NAME}']
   assert teachers.main(['evaluate', *flags, f'--dataset=npz:{dataset}']) == 2
   check(capsys, path, message)
 
 
-def test_training_says_so(bad, capsys, dataset, tmp_path):
+def test_training_reports_a_bad_checkpoint(bad, capsys, dataset, tmp_path):
   path, message = bad
   flags = [
     *('--method=kd', f'--dataset=npz:{dataset}'),

@@ -1,4 +1,4 @@
-"""A command from its flags to its report, and again on what it left."""
+"""Whole commands, from flags to report, and commands on existing folders."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.train import support
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory, compiled_once):
-  """The work folder and the set of a command that has ended well."""
+  """Work folder and `--dataset` flag of a successful command."""
   folder = tmp_path_factory.mktemp('finished')
   dataset = commands.write_npz(folder)
   with pytest.MonkeyPatch.context() as patch:
@@ -25,7 +25,7 @@ def finished(tmp_path_factory, compiled_once):
   return folder / 'w', f'--dataset={dataset}'
 
 
-def test_a_command_leaves_its_runs_and_a_report(finished):
+def test_command_writes_runs_and_report(finished):
   workdir, _ = finished
   runs = {f'{run.parent.name}/{run.name}' for run in workdir.glob('runs/*/*')}
   assert runs == {'teacher/seed0', 'student/seed0', 'kd/seed0'}
@@ -39,14 +39,14 @@ def test_a_command_leaves_its_runs_and_a_report(finished):
   assert (cache / 'student').is_dir()
 
 
-def test_a_folder_that_is_taken_asks_for_resume(fails, finished):
+def test_existing_runs_require_the_resume_flag(fails, finished):
   workdir, dataset = finished
   status, said = fails(dataset, *commands.SMALL, f'--workdir={workdir}')
   assert status == 2
   assert 'holds runs of this configuration already. Give --resume' in said
 
 
-def test_a_folder_of_another_configuration(fails, finished):
+def test_resuming_with_another_configuration_is_rejected(fails, finished):
   workdir, dataset = finished
   before = commands.lines(workdir / 'runs' / 'kd' / 'seed0')
   status, said = fails(
@@ -61,7 +61,7 @@ def test_a_folder_of_another_configuration(fails, finished):
   assert commands.lines(workdir / 'runs' / 'kd' / 'seed0') == before
 
 
-def test_a_checkpoint_of_another_network_lists_what_differs(
+def test_checkpoint_of_another_network_lists_the_differences(
   fails, finished, tmp_path
 ):
   workdir, dataset = finished
@@ -77,7 +77,7 @@ def test_a_checkpoint_of_another_network_lists_what_differs(
   assert 'stored (16,), expected (64,)' in said
 
 
-def test_a_given_teacher_is_judged_and_taken(finished, tmp_path):
+def test_teacher_checkpoint_is_evaluated_and_not_trained(finished, tmp_path):
   workdir, dataset = finished
   status = commands.cifar(
     dataset,
@@ -98,7 +98,7 @@ def test_a_given_teacher_is_judged_and_taken(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_teacher_of_an_earlier_command_is_not_trained_again(
+def test_cached_teacher_of_an_earlier_command_is_reused(
   finished, tmp_path, monkeypatch, capsys
 ):
   workdir, dataset = finished
@@ -117,7 +117,7 @@ def test_a_teacher_of_an_earlier_command_is_not_trained_again(
 
 
 @pytest.mark.slow
-def test_a_torn_teacher_in_the_cache_is_trained_again(
+def test_torn_cached_teacher_is_trained_again(
   finished, tmp_path, monkeypatch, capsys
 ):
   workdir, dataset = finished
@@ -138,7 +138,7 @@ def test_a_torn_teacher_in_the_cache_is_trained_again(
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_written_to_is_no_failure(
+def test_unwritable_cache_is_only_a_warning(
   finished, tmp_path, monkeypatch, capsys
 ):
   workdir, dataset = finished
@@ -152,7 +152,7 @@ def test_a_cache_that_cannot_be_written_to_is_no_failure(
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite(fails, finished, tmp_path):
+def test_non_finite_loss_stops_the_run_with_an_error(fails, finished, tmp_path):
   _, dataset = finished
   status, said = fails(
     dataset,
@@ -173,7 +173,9 @@ def test_a_loss_that_is_not_finite(fails, finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_of_images_in_bfloat16_with_averaged_weights(tmp_path, capsys):
+def test_image_folder_trains_in_bfloat16_with_averaged_weights(
+  tmp_path, capsys
+):
   commands.write_folder(tmp_path / 'data')
   status = commands.cifar(
     f'--dataset=folder:{tmp_path / "data"}',
@@ -200,7 +202,7 @@ def test_a_folder_of_images_in_bfloat16_with_averaged_weights(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_real_cifar100_through_tfds(cifar100_data_dir, tmp_path):
+def test_real_cifar100_trains_through_tfds(cifar100_data_dir, tmp_path):
   commands.run(
     'cifar',
     '--method=kd2m',

@@ -17,7 +17,7 @@ def _set_to(name):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-  """The user's cache folder; what is set is put back."""
+  """The user's cache folder; restores the JAX settings afterwards."""
   before = {name: _set_to(name) for name in _SETTINGS}
   monkeypatch.setenv('KDJAX_CACHE', str(tmp_path))
   yield tmp_path
@@ -25,13 +25,13 @@ def cache(tmp_path, monkeypatch):
     jax.config.update(name, value)
 
 
-def test_programs_are_kept_in_the_users_cache_folder(cache):
+def test_programs_are_cached_in_the_user_cache_folder(cache):
   jax.config.update('jax_compilation_cache_dir', None)
   Compilation().start()
   assert _set_to('jax_compilation_cache_dir') == str(cache / 'programs')
 
 
-def test_a_folder_that_was_chosen_stays(cache):
+def test_configured_cache_folder_is_kept(cache):
   chosen = str(cache / 'chosen')
   jax.config.update('jax_compilation_cache_dir', chosen)
   Compilation().start()
@@ -39,14 +39,14 @@ def test_a_folder_that_was_chosen_stays(cache):
 
 
 @pytest.mark.usefixtures('cache')
-def test_it_can_be_turned_off():
+def test_compilation_cache_can_be_disabled():
   Compilation(no_compile_cache=True).start()
   assert _set_to('jax_enable_compilation_cache') is False
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_second_start_compiles_nothing_that_took_time(tmp_path):
+def test_second_start_reuses_compiled_programs(tmp_path):
   def loops():
     return {
       path.name for path in (tmp_path / 'programs').glob('jit__advance-*-cache')

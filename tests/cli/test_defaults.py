@@ -16,7 +16,7 @@ from kdjax.train import Recipe
 
 
 class NoWork:
-  """Stands for the work of a command."""
+  """Placeholder for the work of a command."""
 
   def __init__(self, config, session):
     self.workdir = session.workdir
@@ -26,7 +26,7 @@ class NoWork:
 
 
 def resolved(module, *argv):
-  """The configuration that a command runs with."""
+  """Returns the resolved configuration of a command line."""
   config, _ = module.COMMAND.resolve(module.COMMAND.parse(argv).config)
   return config
 
@@ -55,7 +55,7 @@ def resolved(module, *argv):
     (['--method=kd'], Kd()),
   ],
 )
-def test_the_weight_of_digits_follows_from_its_metric(argv, method):
+def test_default_weight_of_digits_depends_on_the_metric(argv, method):
   assert resolved(digits, *argv).method == method
 
 
@@ -76,13 +76,11 @@ def test_the_weight_of_digits_follows_from_its_metric(argv, method):
     ),
   ],
 )
-def test_explicit_values_hold_where_they_equal_the_method_s_own(
-  module, argv, method
-):
+def test_explicit_values_equal_to_class_defaults_are_kept(module, argv, method):
   assert resolved(module, *argv).method == method
 
 
-def test_a_value_that_python_code_sets_holds():
+def test_values_set_in_python_are_kept():
   kept = multilabel.Config(method=Kd(), recipe=multilabel.RECIPE)
   assert multilabel.COMMAND.resolve(kept) == (kept, [])
   made = dataclasses.replace(
@@ -92,7 +90,7 @@ def test_a_value_that_python_code_sets_holds():
   assert cifar.COMMAND.resolve(made)[0].recipe.learning_rate == 0.05
 
 
-def test_the_parts_of_a_combination_are_resolved():
+def test_defaults_of_a_combination_are_resolved():
   method, filled = defaults.resolve_method(create('kd+kd2m'), 'method')
   assert method.kd2m == Kd2m(weight=1e-4)
   assert [(x.setting, x.value) for x in filled] == [
@@ -100,7 +98,7 @@ def test_the_parts_of_a_combination_are_resolved():
   ]
 
 
-def test_the_arms_of_a_comparison_are_resolved():
+def test_defaults_of_the_arms_of_a_comparison_are_resolved():
   config = compare.Config(
     methods=('kd2m', 'kd', 'fcfd'),
     changes=('kd2m.metric=cw2', 'kd2m.scale=teacher_var'),
@@ -113,7 +111,7 @@ def test_the_arms_of_a_comparison_are_resolved():
   assert 'fcfd.feature_weight' not in said  # it is swept
 
 
-def test_presets_are_applied_in_place_and_those_that_hold_are_kept():
+def test_overridden_presets_are_not_listed():
   presets = [
     Default('method.weight', 2.0, 'a paper'),
     Default('recipe.learning_rate', 0.5, 'a paper'),
@@ -127,7 +125,7 @@ def test_presets_are_applied_in_place_and_those_that_hold_are_kept():
   ]
 
 
-def test_what_was_resolved_is_printed_once_and_stored(tmp_path, capsys):
+def test_resolved_defaults_are_printed_once_and_stored(tmp_path, capsys):
   command = dataclasses.replace(digits.COMMAND, work=NoWork)
   flags = ['--method.metric=w2', f'--workdir={tmp_path}']
   assert command.main(flags) == 0
@@ -144,7 +142,7 @@ def test_what_was_resolved_is_printed_once_and_stored(tmp_path, capsys):
   assert 'weight: was 1.0, now 2.0' in capsys.readouterr().err
 
 
-def test_without_a_configuration_a_command_runs_with_its_own(tmp_path):
+def test_command_without_configuration_uses_its_defaults(tmp_path):
   command = dataclasses.replace(digits.COMMAND, work=NoWork)
   command.run(folder=WorkFolder(workdir=tmp_path))
   stored = json.loads((tmp_path / 'config.json').read_text())
@@ -152,6 +150,6 @@ def test_without_a_configuration_a_command_runs_with_its_own(tmp_path):
   assert stored['defaults']['method.metric']['value'] == 'cw2'
 
 
-def test_only_deciding_flags_make_a_configuration():
+def test_make_config_accepts_deciding_flags_only():
   with pytest.raises(TypeError, match='epochs'):
     digits.COMMAND.make_config(epochs='3')

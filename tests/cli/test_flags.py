@@ -1,4 +1,4 @@
-"""Command lines of all commands: every spelling of a flag means the same."""
+"""Command lines of all commands and the spellings of their flags."""
 
 import dataclasses
 import pathlib
@@ -31,12 +31,12 @@ COMMANDS = {
 
 
 def parse(name, *argv):
-  """What a command with a work folder makes of its arguments."""
+  """Parses the arguments of a command with a work folder."""
   return COMMANDS[name].parse(argv)
 
 
 def read(name, *argv):
-  """The settings that a command, any of them, makes of its arguments."""
+  """Returns the settings that any command parses from its arguments."""
   if name == 'export':
     return flags.parse_config(
       export.Config, argv, name='experiments.export', description=None
@@ -101,7 +101,7 @@ NEEDED = {'export': ['--run=r'], 'teachers': ['--checkpoint=c']}
   ('name', 'flag', 'value'),
   [(name, *one) for name, all_ in SINGLE.items() for one in all_],
 )
-def test_every_spelling_of_a_flag_means_the_same(name, flag, value):
+def test_all_spellings_of_a_flag_are_equivalent(name, flag, value):
   needed = NEEDED.get(name, [])
   hyphens = flag.replace('_', '-')
   spellings = [
@@ -119,7 +119,7 @@ def test_every_spelling_of_a_flag_means_the_same(name, flag, value):
   ('name', 'flag', 'values'),
   [(name, one, more) for name, all_ in SEVERAL.items() for one, *more in all_],
 )
-def test_every_spelling_of_a_list_means_the_same(name, flag, values):
+def test_all_spellings_of_a_list_are_equivalent(name, flag, values):
   needed = NEEDED.get(name, [])
   first, *rest = values
   spellings = [
@@ -135,14 +135,14 @@ def test_every_spelling_of_a_list_means_the_same(name, flag, values):
   assert all(other == wanted for other in others)
 
 
-def test_the_dataset_decides_the_recipe_however_it_is_spelled():
+def test_recipe_depends_on_the_dataset_flag_in_either_spelling():
   voc, coco = read('multilabel'), read('multilabel', '--dataset', 'coco2014')
   assert (voc.recipe.batch_size, coco.recipe.batch_size) == (16, 32)
   assert (voc.method.weight, coco.method.weight) == (0.5, 3.0)
 
 
 @pytest.mark.parametrize('name', COMMANDS)
-def test_without_flags_a_command_has_its_own_defaults(name):
+def test_command_without_flags_has_its_defaults(name):
   parsed = parse(name)
   assert parsed.config == COMMANDS[name].make_config()
   assert parsed.folder == WorkFolder()
@@ -151,7 +151,7 @@ def test_without_flags_a_command_has_its_own_defaults(name):
   assert parsed.arguments == []
 
 
-def test_flags_reach_the_configuration():
+def test_flags_set_the_configuration():
   config, folder, processes, _, _ = parse(
     'cifar',
     '--method=kd',
@@ -174,18 +174,18 @@ def test_flags_reach_the_configuration():
   assert processes == Processes()
 
 
-def test_the_parts_of_a_combination_have_flags_of_their_own():
+def test_each_method_of_a_combination_has_its_own_flags():
   config = read('cifar', '--method', 'kd+kd2m', '--method.kd.weight=2')
   assert config.method.kd == Kd(weight=2.0, task_weight=1.0)
   assert config.method.kd2m == Kd2m()
   assert config.method.task_weight == 1.0
 
 
-def test_the_student_alone_is_a_method():
+def test_method_none_is_supervised_training():
   assert isinstance(read('cifar', '--method=none').method, Supervised)
 
 
-def test_lists_may_be_empty_and_hold_negative_numbers():
+def test_lists_may_be_empty_or_contain_negative_numbers():
   assert read('kd2m', '--baselines').baselines == ()
   method = read('cifar', '--method=ssim', '--method.stages', '-3,-2').method
   assert method.stages == (-3, -2)
@@ -199,7 +199,7 @@ def test_lists_may_be_empty_and_hold_negative_numbers():
     ['--epochs=2', '--resume', '--seeds', '1', '--workdir', 'a'],
   ],
 )
-def test_how_to_resume_is_the_command_with_the_folder(argv):
+def test_resume_command_has_the_work_folder_and_resume_flag(argv):
   parsed = parse('cifar', *argv)
   again = resume_command(
     'experiments.cifar', parsed.arguments, pathlib.Path('c d')
@@ -209,7 +209,7 @@ def test_how_to_resume_is_the_command_with_the_folder(argv):
   )
 
 
-def test_how_to_resume_keeps_the_flags_that_decide_others():
+def test_resume_command_keeps_deciding_flags():
   argv = ['--method', 'fcfd', '--seeds', '1', '2', '--student=resnet20']
   parsed = parse('cifar', *argv)
   again = parse('cifar', *parsed.arguments)
@@ -229,7 +229,7 @@ def test_help_lists_the_flags_and_the_method(name, capsys):
   assert ('--method STR' in said) == decides
 
 
-def test_a_flag_without_a_value_is_named(capsys):
+def test_flag_without_a_value_is_named_in_the_error(capsys):
   with pytest.raises(SystemExit) as stop:
     read('multilabel', '--dataset')
   assert stop.value.code == 2
@@ -237,13 +237,13 @@ def test_a_flag_without_a_value_is_named(capsys):
 
 
 def help_of(name, capsys):
-  """The help of a command as one line without frames."""
+  """Returns the help of a command as one line without frames."""
   with pytest.raises(SystemExit):
     read(name, '--help')
   return ' '.join(capsys.readouterr().out.replace('│', ' ').split())
 
 
-def test_help_names_one_default(capsys):
+def test_help_shows_each_default_once(capsys):
   assert '--limit {None}|INT Training images per class (default: all). --' in (
     help_of('cifar', capsys)
   )

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or out of room, and go on."""
+"""Runs that are killed, stopped or out of disk space, and then resumed."""
 
 import random
 import resource
@@ -20,7 +20,7 @@ FLAGS = (*commands.SMALL, '--epochs=40', '--seeds=0,1')
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-  """A set, and the executables that the first command here compiles."""
+  """Folder with a dataset and the compiled programs of all commands."""
   folder = tmp_path_factory.mktemp('place')
   commands.write_npz(folder)
   return folder
@@ -28,14 +28,14 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(place):
-  """The work folder of a command that was never stopped."""
+  """Work folder of an uninterrupted command."""
   flags = (*FLAGS, f'--dataset=npz:{place / "toy.npz"}')
   commands.run('cifar', *flags, f'--workdir={place / "whole"}', cache=place)
   return place / 'whole'
 
 
 def _start(place, tmp_path, *flags, **more):
-  """The command of `whole`, with a cache of teachers of its own."""
+  """Starts the command of `whole` with its own teacher cache."""
   return commands.start(
     'cifar',
     *FLAGS,
@@ -48,9 +48,7 @@ def _start(place, tmp_path, *flags, **more):
 
 
 @pytest.mark.long
-def test_killed_five_times_at_random_it_ends_with_the_same_bits(
-  place, whole, tmp_path
-):
+def test_run_killed_five_times_ends_with_identical_bits(place, whole, tmp_path):
   draw = random.Random(0)
   # By how far it has come rather than by the clock of a busy machine.
   for share in sorted(draw.uniform(0, 0.95) for _ in range(5)):
@@ -70,7 +68,7 @@ def test_killed_five_times_at_random_it_ends_with_the_same_bits(
 
 
 def _logged(workdir):
-  """How many lines the runs of a work folder have logged."""
+  """Returns the number of lines logged by the runs of a work folder."""
   return sum(
     path.read_bytes().count(b'\n')
     for path in workdir.glob('runs/*/*/metrics.jsonl')
@@ -80,7 +78,7 @@ def _logged(workdir):
 @pytest.mark.parametrize(
   ('named', 'number'), [(False, signal.SIGTERM), (True, signal.SIGINT)]
 )
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+def test_signal_saves_and_prints_the_resume_command(
   place, whole, tmp_path, named, number
 ):
   flags = ['--workdir', 'some where'] if named else []
@@ -106,9 +104,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
   commands.same_result(whole, workdir)
 
 
-def test_a_torn_checkpoint_and_a_torn_line_are_passed_over(
-  place, whole, tmp_path
-):
+def test_torn_checkpoint_and_torn_log_line_are_skipped(place, whole, tmp_path):
   run = tmp_path / 'w' / 'runs' / 'student' / 'seed0'
   process = _start(place, tmp_path, f'--workdir={tmp_path}/w')
   commands.wait_for(process, 'student (convnet_4_8), seed 0: starts')
@@ -133,7 +129,7 @@ def test_a_torn_checkpoint_and_a_torn_line_are_passed_over(
 
 
 @pytest.mark.long
-def test_two_commands_at_once_train_the_same_teacher(place, whole, tmp_path):
+def test_concurrent_commands_train_the_same_teacher(place, whole, tmp_path):
   pair = [
     _start(place, tmp_path, f'--workdir={tmp_path}/w{i}') for i in range(2)
   ]
@@ -161,7 +157,7 @@ cp -r disk/w w
 
 
 @pytest.mark.long
-def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(
+def test_small_disk_gives_one_error_line_and_loses_nothing(
   place, whole, tmp_path
 ):
   unshare = shutil.which('unshare')
@@ -189,7 +185,9 @@ def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(
   commands.same_result(whole, tmp_path / 'w')
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(place, whole, tmp_path):
+def test_file_size_limit_gives_one_error_line_and_loses_nothing(
+  place, whole, tmp_path
+):
   process = _start(place, tmp_path, f'--workdir={tmp_path}/w')
   commands.wait_for(process, 'student (convnet_4_8), seed 0: starts')
   process.terminate()

@@ -7,7 +7,7 @@ from tests.experiments import commands
 from tests.train import support
 
 
-def test_an_unknown_method_names_the_nearest(fails):
+def test_unknown_method_suggests_the_nearest_name(fails):
   status, said = fails('--method=kd2n')
   assert status == 2
   assert "Unknown method 'kd2n'; did you mean 'kd2m'" in said
@@ -17,20 +17,20 @@ def test_an_unknown_method_names_the_nearest(fails):
   ('name', 'why'),
   [('kd+', "Unknown method ''"), ('kd+kd', 'different'), ('none+kd', 'none')],
 )
-def test_methods_that_cannot_be_combined(fails, name, why):
+def test_invalid_combination_of_methods_is_rejected(fails, name, why):
   status, said = fails(f'--method={name}')
   assert status == 2
   assert why in said
 
 
-def test_an_unknown_network_names_the_nearest(fails, toy, tmp_path):
+def test_unknown_network_suggests_the_nearest_name(fails, toy, tmp_path):
   status, said = fails(toy, '--student=resnet_8', f'--workdir={tmp_path}/w')
   assert status == 2
   assert "Unknown network 'resnet_8'; did you mean" in said
   assert "'resnet8'" in said
 
 
-def test_an_unknown_set_names_the_nearest(fails, tmp_path):
+def test_unknown_dataset_suggests_the_nearest_name(fails, tmp_path):
   status, said = fails('--dataset=cifar1000', f'--workdir={tmp_path}/w')
   assert status == 2
   assert 'cifar1000' in said
@@ -62,13 +62,13 @@ def test_an_unknown_set_names_the_nearest(fails, tmp_path):
     ('--num_processes=2', '--coordinator=HOST:PORT or --distributed'),
   ],
 )
-def test_a_flag_that_cannot_be_is_named(fails, flag, why):
+def test_invalid_flag_value_is_named_in_the_error(fails, flag, why):
   status, said = fails('--method=kd2m', flag)
   assert status == 2
   assert why in ' '.join(said.replace('│', ' ').split())
 
 
-def test_widths_that_differ_need_a_projection(fails, toy, tmp_path):
+def test_different_widths_require_a_projection(fails, toy, tmp_path):
   status, said = fails(
     toy,
     '--method=kd2m',
@@ -83,7 +83,7 @@ def test_widths_that_differ_need_a_projection(fails, toy, tmp_path):
   assert not (tmp_path / 'w' / 'runs').exists()  # found before any training
 
 
-def test_images_too_small_for_a_network(fails, toy, tmp_path):
+def test_images_too_small_for_the_network_are_rejected(fails, toy, tmp_path):
   status, said = fails(
     toy, *commands.SMALL, '--student=vgg8', f'--workdir={tmp_path}/w'
   )
@@ -92,7 +92,7 @@ def test_images_too_small_for_a_network(fails, toy, tmp_path):
   assert not (tmp_path / 'w' / 'runs').exists()
 
 
-def test_a_batch_larger_than_the_set(fails, toy, tmp_path):
+def test_batch_larger_than_the_dataset_is_rejected(fails, toy, tmp_path):
   status, said = fails(
     toy, *commands.SMALL, '--batch_size=25', f'--workdir={tmp_path}/w'
   )
@@ -102,7 +102,9 @@ def test_a_batch_larger_than_the_set(fails, toy, tmp_path):
   assert not (tmp_path / 'w' / 'runs').exists()
 
 
-def test_a_batch_larger_than_what_is_left_for_the_student(fails, toy, tmp_path):
+def test_batch_larger_than_the_limited_student_data_is_rejected(
+  fails, toy, tmp_path
+):
   status, said = fails(
     toy,
     *commands.SMALL,
@@ -131,7 +133,7 @@ IMAGES, LABELS = support.arrays(24, 1)
     ({'x_train': IMAGES[:0], 'y_train': LABELS[:0]}, 'there are no images'),
   ],
 )
-def test_arrays_that_are_no_images_and_labels(fails, tmp_path, changes, why):
+def test_invalid_images_or_labels_are_rejected(fails, tmp_path, changes, why):
   name = commands.write_npz(tmp_path / 'data', **changes)
   status, said = fails(f'--dataset={name}', f'--workdir={tmp_path}/w')
   assert status == 2
@@ -139,7 +141,9 @@ def test_arrays_that_are_no_images_and_labels(fails, tmp_path, changes, why):
   assert name in said
 
 
-def test_a_set_that_is_nowhere_names_the_ways_out(fails, tmp_path, monkeypatch):
+def test_unavailable_dataset_error_lists_the_alternatives(
+  fails, tmp_path, monkeypatch
+):
   for proxy in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     monkeypatch.setenv(proxy, 'http://127.0.0.1:9')  # nobody listens there
   status, said = fails(
@@ -155,7 +159,7 @@ def test_a_set_that_is_nowhere_names_the_ways_out(fails, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('what', ['missing', 'empty', 'file'])
-def test_a_teacher_checkpoint_that_is_none(fails, toy, tmp_path, what):
+def test_invalid_teacher_checkpoint_path_is_named(fails, toy, tmp_path, what):
   path = tmp_path / 'teacher'
   if what == 'empty':
     path.mkdir()

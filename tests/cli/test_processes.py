@@ -1,4 +1,4 @@
-"""Two processes train one comparison; gloo carries what they exchange."""
+"""Two processes train one comparison and communicate through gloo."""
 
 import pathlib
 import signal
@@ -22,7 +22,7 @@ def place(tmp_path_factory):
 def _pair(
   place: pathlib.Path, folder: pathlib.Path, *flags: str, shared: bool = False
 ):
-  """Two processes of two devices each, on one disk or on a disk for each."""
+  """Starts two processes of two devices each, with shared or own folders."""
   disks = (0, 0) if shared else (0, 1)
   with socket.socket() as free:
     free.bind(('localhost', 0))
@@ -49,7 +49,7 @@ def _pair(
 
 
 def _ends(pair):
-  """Status and messages of each process."""
+  """Returns exit status and messages of each process."""
   said = [process.communicate(timeout=600)[1] for process in pair]
   return [process.returncode for process in pair], said
 
@@ -64,7 +64,7 @@ def _assert_close(one: pathlib.Path, other: pathlib.Path) -> None:
 
 @pytest.fixture(scope='module')
 def alone(place):
-  """The work folder of one process with one device."""
+  """Work folder of one process with one device."""
   commands.run(
     'cifar',
     *commands.SMALL,
@@ -76,7 +76,7 @@ def alone(place):
   return place / 'alone'
 
 
-def test_two_processes_end_as_one_and_only_the_first_writes(
+def test_two_processes_match_one_and_only_the_first_writes(
   place, alone, tmp_path
 ):
   codes, said = _ends(_pair(place, tmp_path))
@@ -89,7 +89,9 @@ def test_two_processes_end_as_one_and_only_the_first_writes(
 
 
 @pytest.mark.long
-def test_asked_to_stop_in_one_both_stop_and_go_on(place, alone, tmp_path):
+def test_signal_to_one_process_stops_both_and_they_resume(
+  place, alone, tmp_path
+):
   pair = _pair(place, tmp_path, shared=True)
   commands.wait_for(pair[0], 'student (convnet_4_8), seed 0: starts')
   pair[1].terminate()
@@ -102,7 +104,7 @@ def test_asked_to_stop_in_one_both_stop_and_go_on(place, alone, tmp_path):
 
 
 def _kill(pair, victim):
-  """What the other process of a pair says when one is killed, and when."""
+  """Kills one process of a pair and checks the error of the other."""
   commands.wait_for(pair[0], 'student (convnet_4_8), seed 0: starts')
   pair[victim].kill()
   _, said = pair[1 - victim].communicate(timeout=60)
@@ -114,12 +116,12 @@ def _kill(pair, victim):
 
 
 @pytest.mark.long
-def test_one_is_killed_and_the_first_says_so(place, tmp_path):
+def test_first_process_reports_a_killed_process(place, tmp_path):
   _kill(_pair(place, tmp_path, shared=True), victim=1)
 
 
 @pytest.mark.long
-def test_the_first_is_killed_and_fewer_devices_go_on(place, alone, tmp_path):
+def test_run_resumes_on_fewer_devices_after_a_kill(place, alone, tmp_path):
   _kill(_pair(place, tmp_path, shared=True), victim=0)
   runs = tmp_path / 'w0' / 'runs'
   teacher = commands.lines(runs / 'teacher' / 'seed0')
@@ -139,7 +141,7 @@ def test_the_first_is_killed_and_fewer_devices_go_on(place, alone, tmp_path):
   _assert_close(alone, tmp_path / 'w0')
 
 
-def test_what_fails_in_the_first_ends_the_other(place, tmp_path):
+def test_error_in_the_first_process_ends_the_second(place, tmp_path):
   (tmp_path / 'w0').write_text('')  # in the way of the work folder
   codes, said = _ends(_pair(place, tmp_path))
   assert codes[0] == 2
@@ -147,7 +149,7 @@ def test_what_fails_in_the_first_ends_the_other(place, tmp_path):
   assert codes[1] != 0
 
 
-def test_a_process_that_is_told_too_little_says_so(place, tmp_path):
+def test_missing_process_flags_give_an_error(place, tmp_path):
   process = commands.start('cifar', '--coordinator=localhost:1', cache=tmp_path)
   _, said = process.communicate(timeout=60)
   assert process.returncode == 2

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
-  """The folder that `gs://` is."""
+  """Local folder that stands in for `gs://`."""
   folder = tmp_path / 'gs'
 
   class Store(DirFileSystem):
@@ -47,7 +47,7 @@ def _command(*flags):
   return cifar.COMMAND.main([*commands.SMALL, *flags])
 
 
-def test_a_run_is_written_to_a_store_and_goes_on_there(
+def test_run_is_written_to_and_resumed_from_an_object_store(
   disk, tmp_path, capsys, compiled_once
 ):
   data = f'--dataset={commands.write_npz(tmp_path / "data")}'
@@ -71,7 +71,7 @@ def test_a_run_is_written_to_a_store_and_goes_on_there(
   commands.same_result_of(tmp_path / 'w', stored, 'kd/seed0')
 
 
-def test_what_cannot_reach_a_store_says_so(tmp_path, capsys):
+def test_unreachable_object_store_gives_an_error(tmp_path, capsys):
   data = f'--dataset={commands.write_npz(tmp_path / "data")}'
   assert _command(data, '--workdir=az://bucket/w') == 2
   said = capsys.readouterr().err

@@ -24,7 +24,7 @@ def folder(tmp_path):
   return tmp_path
 
 
-def test_more_seeds_go_into_the_folder_of_the_first_ones(folder):
+def test_seeds_may_be_added_to_a_work_folder(folder):
   _hold(folder, seeds=[0, 1, 2])
   _hold(folder, seeds=[2, 1, 0, 5])
 
@@ -32,14 +32,16 @@ def test_more_seeds_go_into_the_folder_of_the_first_ones(folder):
 @pytest.mark.parametrize(
   'change', [{'seeds': [0, 2]}, {'seeds': [0]}, {'decay_at': [0.5, 0.75]}]
 )
-def test_what_is_no_more_than_before_is_another_configuration(folder, change):
+def test_other_changes_are_another_configuration(folder, change):
   ((name, value),) = change.items()
   with pytest.raises(ValueError, match=f'{name}: was .*, now') as error:
     _hold(folder, **change)
   assert str(value) in str(error.value)
 
 
-def test_a_folder_with_a_file_in_its_way(fails, toy, tmp_path):
+def test_file_in_the_path_of_the_work_folder_gives_an_error(
+  fails, toy, tmp_path
+):
   (tmp_path / 'file').write_text('')
   status, said = fails(toy, f'--workdir={tmp_path}/file/w')
   assert status == 2
@@ -48,7 +50,7 @@ def test_a_folder_with_a_file_in_its_way(fails, toy, tmp_path):
 
 @pytest.fixture
 def locked():
-  """A folder that this process may read and not write."""
+  """A folder that this process may read but not write."""
   folder = pathlib.Path(tempfile.mkdtemp())  # pytest's are for their owner
   folder.chmod(0o555)
   if os.geteuid():
@@ -60,7 +62,7 @@ def locked():
   shutil.rmtree(folder)
 
 
-def test_a_folder_without_permission_is_found_before_loading(fails, locked):
+def test_missing_write_permission_is_detected_before_loading(fails, locked):
   status, said = fails(f'--workdir={locked}')
   assert status == 2
   assert f'--workdir={locked} cannot be written to: Permission denied' in said
@@ -69,14 +71,14 @@ def test_a_folder_without_permission_is_found_before_loading(fails, locked):
   assert f'--workdir={locked}/w cannot be written to: Permission' in said
 
 
-def test_a_folder_that_another_command_is_at_work_in(fails, toy, tmp_path):
+def test_folder_used_by_another_command_is_rejected(fails, toy, tmp_path):
   with work_folder.hold(tmp_path / 'w', {}, resume=False):
     status, said = fails(toy, f'--workdir={tmp_path}/w')
   assert status == 2
   assert f'Another command is using {tmp_path}/w' in said
 
 
-def test_commands_of_one_second_have_folders_of_their_own(
+def test_commands_started_in_one_second_have_different_folders(
   tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
@@ -85,7 +87,7 @@ def test_commands_of_one_second_have_folders_of_their_own(
   assert all(folder.is_dir() for folder in made)
 
 
-def test_a_file_where_a_run_shall_be(fails, toy, tmp_path):
+def test_file_in_the_path_of_the_runs_gives_an_error(fails, toy, tmp_path):
   (tmp_path / 'w').mkdir()
   (tmp_path / 'w' / 'runs').write_text('')
   status, said = fails(toy, *commands.SMALL, f'--workdir={tmp_path}/w')

@@ -15,7 +15,7 @@ def _read():
 
 
 def _text(cells):
-  """What code cells printed and showed, as text."""
+  """Returns the outputs of code cells as text."""
   shown = []
   for cell in cells:
     for output in cell.get('outputs', ()):
@@ -25,20 +25,20 @@ def _text(cells):
   return '\n'.join(shown)
 
 
-def test_is_valid_and_holds_no_outputs():
+def test_notebook_is_valid_and_has_no_outputs():
   notebook = _read()
   nbformat.validate(notebook)
   code = [cell for cell in notebook.cells if cell.cell_type == 'code']
   assert all(not cell.outputs and not cell.execution_count for cell in code)
 
 
-def test_installs_only_what_is_not_there():
+def test_kdjax_is_installed_only_if_missing():
   install = next(c.source for c in _read().cells if '%pip' in c.source)
   assert install.index("find_spec('kdjax') is None") < install.index('%pip')
 
 
 @pytest.mark.slow
-def test_runs_from_top_to_bottom(tmp_path, monkeypatch):
+def test_notebook_runs(tmp_path, monkeypatch):
   monkeypatch.setenv('KDJAX_CACHE', str(tmp_path / 'cache'))
   monkeypatch.setenv('PYTHONPATH', str(_ROOT))
   monkeypatch.setenv('JUPYTER_PLATFORM_DIRS', '1')  # or it warns

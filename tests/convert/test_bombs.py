@@ -1,4 +1,4 @@
-"""Small files that would fill the memory: refused before it is asked for."""
+"""Small files that would fill memory are rejected before it is allocated."""
 
 import io
 import tracemalloc
@@ -18,7 +18,7 @@ DICT = writer.name('collections', 'OrderedDict')
 
 @pytest.fixture
 def read(tmp_path):
-  """`convert.read` of a file's content, of whose size it asks a few times."""
+  """`convert.read` of bytes, which checks the memory that it allocates."""
 
   def within(content: bytes):
     path = tmp_path / 'weights'
@@ -34,8 +34,8 @@ def read(tmp_path):
   return within
 
 
-def again(made: bytes, times: int) -> bytes:
-  """Instructions that make a list of what others make, so many times."""
+def repeated(made: bytes, times: int) -> bytes:
+  """Returns instructions for a list that repeats an object `times` times."""
   return b'](' + made * times + b'e'
 
 
@@ -49,8 +49,10 @@ def again(made: bytes, times: int) -> bytes:
   ],
 )
 @WRITERS
-def test_copies_of_one_large_thing(read, write, large, copied):
-  # `large` is number 0 of the memo; each call on it is a few bytes.
+def test_many_copies_of_a_large_object_raise_an_error(
+  read, write, large, copied
+):
+  # `large` is entry 255 of the memo; each call on it takes a few bytes.
   once = large + b'r\xff\x00\x00\x000'
   call = copied + b'j\xff\x00\x00\x00\x85R'
   if copied.endswith(b'device\n'):
@@ -58,22 +60,22 @@ def test_copies_of_one_large_thing(read, write, large, copied):
   with pytest.raises(
     ValueError, match='copy more data than the pickle contains'
   ):
-    read(write(once + again(call, 10_000), {}))
+    read(write(once + repeated(call, 10_000), {}))
 
 
 @WRITERS
-def test_texts_of_one_long_text(read, write):
+def test_many_copies_of_a_long_text_raise_an_error(read, write):
   once = writer.value('x' * 10_000) + b'r\xff\x00\x00\x000'
   call = writer.name('_codecs', 'encode') + b'j\xff\x00\x00\x00\x85R'
   with pytest.raises(
     ValueError, match='copy more data than the pickle contains'
   ):
-    read(write(once + again(call, 2000), {}))
+    read(write(once + repeated(call, 2000), {}))
 
 
 @WRITERS
-def test_lists_of_lists_share_what_they_hold(read, write):
-  # Ten to the power of a thousand ends, if someone walked through them.
+def test_nested_shared_lists_are_not_expanded(read, write):
+  # Expanded, the list would have 10 ** 1000 elements.
   deep = b'](NNNNNNNNNNe'
   for _ in range(1000):
     deep = deep + b'r\xff\x00\x00\x000](' + b'j\xff\x00\x00\x00' * 10 + b'e'
@@ -83,7 +85,7 @@ def test_lists_of_lists_share_what_they_hold(read, write):
 
 @WRITERS
 @pytest.mark.parametrize('end', [b'K\x00s', b'0'])
-def test_depth(read, write, end):
+def test_deep_nesting_raises_an_error(read, write, end):
   deep = b')' + b'\x85' * 100_000
   with pytest.raises(
     ValueError, match=r'a key is a tuple|expected one state dict'
@@ -91,7 +93,7 @@ def test_depth(read, write, end):
     read(write(b'}' + deep + end, {}))
 
 
-def test_depth_in_the_list_of_storages(read):
+def test_deep_nesting_in_storage_keys_raises_an_error(read):
   state = writer.state_dict({'w': BASE})
   whole = writer.legacy(state, {'0': BASE})
   listed = writer.program(writer.value(['0']))
@@ -101,22 +103,22 @@ def test_depth_in_the_list_of_storages(read):
 
 
 @WRITERS
-def test_empty_containers(read, write, monkeypatch):
-  monkeypatch.setattr(pickles, '_MAX_INSTRUCTIONS', 1000)  # of five million
+def test_too_many_instructions_raise_an_error(read, write, monkeypatch):
+  monkeypatch.setattr(pickles, '_MAX_INSTRUCTIONS', 1000)  # default: 5e6
   with pytest.raises(ValueError, match='more than 1000 instructions'):
     read(write(b'}' * 1000, {}))
 
 
 @WRITERS
-def test_many_numbers_from_one(read, write):
-  # Strides of zero would make a giant of one stored number.
+def test_zero_strides_cannot_expand_a_storage(read, write):
+  # Strides of zero would expand six numbers to a huge tensor.
   made = writer.tensor(BASE, '0', shape=(10**6, 10**6), strides=(0, 0))
   with pytest.raises(ValueError, match='repeats the 6 numbers'):
     read(write(writer.mapping({'w': made}), {'0': BASE}))
 
 
 @WRITERS
-def test_many_views_of_one_storage_copy_nothing(read, write):
+def test_views_of_one_storage_share_memory(read, write):
   base = np.ones(10_000, np.float32)
   views = {f'w{i}': writer.tensor(base, '0') for i in range(1000)}
   got = read(write(writer.mapping(views), {'0': base}))
@@ -125,10 +127,10 @@ def test_many_views_of_one_storage_copy_nothing(read, write):
 
 
 def header(shape, dtype='<f4') -> bytes:
-  """The beginning of a `.npy` file."""
+  """Returns the header of a `.npy` file."""
   file = io.BytesIO()
-  said = {'descr': dtype, 'fortran_order': False, 'shape': shape}
-  np.lib.format.write_array_header_1_0(file, said)
+  fields = {'descr': dtype, 'fortran_order': False, 'shape': shape}
+  np.lib.format.write_array_header_1_0(file, fields)
   return file.getvalue()
 
 
@@ -140,7 +142,7 @@ def archive(members, compression=zipfile.ZIP_STORED) -> bytearray:
   return bytearray(file.getvalue())
 
 
-def test_npz_that_unpacks_to_a_thousand_times_its_size(read):
+def test_npz_with_extreme_compression_raises_an_error(read):
   zeros = bytes(2**18)
   members = [(f'{i}.npy', header((2**16,)) + zeros) for i in range(1025)]
   content = archive(members, zipfile.ZIP_DEFLATED)
@@ -151,17 +153,17 @@ def test_npz_that_unpacks_to_a_thousand_times_its_size(read):
     read(content)
 
 
-def test_members_that_lie_over_each_other(read):
+def test_overlapping_zip_members_raise_an_error(read):
   content = archive([('a.npy', header((9,)) + bytes(36)), ('b.npy', b'x')])
-  place = content.index(b'PK\x01\x02') + 20  # the packed size, in the directory
-  content[place : place + 4] = (10**9).to_bytes(4, 'little')
+  start = content.index(b'PK\x01\x02') + 20  # compressed size, in the directory
+  content[start : start + 4] = (10**9).to_bytes(4, 'little')
   with pytest.raises(ValueError, match=r'members declare 10000000\d\d bytes'):
     read(bytes(content))
 
 
 @pytest.mark.filterwarnings('ignore:Duplicate name')
 @pytest.mark.parametrize('name', ['w.npy', 'archive/data/0'])
-def test_member_that_is_there_twice(read, name):
+def test_duplicate_zip_members_raise_an_error(read, name):
   content = header((1,)) + bytes(4)
   members = [('archive/data.pkl', b'N.')] if '/' in name else []
   members += [(name, content)] * 2

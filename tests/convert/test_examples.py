@@ -1,4 +1,4 @@
-"""The examples in the documentation of weights run and print what they say."""
+"""The examples in the docstrings of `kdjax.convert`."""
 
 import doctest
 import importlib
@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize('name', ['files', 'load', 'save'])
-def test_examples(name):
-  # The face of the package has a function `load` of the module's name.
+def test_doctest_examples_pass(name):
+  # The package exports a function `load`, which hides the module.
   module = importlib.import_module(f'kdjax.convert.{name}')
   assert doctest.testmod(module, raise_on_error=True).attempted > 0

@@ -1,4 +1,4 @@
-"""Formats told by content, and files that are damaged or lie."""
+"""Format detection by content, and damaged or inconsistent files."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def npz(**arrays) -> bytes:
   return file.getvalue()
 
 
-def test_safetensors_written_by_hand(tmp_path):
+def test_handwritten_safetensors_file_is_read(tmp_path):
   content = safetensors_with(
     {'a': entry([2, 3], 0, 24), 'b': entry([4], 24, 40)}
   )
@@ -104,13 +104,15 @@ def test_safetensors_written_by_hand(tmp_path):
     ),
   ],
 )
-def test_safetensors_header_that_lies(tmp_path, content, message):
+def test_inconsistent_safetensors_header_raises_an_error(
+  tmp_path, content, message
+):
   with pytest.raises(ValueError, match=f'weights cannot be read: .*{message}'):
     read(tmp_path, content)
 
 
 @pytest.mark.parametrize('metadata', [[1], 'text', {'kdjax': 3}])
-def test_metadata_that_is_no_text_by_name(tmp_path, metadata):
+def test_metadata_that_is_not_text_raises_an_error(tmp_path, metadata):
   path = tmp_path / 'weights'
   path.write_bytes(safetensors_with({'__metadata__': metadata}, b''))
   for read_ in (convert.described, convert.read):
@@ -121,27 +123,27 @@ def test_metadata_that_is_no_text_by_name(tmp_path, metadata):
 @pytest.mark.parametrize(
   'content', [b'\xff\xfe\x00', b'[' * 100_000, b'9' * 5000, b'{"mean": ']
 )
-def test_config_that_is_no_json(tmp_path, content):
+def test_invalid_json_config_raises_an_error(tmp_path, content):
   (tmp_path / 'config.json').write_bytes(content)
   with pytest.raises(ValueError, match=r'config\.json is not readable JSON'):
     convert.described(tmp_path)
 
 
-def test_truncated_safetensors(tmp_path):
+def test_truncated_safetensors_raises_an_error(tmp_path):
   whole = safetensors.numpy.save(ARRAYS)
   for length in range(9, len(whole), 13):
     with pytest.raises(ValueError, match='weights cannot be read'):
       read(tmp_path, whole[:length])
 
 
-def test_npz_of_objects_is_refused(tmp_path):
+def test_npz_of_python_objects_raises_an_error(tmp_path):
   objects = np.array([{'a': 1}], dtype=object)
   with pytest.raises(ValueError, match=r'x\.npy holds Python objects'):
     read(tmp_path, npz(x=objects))
 
 
 @pytest.mark.parametrize(
-  ('said', 'message'),
+  ('changes', 'message'),
   [
     ({'shape': (10**15,)}, r'x\.npy declares float32 .* but has 9'),
     ({'shape': (-3,)}, 'negative'),
@@ -153,9 +155,9 @@ def test_npz_of_objects_is_refused(tmp_path):
     ({'more': 1}, 'does not contain the correct keys'),
   ],
 )
-def test_npz_whose_header_lies(tmp_path, said, message):
-  lie = {'descr': '<f4', 'fortran_order': False, 'shape': (3,), **said}
-  header = f'{lie}\n'.encode()
+def test_inconsistent_npz_header_raises_an_error(tmp_path, changes, message):
+  fields = {'descr': '<f4', 'fortran_order': False, 'shape': (3,), **changes}
+  header = f'{fields}\n'.encode()
   length = len(header).to_bytes(2, 'little')
   content = io.BytesIO()
   with zipfile.ZipFile(content, 'w') as archive:
@@ -166,7 +168,7 @@ def test_npz_whose_header_lies(tmp_path, said, message):
     read(tmp_path, content.getvalue())
 
 
-def test_truncated_npz(tmp_path):
+def test_truncated_npz_raises_an_error(tmp_path):
   whole = npz(**ARRAYS)
   for length in (30, len(whole) // 2, len(whole) - 5):
     with pytest.raises(ValueError, match='truncated or damaged'):
@@ -182,12 +184,12 @@ def test_truncated_npz(tmp_path):
     (b'\x93NUMPY\x01\x00', 'a single .npy array'),
   ],
 )
-def test_other_files(tmp_path, content, message):
+def test_unsupported_formats_raise_an_error(tmp_path, content, message):
   with pytest.raises(ValueError, match=message):
     read(tmp_path, content)
 
 
-def test_zip_of_other_things(tmp_path):
+def test_zip_without_weights_raises_an_error(tmp_path):
   content = io.BytesIO()
   with zipfile.ZipFile(content, 'w') as archive:
     archive.writestr('readme.txt', 'hello')
@@ -197,14 +199,14 @@ def test_zip_of_other_things(tmp_path):
     read(tmp_path, content.getvalue())
 
 
-def test_folder_of_other_things_and_no_file(tmp_path):
+def test_unsupported_folder_and_missing_file_raise_errors(tmp_path):
   with pytest.raises(ValueError, match='neither a run folder nor an orbax'):
     convert.read(tmp_path)
   with pytest.raises(ValueError, match='nobody does not exist'):
     convert.read(tmp_path / 'nobody')
 
 
-def test_damaged_orbax_folder(tmp_path):
+def test_orbax_folder_without_manifest_raises_an_error(tmp_path):
   (tmp_path / 'student').mkdir()
   (tmp_path / 'student' / '_METADATA').write_text('{')
   with pytest.raises(ValueError, match='student has no manifest'):
@@ -212,7 +214,7 @@ def test_damaged_orbax_folder(tmp_path):
 
 
 @pytest.mark.parametrize('torn', ['manifest.ocdbt', 'd/*'])
-def test_torn_orbax_folder(tmp_path, torn):
+def test_torn_orbax_folder_raises_an_error(tmp_path, torn):
   folder = tmp_path / 'student'
   names = [f'layer_{index}' for index in range(20)]
   save_variables(folder, {name: np.ones((8, 8), np.float32) for name in names})

@@ -1,4 +1,4 @@
-"""Weights of every format into a network, and what does not match."""
+"""Loading weights of each format into a network, and mismatches."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def template():
 
 @pytest.fixture(scope='module')
 def arrays(template):
-  """The network's arrays under PyTorch's names, each different."""
+  """The network's arrays by PyTorch name, with random values."""
   shapes = jax.tree.map(lambda x: np.zeros(x.shape), template)
   named = torch_layout.to_torch(shapes, names.rules_of(NAME))
   random = np.random.default_rng(0)
@@ -48,14 +48,18 @@ def load(path, template, **kwargs):
   return convert.load(path, template, network=NAME, **kwargs)
 
 
-def test_npz_under_pytorch_names(tmp_path, template, arrays, variables):
-  path = tmp_path / 'weights'  # no ending: the content tells the format
+def test_npz_with_pytorch_names_is_loaded(
+  tmp_path, template, arrays, variables
+):
+  path = tmp_path / 'weights'  # no extension: the format is detected
   with path.open('wb') as file:
     np.savez(file, **arrays)
   assert same(load(path, template), variables)
 
 
-def test_compressed_npz_and_wide_numbers(tmp_path, template, arrays, variables):
+def test_compressed_float64_npz_is_loaded(
+  tmp_path, template, arrays, variables
+):
   path = tmp_path / 'weights.npz'
   doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
   np.savez_compressed(path, **doubles)
@@ -63,7 +67,9 @@ def test_compressed_npz_and_wide_numbers(tmp_path, template, arrays, variables):
 
 
 @pytest.mark.parametrize('sep', ['/', '.'])
-def test_safetensors_under_flax_names(tmp_path, template, variables, sep):
+def test_safetensors_with_flax_names_is_loaded(
+  tmp_path, template, variables, sep
+):
   path = tmp_path / 'weights.bin'
   flat = {
     jax.tree_util.keystr(key, simple=True, separator=sep): np.asarray(leaf)
@@ -74,7 +80,7 @@ def test_safetensors_under_flax_names(tmp_path, template, variables, sep):
   assert same(convert.load(path, template), variables)
 
 
-def test_half_precision_becomes_what_the_network_has(
+def test_half_precision_is_converted_to_the_network_dtype(
   tmp_path, template, arrays, variables
 ):
   path = tmp_path / 'weights.safetensors'
@@ -87,7 +93,7 @@ def test_half_precision_becomes_what_the_network_has(
   assert same(load(path, template), rounded)
 
 
-def test_orbax_folder_and_run_folder(tmp_path, template, variables):
+def test_orbax_folder_and_run_folder_are_loaded(tmp_path, template, variables):
   (tmp_path / 'run').mkdir()
   save_variables(tmp_path / 'run' / 'student', variables)
   assert same(load(tmp_path / 'run', template), variables)
@@ -98,7 +104,7 @@ def test_orbax_folder_and_run_folder(tmp_path, template, variables):
   'prefix',
   ['module.', 'module.module.', '_orig_mod.module.', 'model.', 'net_s.'],
 )
-def test_prefixes_go_and_counters_are_ignored(
+def test_prefixes_are_stripped_and_counters_ignored(
   tmp_path, template, arrays, variables, prefix
 ):
   path = tmp_path / 'weights.npz'
@@ -109,8 +115,8 @@ def test_prefixes_go_and_counters_are_ignored(
   assert same(load(path, template), variables)
 
 
-def test_what_is_a_layers_name_is_no_prefix(tmp_path):
-  name = 'imagenet_mobilenet_v1'  # all but its classifier is called `model.…`
+def test_common_layer_name_is_not_stripped_as_prefix(tmp_path):
+  name = 'imagenet_mobilenet_v1'  # all layers but the classifier are `model.…`
   template = weights.template(name, CLASSES, (32, 32, 3))
   zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
   arrays = torch_layout.to_torch(zeros, names.rules_of(name))
@@ -124,7 +130,7 @@ def test_what_is_a_layers_name_is_no_prefix(tmp_path):
   ]
 
 
-def test_another_depth_is_a_table_of_what_is_left_over(tmp_path, template):
+def test_weights_of_another_depth_list_unexpected_arrays(tmp_path, template):
   deeper = weights.template('resnet14', CLASSES, SHAPE)
   zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), deeper)
   np.savez(
@@ -141,7 +147,9 @@ def test_another_depth_is_a_table_of_what_is_left_over(tmp_path, template):
   assert not any('missing' in line for line in lines)
 
 
-def test_half_matching_weights(tmp_path, template, arrays, variables):
+def test_allow_partial_loads_matching_arrays(
+  tmp_path, template, arrays, variables
+):
   half = dict(list(arrays.items())[::2])
   half['fc.weight'] = np.zeros((100, 64), np.float32)
   half['extra'] = np.zeros(3, np.float32)
@@ -154,36 +162,42 @@ def test_half_matching_weights(tmp_path, template, arrays, variables):
   assert '  shape       fc.weight: stored (100, 64), expected (10, 64)' in table
 
   start = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), template)
-  said = []
-  got = load(tmp_path / 'half.npz', start, allow_partial=True, say=said.append)
-  assert said == [table.rsplit('\n', 1)[0]]
-  there = torch_layout.to_torch(got, names.rules_of(NAME))
-  for name, array in there.items():
+  messages = []
+  got = load(
+    tmp_path / 'half.npz', start, allow_partial=True, say=messages.append
+  )
+  assert messages == [table.rsplit('\n', 1)[0]]
+  loaded = torch_layout.to_torch(got, names.rules_of(NAME))
+  for name, array in loaded.items():
     taken = name in half and name != 'fc.weight'
     want = arrays[name] if taken else np.full_like(array, 9)
     np.testing.assert_array_equal(array, want, err_msg=name)
 
 
 @pytest.mark.parametrize('stored', ['other classes', 'none', 'the same'])
-def test_a_fresh_classifier_where_the_file_has_no_such(
+def test_fresh_classifier_replaces_missing_or_mismatched_one(
   tmp_path, template, arrays, variables, stored
 ):
-  there = dict(arrays)
+  stored_arrays = dict(arrays)
   if stored != 'the same':
-    del there['fc.weight'], there['fc.bias']
+    del stored_arrays['fc.weight'], stored_arrays['fc.bias']
   if stored == 'other classes':
-    there['fc.weight'] = np.ones((1000, 64), np.float32)
-    there['fc.bias'] = np.ones(1000, np.float32)
-  np.savez(tmp_path / 'there.npz', **there)
+    stored_arrays['fc.weight'] = np.ones((1000, 64), np.float32)
+    stored_arrays['fc.bias'] = np.ones(1000, np.float32)
+  np.savez(tmp_path / 'stored_arrays.npz', **stored_arrays)
   start = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), template)
-  got = load(tmp_path / 'there.npz', start, fresh_classifier=True, say=len)
+  got = load(
+    tmp_path / 'stored_arrays.npz', start, fresh_classifier=True, say=len
+  )
   head = start['params']['head'] if stored != 'the same' else None
   assert same(got['params']['head'], head or variables['params']['head'])
   assert same(got['params']['stage_1'], variables['params']['stage_1'])
   assert same(got['batch_stats'], variables['batch_stats'])
 
 
-def test_a_fresh_classifier_is_no_other_network(tmp_path, template, arrays):
+def test_fresh_classifier_still_requires_all_other_arrays(
+  tmp_path, template, arrays
+):
   short = {n: a for n, a in arrays.items() if n != 'bn1.weight'}
   np.savez(tmp_path / 'short.npz', **short)
   start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
@@ -191,20 +205,20 @@ def test_a_fresh_classifier_is_no_other_network(tmp_path, template, arrays):
     load(tmp_path / 'short.npz', start, fresh_classifier=True)
 
 
-def test_partial_needs_something_to_stay(tmp_path, template, arrays):
+def test_allow_partial_requires_initial_values(tmp_path, template, arrays):
   np.savez(tmp_path / 'part.npz', **{'conv1.weight': arrays['conv1.weight']})
   with pytest.raises(ValueError, match='template, which must hold'):
     load(tmp_path / 'part.npz', template, allow_partial=True)
 
 
-def test_partial_of_nothing_is_an_error(tmp_path, template):
+def test_allow_partial_without_any_match_raises_an_error(tmp_path, template):
   np.savez(tmp_path / 'other.npz', nobody=np.zeros(3, np.float32))
   with pytest.raises(ValueError, match='Nothing matches'):
     load(tmp_path / 'other.npz', template, allow_partial=True)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_named(
+def test_non_finite_weights_raise_an_error_with_their_name(
   tmp_path, template, arrays, value
 ):
   bad = arrays['layer1.0.conv1.weight'].copy()
@@ -217,7 +231,7 @@ def test_weights_that_are_not_finite_are_named(
     load(tmp_path / 'bad.npz', template)
 
 
-def test_integers_are_no_weights(tmp_path, template, arrays):
+def test_integer_weights_raise_an_error(tmp_path, template, arrays):
   bad = {**arrays, 'fc.bias': np.zeros(10, np.int8)}
   np.savez(tmp_path / 'bad.npz', **bad)
   with pytest.raises(ValueError, match=r'fc\.bias is int8, not floating-point'):

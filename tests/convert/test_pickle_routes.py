@@ -1,4 +1,4 @@
-"""Every way by which a pickle may call something: refused, and not taken."""
+"""Pickles that would call functions are rejected and not executed."""
 
 import io
 import os
@@ -24,7 +24,7 @@ def read(tmp_path, content: bytes):
 
 
 class Canary:
-  """Makes a folder when it is unpickled."""
+  """Creates a folder when it is unpickled."""
 
   def __init__(self, path):
     self.path = path
@@ -34,7 +34,7 @@ class Canary:
 
 
 class StatefulCanary:
-  """Makes a folder when its state is set."""
+  """Creates a folder when its state is set."""
 
   def __init__(self, path):
     self.path = str(path)
@@ -44,15 +44,15 @@ class StatefulCanary:
 
 
 @pytest.fixture
-def grave(tmp_path):
-  """The folder that a canary makes."""
+def canary_folder(tmp_path):
+  """The folder that a canary creates; it must not exist after the test."""
   folder = tmp_path / 'canary'
   yield folder
   assert not folder.exists()
 
 
-def sung(tmp_path, canary, protocol) -> bytes:
-  """A canary's pickle, of which it is certain that it sings."""
+def working_canary(tmp_path, canary, protocol) -> bytes:
+  """Returns a canary's pickle, after checking that it creates the folder."""
   folder = tmp_path / 'canary'
   pickled = pickle.dumps(canary(folder), protocol)
   pickle.loads(pickled)
@@ -61,31 +61,35 @@ def sung(tmp_path, canary, protocol) -> bytes:
 
 
 CANARIES = pytest.mark.parametrize('canary', [Canary, StatefulCanary])
-# Where it is made; the second is named with what makes an object of a class.
+# The error names the called function, or the one that constructs the object.
 NAMED = rf'names ({os.mkdir.__module__}\.mkdir|copy\w*\.\w+|{__name__}\.)'
 
 
 @CANARIES
 @pytest.mark.parametrize('protocol', range(6))
-def test_plain_pickle(tmp_path, grave, canary, protocol):
+def test_plain_pickle_is_rejected(tmp_path, canary_folder, canary, protocol):
   with pytest.raises(ValueError, match=rf'weights\.pth .* {NAMED}'):
-    read(tmp_path, sung(tmp_path, canary, protocol))
+    read(tmp_path, working_canary(tmp_path, canary, protocol))
 
 
 @CANARIES
 @pytest.mark.parametrize('protocol', [2, 4])
 @pytest.mark.parametrize('write', [writer.zipped, writer.legacy])
-def test_beside_a_state_dict(tmp_path, grave, canary, protocol, write):
-  pickled = sung(tmp_path, canary, protocol)
+def test_call_next_to_a_state_dict_is_rejected(
+  tmp_path, canary_folder, canary, protocol, write
+):
+  pickled = working_canary(tmp_path, canary, protocol)
   content = writer.mapping({'model': STATE, 'optimizer': pickled[2:-1]})
   with pytest.raises(ValueError, match=NAMED) as info:
     read(tmp_path, write(content, STORAGES))
   assert 'it was not executed' in str(info.value)
 
 
-@pytest.mark.parametrize('place', range(5))
-def test_any_of_the_pickles_of_a_legacy_file(tmp_path, grave, place):
-  pickled = sung(tmp_path, Canary, 2)
+@pytest.mark.parametrize('index', range(5))
+def test_call_in_any_pickle_of_a_legacy_file_is_rejected(
+  tmp_path, canary_folder, index
+):
+  pickled = working_canary(tmp_path, Canary, 2)
   whole = writer.legacy(STATE, STORAGES)
   stream = io.BytesIO(whole)
   ends = [0]
@@ -93,15 +97,15 @@ def test_any_of_the_pickles_of_a_legacy_file(tmp_path, grave, place):
     for _ in pickletools.genops(stream):
       pass
     ends.append(stream.tell())
-  content = whole[: ends[place]] + pickled + whole[ends[place + 1] :]
+  content = whole[: ends[index]] + pickled + whole[ends[index + 1] :]
   with pytest.raises(ValueError, match=NAMED):
     read(tmp_path, content)
 
 
-def test_a_second_pickle_of_an_archive(tmp_path, grave):
+def test_archive_with_a_second_pickle_is_rejected(tmp_path, canary_folder):
   file = io.BytesIO(writer.zipped(STATE, STORAGES))
   with zipfile.ZipFile(file, 'a') as archive:
-    archive.writestr('other/data.pkl', sung(tmp_path, Canary, 2))
+    archive.writestr('other/data.pkl', working_canary(tmp_path, Canary, 2))
   with pytest.raises(ValueError, match='holds 2 pickles'):
     read(tmp_path, file.getvalue())
 
@@ -113,9 +117,9 @@ def test_a_second_pickle_of_an_archive(tmp_path, grave):
     (b'c__builtin__\nexec\n(Vprint(1)\ntR', r'names __builtin__\.exec,'),
     (b'cos\nsystem\n(Vtrue\ntR', r'names os\.system,'),
     (b'ctorch.hub\nload\n(Vx\ntR', r'names torch\.hub\.load,'),
-    # A dotted name leads from something harmless to something that is not.
+    # A dotted name leads from a harmless object to a dangerous one.
     (b'ccollections\nOrderedDict.__init__\n', r'names collections\.OrderedD'),
-    # Protocol 4 takes the name from the stack, here by way of the memo.
+    # Protocol 4 reads the name from the stack, here through the memo.
     (
       b'\x8c\x05posix\x940\x8c\x06system\x940h\x00h\x01\x93(Vtrue\ntR',
       r'names posix\.system,',
@@ -131,10 +135,10 @@ def test_a_second_pickle_of_an_archive(tmp_path, grave):
     (b'Pstorage\n', 'instruction PERSID storage'),
     (b'Vposix.system\nQ', 'refers to something that is not a storage'),
     (b'\x97', 'instruction NEXT_BUFFER'),
-    # An attribute, were it set, that calls could be led through.
+    # Setting this attribute would redirect later calls.
     (b'ccollections\nOrderedDict\n}Vupdate\nK\x01sb', 'needs a dict, got a F'),
     (b'ctorch\nSize\n(]tRVx\nK\x01s', 'needs a dict|needs a tuple, got a list'),
-    # A pickle within a pickle is bytes.
+    # A nested pickle is only bytes.
     (
       writer.call(
         writer.name('pickle', 'loads'), writer.value(pickle.dumps(print))
@@ -144,6 +148,8 @@ def test_a_second_pickle_of_an_archive(tmp_path, grave):
   ],
 )
 @pytest.mark.parametrize('write', [writer.zipped, writer.legacy])
-def test_every_other_route(tmp_path, write, instructions, message):
+def test_other_calling_instructions_are_rejected(
+  tmp_path, write, instructions, message
+):
   with pytest.raises(ValueError, match=message):
     read(tmp_path, write(instructions, STORAGES))

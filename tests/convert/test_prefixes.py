@@ -12,7 +12,7 @@ TEMPLATE = models.create(NETWORK, num_classes=3).describe(SHAPE).variables
 
 
 def _weights(value: float) -> dict[str, np.ndarray]:
-  """Arrays of one value under PyTorch's names."""
+  """Returns arrays of one value by PyTorch name."""
   variables = jax.tree.map(
     lambda leaf: np.full(leaf.shape, value, leaf.dtype), TEMPLATE
   )
@@ -52,7 +52,7 @@ def test_prefix_selects_one_of_two_networks(pair, prefix, value):
   assert _load(pair, prefix=prefix) == value
 
 
-def test_message_without_prefix_lists_those_that_fit(pair):
+def test_error_without_prefix_lists_matching_prefixes(pair):
   count = len(_weights(1.0))
   with pytest.raises(ValueError, match='does not fit resnet8') as error:
     _load(pair)
@@ -63,7 +63,7 @@ def test_message_without_prefix_lists_those_that_fit(pair):
   )
 
 
-def test_loss_parameters_beside_model_are_left_out_by_prefix(tmp_path):
+def test_prefix_excludes_parameters_of_the_loss(tmp_path):
   criterion = {'weight': np.ones((3, 4), np.float32)}
   path = _file(tmp_path, model=_weights(1.0), criterion=criterion)
   with pytest.raises(ValueError, match='choose one network with prefix=model'):
@@ -71,14 +71,14 @@ def test_loss_parameters_beside_model_are_left_out_by_prefix(tmp_path):
   assert _load(path, prefix='model') == 1.0
 
 
-def test_unknown_prefix_lists_the_beginnings_of_names(pair):
+def test_unknown_prefix_lists_the_known_prefixes(pair):
   with pytest.raises(
     ValueError, match=r'no name begins with model\.; they begin with module\.$'
   ):
     _load(pair, prefix='model')
 
 
-def test_file_of_another_network_gets_no_advice(tmp_path):
+def test_file_of_another_network_has_no_prefix_advice(tmp_path):
   path = _file(tmp_path, model={'x': np.ones(2, np.float32)})
   with pytest.raises(ValueError, match='Nothing matches'):
     _load(path)

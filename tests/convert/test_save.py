@@ -1,4 +1,4 @@
-"""Weights out, and back."""
+"""Saving weights, and loading the saved files."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ from tests.golden import weights
 
 pytestmark = pytest.mark.usefixtures('hasty_compiler')
 
-# A small network of every family of PyTorch names.
+# The smallest network of each family of PyTorch names.
 SMALLEST = {
   'convnet_': 'convnet_4_8',
   'resnet': 'resnet8',
@@ -44,12 +44,12 @@ def torch_arrays(rules: names.Rules, template) -> dict[str, np.ndarray]:
   }
 
 
-def test_every_family_is_here():
+def test_every_family_of_names_is_tested():
   assert SMALLEST.keys() == names.FAMILIES.keys()
 
 
 @pytest.mark.parametrize('family', SMALLEST)
-def test_round_trip_is_equal_to_the_bit(tmp_path, family):
+def test_round_trip_is_bit_identical(tmp_path, family):
   name = SMALLEST[family]
   template = weights.template(name, 7, (32, 32, 3))
   arrays = torch_arrays(names.rules_of(name), template)
@@ -99,7 +99,7 @@ LIBRARY_NAMES = {
 
 
 @pytest.mark.parametrize(('name', 'library'), LIBRARY_NAMES)
-def test_names_of_libraries_there_and_back(tmp_path, name, library):
+def test_library_names_round_trip(tmp_path, name, library):
   template = weights.template(name, 7, (32, 32, 3))
   rules = names.rules_of(name, library)
   arrays = torch_arrays(rules, template)
@@ -118,7 +118,7 @@ def test_names_of_libraries_there_and_back(tmp_path, name, library):
     assert back[key].tobytes() == array.tobytes(), key
 
 
-def test_every_library_is_here():
+def test_every_library_is_tested():
   smallest = {
     'imagenet_resnet': 'imagenet_resnet18',
     'vit_': 'vit_tiny_patch16',
@@ -131,7 +131,7 @@ def test_every_library_is_here():
   assert known - LIBRARY_NAMES.keys() == {('imagenet_resnet18', 'torchvision')}
 
 
-def test_libraries_that_do_not_have_a_network(tmp_path):
+def test_library_without_the_network_raises_an_error(tmp_path):
   variables = {'params': {'head': {'bias': np.zeros(3, np.float32)}}}
   for name, others in (
     ('resnet20', 'no library'),
@@ -143,7 +143,7 @@ def test_libraries_that_do_not_have_a_network(tmp_path):
       )
 
 
-def test_file_says_what_it_is(tmp_path):
+def test_saved_file_has_metadata(tmp_path):
   network = models.create('convnet_4_8', num_classes=3)
   variables = network.initialize(jax.random.key(0), (8, 8, 1))
   path = tmp_path / 'deep' / 'file'
@@ -152,14 +152,14 @@ def test_file_says_what_it_is(tmp_path):
     path, variables, naming='torch', network=network.name, about=about
   )
   with safetensors.safe_open(path, 'numpy') as file:
-    said = file.metadata()
-  assert said['format'] == 'pt'
-  assert json.loads(said['kdjax']) == {'network': 'convnet_4_8', **about}
+    metadata = file.metadata()
+  assert metadata['format'] == 'pt'
+  assert json.loads(metadata['kdjax']) == {'network': 'convnet_4_8', **about}
   assert convert.described(path)['network'] == 'convnet_4_8'
   assert [entry.name for entry in path.parent.iterdir()] == ['file']
 
 
-def test_pytorch_names_need_a_network_that_has_them(tmp_path):
+def test_torch_naming_requires_a_known_network(tmp_path):
   variables = {'params': {'dense': {'kernel': np.zeros((2, 3), np.float32)}}}
   with pytest.raises(ValueError, match='name of the network'):
     convert.save_safetensors(tmp_path / 'x', variables, naming='torch')
@@ -170,7 +170,7 @@ def test_pytorch_names_need_a_network_that_has_them(tmp_path):
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_stablehlo_of_any_batch(tmp_path, dtype):
+def test_stablehlo_accepts_any_batch_size(tmp_path, dtype):
   network = models.create(
     'convnet_4_8', num_classes=3, dtype=dtype, mean=(0.25,), std=(0.5,)
   )
@@ -180,7 +180,7 @@ def test_stablehlo_of_any_batch(tmp_path, dtype):
   program = jax.export.deserialize(pathlib.Path(path).read_bytes())
   assert program.platforms == ('cpu', 'cuda', 'tpu')
 
-  @jax.jit  # bfloat16 is rounded elsewhere without
+  @jax.jit  # without jit bfloat16 is rounded at other points
   def logits(images):
     features, _ = network.apply(variables, images, train=False)
     return features.logits.astype(jnp.float32)
@@ -194,7 +194,7 @@ def test_stablehlo_of_any_batch(tmp_path, dtype):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('family', SMALLEST)
-def test_stablehlo_of_every_family(tmp_path, family):
+def test_stablehlo_of_every_family_matches_the_network(tmp_path, family):
   network = models.create(SMALLEST[family], num_classes=7)
   variables = network.initialize(jax.random.key(0), (32, 32, 3))
   convert.save_stablehlo(tmp_path / 'p', network, variables, (32, 32, 3))

@@ -1,4 +1,4 @@
-"""PyTorch files read without PyTorch: what is taken, and what is refused."""
+"""PyTorch files read without PyTorch: accepted and rejected content."""
 
 import collections
 import sys
@@ -33,18 +33,18 @@ def expect_arrays(got, want):
 
 
 @WRITERS
-def test_state_dict_without_pytorch(tmp_path, write, monkeypatch):
+def test_state_dict_is_read_without_pytorch(tmp_path, write, monkeypatch):
   monkeypatch.setitem(sys.modules, 'torch', None)  # cannot be imported
   expect_arrays(read(tmp_path, write(STATE, STORAGES)), ARRAYS)
 
 
 @WRITERS
-def test_wrapped_among_other_things(tmp_path, write):
+def test_state_dict_is_extracted_from_a_checkpoint(tmp_path, write):
   momentum = writer.tensor(STORAGES['1'], '1')
   content = writer.mapping(
     {
       'epoch': writer.value(240),
-      'best_acc': writer.call(  # a NumPy scalar, as many loops leave them
+      'best_acc': writer.call(  # a NumPy scalar, as many training loops save
         writer.name('numpy.core.multiarray', 'scalar'),
         writer.call(writer.name('numpy', 'dtype'), writer.value('f8')),
         writer.value(np.float64(0.75).tobytes()),
@@ -59,7 +59,7 @@ def test_wrapped_among_other_things(tmp_path, write):
 
 
 @WRITERS
-def test_view_of_a_shared_storage(tmp_path, write):
+def test_views_of_a_shared_storage_are_read(tmp_path, write):
   base = np.arange(10, dtype=np.float32)
   content = writer.mapping(
     {
@@ -89,7 +89,7 @@ def test_view_of_a_shared_storage(tmp_path, write):
     (writer.name('builtins', 'eval'), r'names builtins\.eval,'),
     (writer.name('torch.nn', 'Linear'), r'names torch\.nn\.Linear,'),
     (b'chidden\n\x1b[2J\n', r"names 'hidden\.\\x1b\[2J',"),
-    # A known name is no thing to be set attributes of.
+    # Attributes of a known name cannot be set.
     (writer.name('torch', 'Size') + b'}b', 'needs a dict, got a Function'),
     (b'(K\x01K\x02t)R', 'needs a Function, got a tuple'),
     (
@@ -115,7 +115,9 @@ def test_view_of_a_shared_storage(tmp_path, write):
   ],
 )
 @WRITERS
-def test_all_else_is_refused(tmp_path, write, instructions, message):
+def test_other_instructions_and_objects_raise_an_error(
+  tmp_path, write, instructions, message
+):
   with pytest.raises(ValueError, match=message):
     read(tmp_path, write(instructions, STORAGES))
 
@@ -146,21 +148,21 @@ _BASE = np.arange(6, dtype=np.float32)
   ],
 )
 @WRITERS
-def test_lies_about_sizes(tmp_path, write, made, message):
+def test_inconsistent_sizes_raise_an_error(tmp_path, write, made, message):
   content = writer.mapping({'w': made})
   with pytest.raises(ValueError, match=message):
     read(tmp_path, write(content, {'0': _BASE}))
 
 
 @WRITERS
-def test_cut_off_anywhere(tmp_path, write):
+def test_files_truncated_at_any_byte_raise_an_error(tmp_path, write):
   whole = write(STATE, STORAGES)
   for length in range(20, len(whole), 97):
     with pytest.raises(ValueError, match=r'weights\.bin cannot be read'):
       read(tmp_path, whole[:length])
 
 
-def test_truncated_zip_says_so(tmp_path):
+def test_truncated_zip_is_called_truncated(tmp_path):
   whole = writer.zipped(STATE, STORAGES)
   with pytest.raises(
     ValueError, match='zip archive but is truncated or damaged'
@@ -168,29 +170,29 @@ def test_truncated_zip_says_so(tmp_path):
     read(tmp_path, whole[:-100])
 
 
-def test_flipped_bytes_are_noticed(tmp_path):
+def test_flipped_bytes_fail_the_checksum(tmp_path):
   whole = bytearray(writer.zipped(STATE, STORAGES))
-  at = whole.index(ARRAYS['conv.weight'].tobytes())
-  whole[at + 5] ^= 255
+  start = whole.index(ARRAYS['conv.weight'].tobytes())
+  whole[start + 5] ^= 255
   with pytest.raises(ValueError, match='CRC'):
     read(tmp_path, bytes(whole))
 
 
-def test_other_byte_order(tmp_path):
+def test_big_endian_files_raise_an_error(tmp_path):
   with pytest.raises(ValueError, match='big-endian'):
     read(tmp_path, writer.zipped(STATE, STORAGES, byteorder=b'big'))
   with pytest.raises(ValueError, match='big-endian'):
     read(tmp_path, writer.legacy(STATE, STORAGES, little_endian=False))
 
 
-def test_torchscript_is_told_apart(tmp_path):
+def test_torchscript_raises_an_error(tmp_path):
   content = writer.zipped(STATE, STORAGES, **{'constants.pkl': b''})
   with pytest.raises(ValueError, match='TorchScript'):
     read(tmp_path, content)
 
 
 class TestAgainstPyTorch:
-  """Files that PyTorch itself has written."""
+  """Files written by PyTorch."""
 
   @pytest.fixture
   def torch(self):
@@ -198,7 +200,7 @@ class TestAgainstPyTorch:
 
   @pytest.mark.parametrize('as_zip', [True, False])
   @pytest.mark.parametrize('protocol', [2, 5])
-  def test_module(self, tmp_path, torch, as_zip, protocol):
+  def test_saved_module_is_read(self, tmp_path, torch, as_zip, protocol):
     module = torch.nn.Sequential(
       torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
     )
@@ -233,7 +235,7 @@ class TestAgainstPyTorch:
   @pytest.mark.parametrize(
     'dtype', ['float64', 'float16', 'bfloat16', 'int8', 'bool']
   )
-  def test_numbers_and_views(self, tmp_path, torch, as_zip, dtype):
+  def test_dtypes_and_views_are_read(self, tmp_path, torch, as_zip, dtype):
     base = torch.arange(24).to(getattr(torch, dtype)).reshape(4, 6)
     state = {
       'turned': base.T,
@@ -251,7 +253,7 @@ class TestAgainstPyTorch:
       np.testing.assert_array_equal(got[name].astype(np.float64), want)
       assert got[name].dtype.name == dtype
 
-  def test_whole_module_is_refused_by_name(self, tmp_path, torch):
+  def test_pickled_module_raises_an_error_with_its_class(self, tmp_path, torch):
     torch.save(torch.nn.Linear(2, 3), tmp_path / 'file')
     with pytest.raises(ValueError, match=r'names torch\.nn\.modules\.linear'):
       convert.read(tmp_path / 'file')

@@ -1,4 +1,4 @@
-"""What training loops save around a state dict, and before its names."""
+"""State dicts inside the wrappers that training loops save."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.convert import torch_writer as writer
 ARRAYS = {'conv.weight': np.arange(6, dtype=np.float32)}
 STATE = writer.state_dict(ARRAYS)
 SCALAR = np.array(75.5, np.float32)
-# Beside the state dict's one storage; its key is the next.
+# The scalar's storage has the key after that of the state dict's storage.
 STORAGES = {**writer.numbered(ARRAYS), '1': SCALAR}
 TENSOR = writer.tensor(SCALAR, '1')
 EMPTY = b'}'
@@ -32,12 +32,12 @@ def read(tmp_path, write, entries):
 @pytest.mark.parametrize(
   'entries',
   [
-    # RepDistiller's; the accuracy is a tensor.
+    # RepDistiller; the accuracy is a tensor.
     {'epoch': writer.value(240), 'model': STATE, 'best_acc': TENSOR},
     {'best_acc': TENSOR, 'model': STATE, 'optimizer': EMPTY},
-    # mdistiller's.
+    # mdistiller.
     {'model': STATE, 'optimizer': EMPTY, 'best_acc': writer.value(75.5)},
-    # PyTorch's own ImageNet example, and what others made of it.
+    # PyTorch's ImageNet example and its derivatives.
     {'arch': writer.value('resnet18'), 'state_dict': STATE, 'a': TENSOR},
     {'model': writer.value('resnet18'), 'state_dict': STATE},
     {'model_state_dict': STATE, 'loss': TENSOR},
@@ -45,23 +45,23 @@ def read(tmp_path, write, entries):
     {'module': STATE, 'dp_world_size': writer.value(4)},
     {'state_dict': writer.mapping({'model': STATE})},
     {'model': EMPTY, 'weights': STATE},
-    # Running averages beside weights, and alone.
+    # Averaged weights next to the weights, and alone.
     {'state_dict_ema': writer.mapping({'x': TENSOR}), 'state_dict': STATE},
     {'ema': STATE, 'updates': writer.value(7)},
     {'model_ema': STATE, 'scaler': EMPTY},
-    # Under a name of their own.
+    # Under a custom key.
     {'epoch': writer.value(3), 'net_s': STATE, 'optimizer': EMPTY},
   ],
   ids=lambda entries: '-'.join(entries),
 )
-def test_state_dict_is_found(tmp_path, write, entries):
+def test_state_dict_is_extracted_from_its_wrapper(tmp_path, write, entries):
   got = read(tmp_path, write, entries)
   assert list(got) == ['conv.weight']
   np.testing.assert_array_equal(got['conv.weight'], ARRAYS['conv.weight'])
 
 
 @WRITERS
-def test_names_that_others_wrap_by_may_be_layers(tmp_path, write):
+def test_wrapper_keys_may_also_be_layer_names(tmp_path, write):
   got = read(tmp_path, write, {'model.0.weight': TENSOR, 'net': TENSOR})
   assert list(got) == ['model.0.weight', 'net']
 
@@ -74,6 +74,8 @@ def test_names_that_others_wrap_by_may_be_layers(tmp_path, write):
     {'epoch': b'N', 'student': b'N', 'teacher': EMPTY},
   ],
 )
-def test_no_or_any_state_dict_says_what_there_is(tmp_path, write, entries):
+def test_missing_or_ambiguous_state_dict_lists_the_keys(
+  tmp_path, write, entries
+):
   with pytest.raises(ValueError, match='got a dict of epoch, student, teacher'):
     read(tmp_path, write, entries)

@@ -1,4 +1,4 @@
-"""PyTorch files made without PyTorch: the same instructions, by hand."""
+"""PyTorch files written without PyTorch, from pickle instructions."""
 
 import io
 import math
@@ -14,7 +14,7 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 def value(item: Any) -> bytes:
-  """The instructions that push a plain value."""
+  """Returns the instructions that push a plain value."""
   return pickle.dumps(item, 2)[2:-1]
 
 
@@ -36,7 +36,7 @@ def tensor(
   numbers: int | None = None,
   view: bytes = b'',
 ) -> bytes:
-  """The instructions that rebuild a tensor over storage `key`."""
+  """Returns the instructions that rebuild a tensor over storage `key`."""
   shape = array.shape if shape is None else shape
   if strides is None:
     strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
@@ -59,7 +59,7 @@ def tensor(
 
 
 def mapping(entries: Mapping[str, bytes]) -> bytes:
-  """The instructions that push a dict of what instructions push."""
+  """Returns the instructions that push a dict of pushed values."""
   items = b''.join(value(key) + made for key, made in entries.items())
   return b'}(' + items + b'u'
 
@@ -78,7 +78,7 @@ def program(instructions: bytes) -> bytes:
 def zipped(
   instructions: bytes, storages: Mapping[str, np.ndarray], **members: bytes
 ) -> bytes:
-  """A file as PyTorch has written them since 1.6."""
+  """Returns a file in the zip format of PyTorch 1.6 and later."""
   file = io.BytesIO()
   with zipfile.ZipFile(file, 'w') as archive:
     archive.writestr('archive/data.pkl', program(instructions))
@@ -96,7 +96,7 @@ def legacy(
   *,
   little_endian: bool = True,
 ) -> bytes:
-  """A file as PyTorch wrote them before."""
+  """Returns a file in the format of PyTorch before 1.6."""
   system = {'protocol_version': _PROTOCOL, 'little_endian': little_endian}
   heads = [value(_MAGIC), value(_PROTOCOL), value(system), instructions]
   parts = [program(part) for part in (*heads, value(list(storages)))]
@@ -106,5 +106,5 @@ def legacy(
 
 
 def numbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The storages of `state_dict`."""
+  """Returns the storages of `state_dict` by key."""
   return {str(key): array for key, array in enumerate(arrays.values())}

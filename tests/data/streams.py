@@ -41,7 +41,7 @@ class Noting(InMemory):
 
 
 def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
-  """A gray image of one level."""
+  """Returns a PNG image of one gray level."""
   file = io.BytesIO()
   Image.new('L', size, level).save(file, 'png')
   return file.getvalue()
@@ -50,7 +50,7 @@ def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
 def split(
   count: int = 10, broken: tuple[int, ...] = (), **reading
 ) -> StreamedSplit:
-  """Image i has the gray level 10 i; its classes are the bits of i."""
+  """Returns a split: image i has gray level 10 i, its classes are i's bits."""
   contents = [b'no image' if i in broken else png(10 * i) for i in range(count)]
   bits = np.arange(count)[:, None] >> np.arange(len(CLASSES)) & 1
   return StreamedSplit(
@@ -64,7 +64,7 @@ def split(
 def write_coco(
   folder: pathlib.Path, name: str, labels: np.ndarray, names=CLASSES
 ) -> None:
-  """A split in COCO's format; categories are numbered 10, 20, …, backwards."""
+  """Writes a split in COCO's format with category ids 10, 20, …, reversed."""
   images, boxes = [], []
   for row, shown in enumerate(labels):
     file = f'{name}{row}.png'

@@ -20,7 +20,7 @@ def load(tmp_path, **changes):
   return data.load(f'npz:{path}')
 
 
-def test_npz_comes_back_as_it_was_stored(tmp_path):
+def test_npz_is_loaded_unchanged(tmp_path):
   stored = arrays()
   loaded = load(tmp_path)
   np.testing.assert_array_equal(loaded.train.images, stored['x_train'])
@@ -31,7 +31,7 @@ def test_npz_comes_back_as_it_was_stored(tmp_path):
   assert loaded.augment == data.Augmentation(crop_padding=1, flip=True)
 
 
-def test_normalized_by_the_training_images(tmp_path):
+def test_normalization_uses_the_training_images(tmp_path):
   loaded = load(tmp_path, **arrays(train=600))
   scaled = loaded.train.images / 255
   np.testing.assert_allclose(loaded.mean, scaled.mean((0, 1, 2)), rtol=1e-12)
@@ -44,7 +44,7 @@ def test_constant_channel_is_divided_by_one(tmp_path):
   assert loaded.std == (1.0, 1.0, 1.0)
 
 
-def test_gray_images_and_columns_of_labels_are_accepted(tmp_path):
+def test_gray_images_and_label_columns_are_accepted(tmp_path):
   stored = arrays(shape=(8, 8))
   stored |= {k: v[:, None] for k, v in stored.items() if k[0] == 'y'}
   names = np.array(['a', 'b', 'c', 'd'])
@@ -55,7 +55,7 @@ def test_gray_images_and_columns_of_labels_are_accepted(tmp_path):
   assert not loaded.augment.flip
 
 
-def test_longer_names_are_accepted(tmp_path):
+def test_long_array_names_are_accepted(tmp_path):
   path = tmp_path / 'set.npz'
   stored = {
     k.replace('x_', '').replace('y_', '') + '_' + kind: v
@@ -86,25 +86,27 @@ X, Y = arrays()['x_train'], arrays()['y_train']
     ({'class_names': ['a', 'b']}, r'training labels must be in \[0, 1\].*0 to'),
   ],
 )
-def test_wrong_arrays_are_named(tmp_path, changes, message):
+def test_invalid_arrays_raise_an_error_with_the_file_name(
+  tmp_path, changes, message
+):
   with pytest.raises(ValueError, match=rf'npz:.*set\.npz: .*{message}'):
     load(tmp_path, **changes)
 
 
-def test_missing_array_is_named(tmp_path):
+def test_missing_arrays_are_listed(tmp_path):
   path = tmp_path / 'set.npz'
   np.savez(path, x_train=X, y_train=Y)
   with pytest.raises(ValueError, match=r'x_test, y_test.*got x_train, y_train'):
     data.load(f'npz:{path}')
 
 
-def test_missing_file_is_named(tmp_path):
+def test_missing_file_raises_an_error(tmp_path):
   with pytest.raises(ValueError, match=r'cannot read .*none\.npz: .*No such'):
     data.load(f'npz:{tmp_path}/none.npz')
 
 
 @pytest.mark.parametrize('content', [b'', b'not a file of arrays', None])
-def test_file_of_another_format_is_named(tmp_path, content):
+def test_file_of_another_format_raises_an_error(tmp_path, content):
   path = tmp_path / 'set.npz'
   np.savez(path, **arrays())
   path.write_bytes(path.read_bytes()[:1000] if content is None else content)
@@ -112,13 +114,13 @@ def test_file_of_another_format_is_named(tmp_path, content):
     data.load(f'npz:{path}')
 
 
-def test_single_array_is_not_a_dataset(tmp_path):
+def test_single_array_raises_an_error(tmp_path):
   path = tmp_path / 'set.npy'
   np.save(path, X)
   with pytest.raises(ValueError, match=r'must contain x_train.*got nothing'):
     data.load(f'npz:{path}')
 
 
-def test_pickled_objects_are_refused(tmp_path):
+def test_pickled_objects_raise_an_error(tmp_path):
   with pytest.raises(ValueError, match='allow_pickle'):
     load(tmp_path, x_train=np.array([{'a': 1}], object))

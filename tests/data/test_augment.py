@@ -13,7 +13,7 @@ from kdjax.data.augment import crop_and_flip
 
 
 def apply(augment, key, images):
-  """Random views of images without labels."""
+  """Returns random views of images without labels."""
   return augment(key, {'image': images})['image']
 
 
@@ -30,7 +30,7 @@ def random_images(batch=6, height=5, width=7, channels=3, seed=0):
 @hypothesis.given(
   padding=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 99)
 )
-def test_each_crop_is_the_window_at_its_offset(padding, flip, seed):
+def test_each_crop_is_the_padded_image_at_its_offset(padding, flip, seed):
   images = random_images(seed=seed)
   batch, height, width, _ = images.shape
   random = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def test_flipping_twice_is_the_identity():
   np.testing.assert_array_equal(flip(once), images)
 
 
-def test_without_crop_and_flip_it_only_scales():
+def test_augmentation_without_crop_and_flip_only_scales():
   images = random_images()
   got = apply(Augmentation(), jax.random.key(0), images)
   np.testing.assert_array_equal(got, to_float(images))
@@ -72,7 +72,7 @@ def test_without_crop_and_flip_it_only_scales():
 
 class DrawsTest(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True)
-  def test_same_key_same_views_other_key_other_views(self):
+  def test_views_depend_on_the_key(self):
     augment = self.variant(
       functools.partial(apply, Augmentation(crop_padding=2, flip=True))
     )
@@ -83,7 +83,7 @@ class DrawsTest(chex.TestCase):
     self.assertGreater((other != first).mean(), 0.5)
 
 
-def test_an_example_does_not_depend_on_the_size_of_its_batch():
+def test_view_does_not_depend_on_batch_size():
   augment = functools.partial(apply, Augmentation(crop_padding=4, flip=True))
   images = random_images(batch=32)
   whole = augment(jax.random.key(0), images)
@@ -92,7 +92,7 @@ def test_an_example_does_not_depend_on_the_size_of_its_batch():
 
 
 @pytest.mark.parametrize('devices', [2, 8])
-def test_sharding_changes_nothing(devices):
+def test_sharded_batch_has_the_same_views(devices):
   if jax.device_count() < devices:
     pytest.skip(f'{jax.device_count()} devices only')
   augment = jax.jit(
@@ -130,7 +130,7 @@ def test_crop_alone_never_flips():
   assert (np.diff(got[..., 0], axis=2)[:, 2, 1:-1] > 0).all()
 
 
-def test_negative_padding_is_refused():
+def test_negative_padding_raises_an_error():
   with pytest.raises(ValueError, match='not be negative, got -1'):
     Augmentation(crop_padding=-1)
 
@@ -142,7 +142,7 @@ def test_negative_padding_is_refused():
     (random_images() / 255, r'float64 \(6, 5, 7, 3\)'),
   ],
 )
-def test_other_images_are_refused(images, message):
+def test_invalid_images_raise_an_error(images, message):
   with pytest.raises(ValueError, match=message):
     apply(Augmentation(flip=True), jax.random.key(0), images)
 
@@ -150,7 +150,7 @@ def test_other_images_are_refused(images, message):
 @pytest.mark.parametrize(
   ('padding', 'flip', 'views'), [(1, True, 18), (2, False, 25), (4, True, 162)]
 )
-def test_every_view_has_a_number_and_is_another_image(padding, flip, views):
+def test_all_view_numbers_give_different_images(padding, flip, views):
   augment = Augmentation(crop_padding=padding, flip=flip)
   assert augment.views == views
   image = random_images(batch=1)
@@ -162,7 +162,7 @@ def test_every_view_has_a_number_and_is_another_image(padding, flip, views):
   )
 
 
-def test_a_batch_has_the_views_that_are_drawn_for_it():
+def test_batch_has_the_drawn_views():
   augment = Augmentation(crop_padding=1, flip=True)
   images = random_images(batch=200)
   key = jax.random.key(3)
@@ -176,7 +176,7 @@ def test_a_batch_has_the_views_that_are_drawn_for_it():
 @pytest.mark.parametrize(
   'augment', [Augmentation(crop_padding=1, flip=True), ColorJitter()]
 )
-def test_other_entries_of_a_batch_stay_as_they_are(augment):
+def test_other_entries_of_a_batch_are_unchanged(augment):
   images = random_images()
   boxes = np.arange(48.0).reshape(6, 2, 4)
   batch = {

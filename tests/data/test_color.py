@@ -17,7 +17,7 @@ def views(augment, key, images):
   return augment(key, {'image': images})['image']
 
 
-def test_each_order_agrees_with_pillow_up_to_its_rounding():
+def test_every_order_matches_pillow_up_to_rounding():
   factors = (0.8, 1.25, 0.7)
   run = jax.jit(jitter)
   for order in itertools.permutations(range(3)):
@@ -29,12 +29,12 @@ def test_each_order_agrees_with_pillow_up_to_its_rounding():
     assert np.abs(got * 255 - np.asarray(want)).max() < 1 + 1 + 1.25
 
 
-def test_without_strength_only_the_scale_changes():
+def test_zero_strength_only_scales_to_unit_range():
   got = views(NONE, jax.random.key(0), jnp.asarray(IMAGES))
   np.testing.assert_allclose(got, IMAGES / 255, atol=1e-6)
 
 
-def test_views_depend_on_key_and_position_but_not_on_the_batch():
+def test_views_depend_on_key_and_position_but_not_on_batch_size():
   augment = ColorJitter()
   images = jnp.asarray(IMAGES)
   whole = views(augment, jax.random.key(1), images)
@@ -47,7 +47,7 @@ def test_views_depend_on_key_and_position_but_not_on_the_batch():
   assert 0 <= whole.min() < whole.max() <= 1
 
 
-def test_half_are_flipped():
+def test_half_of_the_images_are_flipped():
   flip = ColorJitter(brightness=0, contrast=0, saturation=0)
   images = jnp.asarray(np.repeat(IMAGES[:1], 200, axis=0))
   got = views(flip, jax.random.key(0), images)
@@ -57,7 +57,7 @@ def test_half_are_flipped():
   assert 70 < flipped.sum() < 130
 
 
-def test_bad_input_is_named():
+def test_invalid_input_raises_an_error():
   with pytest.raises(ValueError, match=r'contrast must be in \[0, 1\], got 2'):
     ColorJitter(contrast=2)
   with pytest.raises(ValueError, match=r'got uint8 \(1, 2, 2, 1\)'):

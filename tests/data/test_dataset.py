@@ -45,7 +45,7 @@ def dataset(**changes):
     ({'std': (0.2, 0.2, 0.0)}, r'must be positive, got \(0\.2, 0\.2, 0\.0\)'),
   ],
 )
-def test_parts_that_do_not_match_are_named(changes, message):
+def test_inconsistent_parts_raise_an_error(changes, message):
   with pytest.raises(ValueError, match=f'tiny: .*{message}'):
     dataset(**changes)
 
@@ -65,12 +65,12 @@ def test_parts_that_do_not_match_are_named(changes, message):
     (np.zeros((0, 4, 4, 1), np.uint8), np.zeros(0, np.int32), 'no images'),
   ],
 )
-def test_wrong_splits_are_named(images, labels, message):
+def test_invalid_splits_raise_an_error(images, labels, message):
   with pytest.raises(ValueError, match=message):
     Split(images, labels)
 
 
-def test_fingerprint_tells_contents_apart():
+def test_fingerprint_depends_on_the_contents():
   one = dataset()
   assert one.fingerprint == dataset(name='other', mean=(0, 0, 0)).fingerprint
   changed = one.train.images.copy()
@@ -113,12 +113,12 @@ def test_the_length_of_a_split_is_its_number_of_images():
     (np.zeros((6, 3), np.int8), r'int8 of shape \(6, 3\)'),
   ],
 )
-def test_a_limit_per_class_needs_one_class_per_image(labels, got):
+def test_limit_per_class_requires_one_class_per_image(labels, got):
   with pytest.raises(ValueError, match=f'limit counts images per.*{got}'):
     limit_per_class(split(labels=labels), 2)
 
 
-def test_limit_keeps_order_and_whole_small_classes():
+def test_limit_keeps_the_order_and_all_of_small_classes():
   whole = Split(split(30).images, np.r_[np.zeros(28), 1, 2].astype(np.int32))
   part = limit_per_class(whole, 4, seed=3)
   np.testing.assert_array_equal(part.labels, [0, 0, 0, 0, 1, 2])

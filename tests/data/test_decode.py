@@ -44,7 +44,7 @@ def test_tfrecord_is_read_without_tensorflow(tmp_path, prepared_dir):
 
 
 @pytest.mark.parametrize('cut', [2, 10, 1000])
-def test_truncated_tfrecord_is_named(tmp_path, prepared_dir, cut):
+def test_truncated_tfrecord_raises_an_error(tmp_path, prepared_dir, cut):
   to_tfrecord(prepared_dir)
   (path,) = prepared_dir.glob('*-train.tfrecord-*')
   path.write_bytes(path.read_bytes()[:-cut])
@@ -53,7 +53,7 @@ def test_truncated_tfrecord_is_named(tmp_path, prepared_dir, cut):
 
 
 @pytest.mark.parametrize('keep', [0, 5_000, 100_000])
-def test_damaged_array_record_is_named(tmp_path, prepared_dir, keep):
+def test_damaged_array_record_raises_an_error(tmp_path, prepared_dir, keep):
   (path,) = prepared_dir.glob('*-train.array_record-*')
   path.write_bytes(path.read_bytes()[:keep])
   with pytest.raises(
@@ -71,7 +71,7 @@ def test_newest_version_is_used(tmp_path):
   assert prepared.find(tmp_path, 'cifar100') is None
 
 
-def test_default_folder_is_tfdss(monkeypatch, tmp_path):
+def test_default_data_folder_is_that_of_tfds(monkeypatch, tmp_path):
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
   assert prepared.data_folder() == tmp_path
   monkeypatch.delenv('TFDS_DATA_DIR')

@@ -1,4 +1,4 @@
-"""Downloads that are cut off, from a server of this machine."""
+"""Complete and interrupted downloads from a local server."""
 
 import hashlib
 import http.server
@@ -15,7 +15,7 @@ CONTENT = bytes(range(256)) * 40
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-  """Gives `CONTENT`, or what is asked of it; counts what was sent."""
+  """Serves `CONTENT` or a range of it, and counts the bytes sent."""
 
   sent = 0
   breaks_after: int | None = None  # bytes, once
@@ -72,7 +72,7 @@ def downloaded(data_dir):
   return [p for p in data_dir.rglob('*') if p.is_file() and p.suffix == '.zip']
 
 
-def test_a_file_is_downloaded_once(tmp_path, server, builder):
+def test_file_is_downloaded_once(tmp_path, server, builder):
   downloads.ensure_files(tmp_path, builder)
   downloads.ensure_files(tmp_path, builder)
   (file,) = downloaded(tmp_path)
@@ -80,7 +80,7 @@ def test_a_file_is_downloaded_once(tmp_path, server, builder):
   assert server.sent == len(CONTENT)
 
 
-def test_an_interrupted_download_is_resumed(tmp_path, server, builder):
+def test_interrupted_download_is_resumed(tmp_path, server, builder):
   server.breaks_after = 3000
   with pytest.raises(OSError, match='run again to resume'):
     downloads.ensure_files(tmp_path, builder)
@@ -91,7 +91,9 @@ def test_an_interrupted_download_is_resumed(tmp_path, server, builder):
   assert not list(tmp_path.rglob('*.part'))
 
 
-def test_a_server_without_ranges_sends_everything(tmp_path, server, builder):
+def test_server_without_range_requests_sends_the_whole_file(
+  tmp_path, server, builder
+):
   server.breaks_after, server.knows_ranges = 3000, False
   with pytest.raises(OSError, match='cut off after 3000 of'):
     downloads.ensure_files(tmp_path, builder)
@@ -102,7 +104,7 @@ def test_a_server_without_ranges_sends_everything(tmp_path, server, builder):
 
 
 @pytest.mark.parametrize('content', [CONTENT[::-1], CONTENT + b'more'])
-def test_another_file_than_the_registered_one_is_not_kept(
+def test_download_with_wrong_checksum_is_deleted(
   tmp_path, server, builder, content
 ):
   server.content = content
@@ -114,13 +116,15 @@ def test_another_file_than_the_registered_one_is_not_kept(
   assert downloaded(tmp_path)
 
 
-def test_a_file_that_is_given_is_not_downloaded(tmp_path, server, builder):
+def test_file_in_the_data_folder_is_not_downloaded(tmp_path, server, builder):
   (tmp_path / 'set.zip').write_bytes(CONTENT)
   downloads.ensure_files(tmp_path, builder)
   assert server.sent == 0
 
 
-def test_a_given_file_that_is_damaged_is_named(tmp_path, server, builder):
+def test_damaged_file_in_the_data_folder_raises_an_error(
+  tmp_path, server, builder
+):
   (tmp_path / 'set.zip').write_bytes(CONTENT[:-1])
   with pytest.raises(ValueError, match=r'set.zip is damaged or another file'):
     downloads.ensure_files(tmp_path, builder)

@@ -1,4 +1,4 @@
-"""The examples in docstrings say what happens."""
+"""The examples in the docstrings of `kdjax.data`."""
 
 import doctest
 import importlib
@@ -21,7 +21,7 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', MODULES)
-def test_examples_give_what_they_show(name, data_dir, monkeypatch):
+def test_doctest_examples_pass(name, data_dir, monkeypatch):
   monkeypatch.setenv('TFDS_DATA_DIR', str(data_dir))
   module = importlib.import_module(f'kdjax.data.{name}')
   assert 'Examples:' in MODULES[name].__doc__

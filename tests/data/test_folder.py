@@ -27,7 +27,7 @@ def load(path):
   return data.load(f'folder:{path}')
 
 
-def test_classes_are_folders_in_order_of_name(images):
+def test_classes_are_the_folders_in_alphabetical_order(images):
   loaded = load(images)
   assert loaded.class_names == ('leaf', 'rose')
   np.testing.assert_array_equal(loaded.train.labels, [0, 1, 1])
@@ -37,18 +37,18 @@ def test_classes_are_folders_in_order_of_name(images):
   assert loaded.image_shape == (4, 6, 3)
 
 
-def test_val_is_the_test_split_without_test(images):
+def test_val_folder_is_the_test_split_if_test_is_missing(images):
   (images / 'test').rename(images / 'val')
   assert len(load(images).test) == 3
 
 
-def test_val_is_the_test_split_if_test_has_no_classes(images):
+def test_val_folder_is_the_test_split_if_test_has_no_classes(images):
   (images / 'test').rename(images / 'val')
   save(images / 'test' / 'secret.png', RED)  # as ImageNet's
   assert len(load(images).test) == 3
 
 
-def test_gray_images_stay_gray_only_if_all_are(tmp_path):
+def test_images_have_one_channel_only_if_all_are_gray(tmp_path):
   for split in ('train', 'test'):
     save(tmp_path / split / 'x' / 'a.png', GREY, mode='L')
   assert load(tmp_path).image_shape == (4, 6, 1)
@@ -56,7 +56,7 @@ def test_gray_images_stay_gray_only_if_all_are(tmp_path):
   assert load(tmp_path).image_shape == (4, 6, 3)
 
 
-def test_other_sizes_are_resized_to_the_most_frequent(images):
+def test_images_are_resized_to_the_most_frequent_size(images):
   save(images / 'train' / 'leaf' / 'large.png', RED, size=(20, 20))
   with pytest.warns(UserWarning, match='2 sizes.*6x4'):
     loaded = load(images)
@@ -64,7 +64,7 @@ def test_other_sizes_are_resized_to_the_most_frequent(images):
   np.testing.assert_array_equal(loaded.train.images[1, 2, 2], RED)
 
 
-def test_the_most_frequent_size_is_that_of_training_images(images):
+def test_most_frequent_size_is_taken_from_training_images(images):
   for number in range(5):
     save(images / 'train' / 'rose' / f'z{number}.png', RED, size=(8, 8))
     for other in range(5):
@@ -73,7 +73,7 @@ def test_the_most_frequent_size_is_that_of_training_images(images):
     load(images)
 
 
-def test_photographs_are_made_upright(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
   turned = Image.Exif()
   turned[0x0112] = 6  # orientation: rotate by a quarter
   for split in ('train', 'test'):
@@ -81,25 +81,25 @@ def test_photographs_are_made_upright(tmp_path):
   assert load(tmp_path).image_shape == (6, 4, 3)
 
 
-def test_missing_split_is_named(images):
+def test_missing_split_raises_an_error(images):
   (images / 'test').rename(images / 'elsewhere')
   with pytest.raises(ValueError, match=r'no folder .*val.*train/CLASS/'):
     load(images)
 
 
-def test_class_without_images_is_named(images):
+def test_class_without_images_raises_an_error(images):
   (images / 'train' / 'weed').mkdir()
   with pytest.raises(ValueError, match=r'no images.*of class weed in .*train'):
     load(images)
 
 
-def test_class_that_is_only_tested_is_named(images):
+def test_class_without_training_folder_raises_an_error(images):
   save(images / 'test' / 'weed' / 'a.png', RED)
   with pytest.raises(ValueError, match='does not have: weed'):
     load(images)
 
 
-def test_folder_without_classes(tmp_path):
+def test_folder_without_classes_raises_an_error(tmp_path):
   (tmp_path / 'train').mkdir()
   (tmp_path / 'test').mkdir()
   with pytest.raises(ValueError, match='no class folders'):
@@ -107,7 +107,7 @@ def test_folder_without_classes(tmp_path):
 
 
 @pytest.mark.parametrize('keep', [0, 20, 45])
-def test_broken_image_is_named(images, keep):
+def test_broken_image_raises_an_error_with_its_name(images, keep):
   path = images / 'train' / 'rose' / 'a.png'
   path.write_bytes(path.read_bytes()[:keep])
   with pytest.raises(ValueError, match=r'cannot decode .*rose.a\.png: \S'):

@@ -42,7 +42,7 @@ def _take(stream, count):
   return {name: np.stack([batch[name] for batch in found]) for name in found[0]}
 
 
-def test_classes_are_folders_and_images_stay_on_disk(folder):
+def test_classes_are_folders_and_images_are_not_loaded(folder):
   made = _load(folder)
   assert made.class_names == CLASSES
   assert made.image_shape == (8, 8, 3)
@@ -53,7 +53,7 @@ def test_classes_are_folders_and_images_stay_on_disk(folder):
   assert made.fingerprint != _load(folder, limit=3).fingerprint
 
 
-def test_images_in_order_show_their_middle(folder):
+def test_images_in_order_are_center_crops(folder):
   made = _load(folder)
   view = CenterCrop((8, 8), 9)  # 256/224 of 8, to a pixel
   for split in (made.train, made.test):
@@ -64,7 +64,7 @@ def test_images_in_order_show_their_middle(folder):
       np.testing.assert_array_equal(batch['image'][0, row], want)
 
 
-def test_windows_are_functions_of_position_and_seed(folder):
+def test_random_crops_depend_on_position_and_seed_only(folder):
   train = _load(folder).train
   whole = _take(train.shuffled(3, 5), 6)
   rest = _take(train.shuffled(3, 5, first=2), 2)
@@ -80,14 +80,14 @@ def test_windows_are_functions_of_position_and_seed(folder):
 
 
 @pytest.mark.slow
-def test_worker_processes_draw_the_same_windows(folder):
+def test_worker_processes_draw_the_same_crops(folder):
   here = _take(_load(folder).train.shuffled(1, 5), 6)
   there = _load(folder, reading=Reading(workers=2, threads=1))
   for name, rows in _take(there.train.shuffled(1, 5), 6).items():
     np.testing.assert_array_equal(rows, here[name])
 
 
-def test_a_limit_counts_images_per_class(folder):
+def test_limit_is_the_number_of_images_per_class(folder):
   few, fewer = (_load(folder, limit=limit).train for limit in (3, 2))
   np.testing.assert_array_equal(few.labels, np.repeat([0, 1, 2], 3))
   names = [
@@ -98,13 +98,13 @@ def test_a_limit_counts_images_per_class(folder):
     _load(folder, limit=0)
 
 
-def test_two_views_of_different_sizes_are_refused(folder):
+def test_train_and_test_views_of_different_sizes_raise_an_error(folder):
   train = _load(folder).train
   with pytest.raises(ValueError, match=r'\(8, 8\) and \(9, 9\)'):
     dataclasses.replace(train, train_view=CenterCrop((9, 9), 9))
 
 
-def test_missing_datasets_are_named(folder, tmp_path, monkeypatch):
+def test_missing_datasets_raise_an_error(folder, tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="did you mean 'imagenet2012'"):
     load_imagenet('imagenet')
   with pytest.raises(ValueError, match=r'no folder .*train\. Expected'):
@@ -118,7 +118,7 @@ def test_missing_datasets_are_named(folder, tmp_path, monkeypatch):
 
 
 class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Laid out like TFDS's, whose own builder needs TensorFlow."""
+  """Stand-in for the builder of TFDS, which needs TensorFlow."""
 
   VERSION = tfds.core.Version('5.1.0')
   pkg_dir_path = None
@@ -151,7 +151,7 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield name, {'image': file, 'label': number % 3, 'file_name': name}
 
 
-def test_a_prepared_dataset_is_evaluated_on_its_validation_split(tmp_path):
+def test_prepared_imagenet_is_evaluated_on_its_validation_split(tmp_path):
   builder = Imagenet2012(data_dir=tmp_path)
   builder.download_and_prepare(file_format='array_record')
   made = load_imagenet(size=8, data_dir=tmp_path)
@@ -166,7 +166,7 @@ def test_a_prepared_dataset_is_evaluated_on_its_validation_split(tmp_path):
   )
 
 
-def test_images_that_are_only_counted_have_imagenets_numbers():
+def test_unread_imagenet_has_the_original_counts():
   made = unread_imagenet(8)
   assert (len(made.train), len(made.test)) == (1_281_167, 50_000)
   assert (made.num_classes, made.image_shape) == (1000, (8, 8, 3))

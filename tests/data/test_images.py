@@ -1,4 +1,4 @@
-"""One reader of images, by whatever loader they are read."""
+"""The image reader that resident and streamed datasets share."""
 
 import dataclasses
 import io
@@ -17,7 +17,7 @@ ORIENTATION = 0x0112
 
 
 def noise(width, height, seed=0):
-  """An image without any symmetry."""
+  """Returns an image without any symmetry."""
   random = np.random.default_rng(seed)
   small = random.integers(0, 256, (5, 7, 3), np.uint8)
   return Image.fromarray(small).resize((width, height))
@@ -57,7 +57,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize('size', [(12, 16), (90, 50)])
-def test_in_memory_and_streamed_pixels_are_the_same(folder, size):
+def test_in_memory_and_streamed_pixels_are_identical(folder, size):
   in_memory = data.load(f'folder:{folder}', size=size)
   streamed = data.load_imagenet(f'folder:{folder}', size=8)
   for split in ('train', 'test'):
@@ -74,7 +74,7 @@ def test_in_memory_and_streamed_pixels_are_the_same(folder, size):
     )
 
 
-def test_one_stated_filter_resizes_a_folder(folder):
+def test_folder_is_resized_with_the_bilinear_filter(folder):
   images = data.load(f'folder:{folder}', size=(12, 16)).train.images
   paths = sorted((folder / 'train' / 'class').iterdir())
   for path, pixels in zip(paths, images, strict=True):
@@ -85,7 +85,7 @@ def test_one_stated_filter_resizes_a_folder(folder):
 
 @pytest.mark.parametrize('orientation', range(10))
 @pytest.mark.parametrize('form', ['jpeg', 'png', 'webp'])
-def test_every_orientation_is_made_upright(orientation, form):
+def test_every_exif_orientation_is_applied(orientation, form):
   content = encoded(noise(30, 20), form, exif=exif(orientation))
   image = EncodedImage(content, 'a')
   want = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
@@ -96,7 +96,7 @@ def test_every_orientation_is_made_upright(orientation, form):
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_window_is_decoded_at_a_smaller_scale_where_it_is(orientation):
+def test_crop_decoded_at_a_smaller_scale_has_the_same_position(orientation):
   # 401 and 303 are no multiples of 8: the scaled image has a larger margin.
   content = encoded(
     noise(401, 303), quality=95, subsampling=0, exif=exif(orientation)
@@ -114,7 +114,7 @@ def test_a_window_is_decoded_at_a_smaller_scale_where_it_is(orientation):
     assert np.abs(exact - fast).mean() < 1
 
 
-def test_damaged_exif_data_do_not_matter():
+def test_damaged_exif_data_are_ignored():
   content = encoded(noise(8, 6), exif=exif(6))
   place = content.index(b'Exif\0\0') + 6
   damaged = content[:place] + b'\xff' * 8 + content[place + 8 :]
@@ -146,7 +146,7 @@ def check_both_refuse(folder, match):
   stream.close()
 
 
-def test_an_image_that_would_start_a_program_is_refused(images, monkeypatch):
+def test_image_that_would_start_a_program_raises_an_error(images, monkeypatch):
   started = []
   monkeypatch.setattr(
     EpsImagePlugin, 'Ghostscript', lambda *_, **__: started.append(True)
@@ -157,12 +157,12 @@ def test_an_image_that_would_start_a_program_is_refused(images, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no pipes here')
-def test_a_pipe_is_refused_rather_than_waited_for(images):
+def test_pipe_raises_an_error_without_blocking(images):
   os.mkfifo(images / 'train' / 'class' / 'b.png')
   check_both_refuse(images, r'cannot read .*b\.png: it is not a regular file')
 
 
-def test_a_folder_and_a_missing_file_are_named(images):
+def test_folder_and_missing_file_raise_errors(images):
   (images / 'train' / 'class' / 'b.png').mkdir()
   check_both_refuse(images, r'cannot read .*b\.png: it is not a regular file')
   files = ImageFiles.from_paths([images / 'none.png'])
@@ -173,7 +173,9 @@ def test_a_folder_and_a_missing_file_are_named(images):
 @pytest.mark.parametrize(
   'error', [struct.error('short'), ZeroDivisionError(), KeyError(7), EOFError()]
 )
-def test_whatever_a_decoder_raises_names_the_file(images, monkeypatch, error):
+def test_any_decoder_exception_becomes_an_error_with_the_file_name(
+  images, monkeypatch, error
+):
   def fail(self):
     raise error
 
@@ -182,7 +184,7 @@ def test_whatever_a_decoder_raises_names_the_file(images, monkeypatch, error):
 
 
 @pytest.mark.parametrize('form', ['png', 'jpeg', 'gif', 'webp', 'ppm', 'bmp'])
-def test_a_truncated_image_of_any_format_is_a_value_error(form):
+def test_truncated_image_of_any_format_raises_an_error(form):
   content = encoded(noise(40, 30), form)
   said = [
     failure(content[:length])
@@ -194,7 +196,7 @@ def test_a_truncated_image_of_any_format_is_a_value_error(form):
 
 
 def failure(content):
-  """What decoding raises as a `ValueError`; other errors are not caught."""
+  """Returns the message of a `ValueError` of decoding, or an empty string."""
   try:
     EncodedImage(content, 'file.x').decode()
   except ValueError as error:

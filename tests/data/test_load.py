@@ -16,7 +16,7 @@ def digits_dir(tmp_path_factory):
   return data_dir
 
 
-def test_digits_are_scikit_learns(digits_dir):
+def test_digits_are_those_of_scikit_learn(digits_dir):
   from sklearn import datasets
 
   digits = data.load('digits', data_dir=digits_dir)
@@ -49,7 +49,7 @@ def test_digits_are_stratified(digits_dir):
     assert np.abs(counts - share * whole).max() < 1
 
 
-def test_nothing_of_this_needs_tensorflow(digits_dir):
+def test_digits_load_without_tensorflow(digits_dir):
   data.load('digits', data_dir=digits_dir)
   assert 'tensorflow' not in sys.modules
 
@@ -101,7 +101,7 @@ def test_cache_of_a_faster_process_is_kept(tmp_path, monkeypatch):
   assert cache.read(folder) is not None
 
 
-def test_limits_count_images_per_class_and_nest(digits_dir):
+def test_limits_are_images_per_class_and_nested(digits_dir):
   few, more = (
     data.load('digits', data_dir=digits_dir, limit=limit) for limit in (5, 10)
   )
@@ -128,7 +128,7 @@ def test_unknown_name_suggests_the_nearest(name, near):
 
 
 @pytest.mark.slow
-def test_real_cifar100_equals_the_originals(cifar100_data_dir):
+def test_real_cifar100_equals_the_original_files(cifar100_data_dir):
   from tests import cifar
 
   ours = data.load('cifar100', data_dir=cifar100_data_dir)

@@ -18,7 +18,7 @@ def folder(tmp_path):
   return tmp_path
 
 
-def test_labels_are_the_categories_of_an_image_in_the_order_of_their_numbers(
+def test_labels_are_ordered_by_category_id(
   folder,
 ):
   made = load_multi_label(f'coco:{folder}', size=8)
@@ -39,7 +39,7 @@ def test_images_without_labels_are_kept_on_request(folder):
   np.testing.assert_array_equal(made.train.labels, LABELS)
 
 
-def test_the_fingerprint_knows_labels_sizes_and_what_was_left_out(folder):
+def test_fingerprint_depends_on_labels_size_and_unlabelled_images(folder):
   def fingerprint(**settings):
     return load_multi_label(f'coco:{folder}', **settings).fingerprint
 
@@ -50,7 +50,7 @@ def test_the_fingerprint_knows_labels_sizes_and_what_was_left_out(folder):
   assert len({before, *others, fingerprint()}) == 4
 
 
-def test_the_fingerprint_knows_labels_that_are_a_tree(folder):
+def test_fingerprint_depends_on_a_tree_of_labels(folder):
   made = load_multi_label(f'coco:{folder}')
   classes = made.train.labels
 
@@ -64,7 +64,7 @@ def test_the_fingerprint_knows_labels_that_are_a_tree(folder):
   assert prints[0] == made.fingerprint
 
 
-def test_a_missing_image_is_named(folder):
+def test_missing_image_raises_an_error_with_its_name(folder):
   (folder / 'train2.png').unlink()
   stream = load_multi_label(f'coco:{folder}').train.in_order(3)
   with pytest.raises(ValueError, match=r'cannot read .*train2\.png: .*No such'):
@@ -94,19 +94,19 @@ def test_a_missing_image_is_named(folder):
     ),
   ],
 )
-def test_broken_annotations_are_named(folder, content, message):
+def test_invalid_annotations_raise_an_error(folder, content, message):
   (folder / 'val.json').write_text(content)
   with pytest.raises(ValueError, match=message):
     load_multi_label(f'coco:{folder}')
 
 
-def test_a_dataset_without_any_label_is_refused(folder):
+def test_dataset_without_labels_raises_an_error(folder):
   streams.write_coco(folder, 'train', 0 * LABELS)
   with pytest.raises(ValueError, match='no images'):
     load_multi_label(f'coco:{folder}')
 
 
-def test_unknown_datasets_and_empty_folders_are_named(tmp_path):
+def test_unknown_datasets_and_empty_folders_raise_errors(tmp_path):
   with pytest.raises(ValueError, match="did you mean 'voc2007'"):
     load_multi_label('voc07')
   with pytest.raises(ValueError, match=r'looked for .*train\.json'):
@@ -116,7 +116,7 @@ def test_unknown_datasets_and_empty_folders_are_named(tmp_path):
 
 
 @needs_shared
-def test_the_small_real_dataset():
+def test_small_coco_dataset_is_loaded():
   made = load_multi_label(f'coco:{SHARED}/data/detection_small/coco', size=32)
   assert (len(made.train), len(made.test), made.left_out) == (86, 68, 2)
   assert made.num_classes == 80

@@ -7,7 +7,7 @@ from kdjax.data import batch_order
 
 class BatchOrderTest(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True)
-  def test_is_a_permutation_of_key_and_epoch_only(self):
+  def test_order_is_a_permutation_that_depends_on_key_and_epoch(self):
     order = self.variant(lambda key, epoch: batch_order(key, epoch, 100))
     key = jax.random.key(0)
     first, again, next_epoch = order(key, 0), order(key, 0), order(key, 1)

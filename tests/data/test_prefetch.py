@@ -7,14 +7,14 @@ import pytest
 from kdjax.data.stream.prefetch import Prefetcher
 
 
-def test_gives_the_items_in_their_order_and_ends():
+def test_items_arrive_in_order():
   items = Prefetcher(iter(range(7)))
   assert list(items) == list(range(7))
   assert list(items) == []
   items.close()
 
 
-def test_produces_no_more_than_is_asked_for_and_buffered():
+def test_at_most_the_buffer_is_produced_in_advance():
   made = []
 
   def make():
@@ -32,7 +32,7 @@ def test_produces_no_more_than_is_asked_for_and_buffered():
   assert made == list(range(6))  # two are ready, one is being produced
 
 
-def test_raises_an_exception_in_the_place_of_its_item():
+def test_exception_is_raised_at_the_position_of_its_item():
   def make():
     yield 1
     raise ValueError('the second cannot be made')
@@ -44,7 +44,7 @@ def test_raises_an_exception_in_the_place_of_its_item():
   items.close()
 
 
-def test_leaves_no_thread_behind():
+def test_close_ends_the_thread():
   before = threading.active_count()
   items = Prefetcher(itertools.count())
   next(items)

@@ -35,7 +35,7 @@ def download_path(data_dir, name, url):
 
 
 def cifar_files(labels_per_row, name_files, parts):
-  """Images, labels and files in the layout of the CIFAR binary archives."""
+  """Returns files in the CIFAR binary layout, with their images and labels."""
   random = np.random.default_rng(0)
   files, images, labels = dict(name_files), [], []
   for part in parts:
@@ -68,7 +68,7 @@ def check(dataset, images, labels, num_train):
   assert len(dataset.train) == num_train
 
 
-def test_cifar10_from_its_archive(tmp_path):
+def test_cifar10_is_prepared_from_its_archive(tmp_path):
   parts = [*(f'data_batch_{i}.bin' for i in range(1, 6)), 'test_batch.bin']
   # The original's list of names ends with an empty line, too.
   names = {'batches.meta.txt': numbered(10) + b'\n'}
@@ -80,7 +80,7 @@ def test_cifar10_from_its_archive(tmp_path):
   assert dataset.class_names == tuple(f'class {i}' for i in range(10))
 
 
-def test_cifar100_from_where_tfds_extracted_it(tmp_path):
+def test_cifar100_is_prepared_from_extracted_files(tmp_path):
   names = {
     'fine_label_names.txt': numbered(100),
     'coarse_label_names.txt': numbered(20),
@@ -95,7 +95,7 @@ def test_cifar100_from_where_tfds_extracted_it(tmp_path):
   check(data.load('cifar100', data_dir=tmp_path), images, labels, num_train=4)
 
 
-def test_svhn_from_its_files(tmp_path):
+def test_svhn_is_prepared_from_its_files(tmp_path):
   random = np.random.default_rng(0)
   images = random.integers(0, 256, (15, 32, 32, 3), np.uint8)
   labels = np.r_[1:11, 1:6]  # as stored: 1 to 10
@@ -110,7 +110,7 @@ def test_svhn_from_its_files(tmp_path):
   assert dataset.class_names == tuple('0123456789')
 
 
-def test_stl10_from_its_archive_as_it_is_and_smaller(tmp_path):
+def test_stl10_is_prepared_at_its_own_and_a_smaller_size(tmp_path):
   random = np.random.default_rng(0)
   images = random.integers(0, 256, (5, 96, 96, 3), np.uint8)
   labels = np.array([1, 10, 3, 2, 10], np.uint8)  # as stored: 1 to 10
@@ -145,7 +145,7 @@ def test_stl10_from_its_archive_as_it_is_and_smaller(tmp_path):
 
 @pytest.mark.parametrize('kept', [0, 100, 300, 5000])
 @pytest.mark.parametrize('compressed', [False, True])
-def test_damaged_svhn_is_named(tmp_path, kept, compressed):
+def test_damaged_svhn_raises_an_error(tmp_path, kept, compressed):
   rng = np.random.default_rng(0)
   content = {
     'X': rng.integers(0, 256, (32, 32, 3, 4), np.uint8),
@@ -164,7 +164,7 @@ def test_damaged_svhn_is_named(tmp_path, kept, compressed):
 @pytest.mark.parametrize(
   'content', [b'', b'no archive', 'truncated', 'lacking']
 )
-def test_damaged_archive_is_named(tmp_path, content):
+def test_damaged_archive_raises_an_error(tmp_path, content):
   path = download_path(tmp_path, 'cifar10', CIFAR10)
   write_archive(path, 'cifar-10-batches-bin', {'a': bytes(range(256)) * 99})
   if content != 'lacking':
@@ -178,7 +178,9 @@ def test_damaged_archive_is_named(tmp_path, content):
   assert not list(tmp_path.glob('cifar10/*'))
 
 
-def test_no_network_and_no_data_says_what_to_do(tmp_path, monkeypatch):
+def test_unavailable_dataset_without_network_names_the_alternatives(
+  tmp_path, monkeypatch
+):
   def unreachable(*_, **__):
     raise urllib.error.URLError('Name or service not known')
 
@@ -201,7 +203,7 @@ def test_no_network_and_no_data_says_what_to_do(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_host_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
+def test_download_from_an_unresponsive_host_times_out(tmp_path, monkeypatch):
   monkeypatch.setattr(downloads, '_CONNECT_SECONDS', 0.1)
   given_up = threading.Event()
 
@@ -215,7 +217,7 @@ def test_host_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
   given_up.set()
 
 
-def test_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+def test_full_disk_raises_an_error_and_leaves_no_files(tmp_path, monkeypatch):
   def full(*_):
     raise OSError(28, 'No space left on device')
 
@@ -225,13 +227,13 @@ def test_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch):
   assert not list(tmp_path.glob('digits/*'))
 
 
-def test_folder_that_cannot_be_made_is_named(tmp_path):
+def test_data_folder_that_cannot_be_created_raises_an_error(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(data.DataUnavailableError, match='Not a directory'):
     data.load('digits', data_dir=tmp_path / 'file')
 
 
-def test_a_faster_process_wins(tmp_path, monkeypatch):
+def test_dataset_prepared_by_a_faster_process_is_kept(tmp_path, monkeypatch):
   download_and_prepare = digits.Digits.download_and_prepare
 
   def beaten(self, **options):

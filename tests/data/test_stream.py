@@ -16,7 +16,7 @@ def _batches(stream, count):
   return {name: np.stack([batch[name] for batch in found]) for name in found[0]}
 
 
-def test_images_are_decoded_to_rgb_and_resized_and_go_with_their_labels():
+def test_images_are_decoded_to_rgb_and_match_their_labels():
   made = streams.split(6)
   stream = made.in_order(4)
   first, rest = stream
@@ -29,7 +29,7 @@ def test_images_are_decoded_to_rgb_and_resized_and_go_with_their_labels():
   np.testing.assert_array_equal(rest['label'][:2], [[0, 0, 1], [1, 0, 1]])
 
 
-def test_each_epoch_is_a_permutation_of_its_own():
+def test_each_epoch_is_a_different_permutation():
   found = _batches(streams.split().shuffled(3, 4), 5)
   order = found['index'].reshape(2, 10)
   np.testing.assert_array_equal(np.sort(order), [np.arange(10)] * 2)
@@ -65,7 +65,7 @@ def test_a_resumed_stream_has_the_same_images(broken):
 
 
 @pytest.mark.parametrize('rows', [[0, 1, 2], [3, 5], [4]])
-def test_rows_are_the_same_whoever_decodes_them(rows):
+def test_rows_of_a_batch_are_the_same_in_every_process(rows):
   made = streams.split(broken=(0, 3, 4), broken_images='skip')
   asked = []
   files = streams.Noting(made.files.contents, asked)
@@ -84,7 +84,7 @@ def test_rows_are_the_same_whoever_decodes_them(rows):
 
 
 @pytest.mark.slow
-def test_worker_processes_change_nothing():
+def test_worker_processes_give_the_same_batches():
   settings = {'broken': (2, 7), 'broken_images': 'skip'}
   want = _batches(streams.split(**settings).shuffled(1, 4), 6)
   made = streams.split(**settings, workers=2)
@@ -105,7 +105,7 @@ def test_broken_images_are_counted_and_replaced():
   np.testing.assert_array_equal(found['index'][0][kept], order[0][kept])
 
 
-def test_in_order_broken_images_are_left_out():
+def test_broken_images_are_left_out_in_order():
   made = streams.split(broken=(1, 2), broken_images='skip')
   batch = _batches(made.in_order(10), 1)
   (decoded,) = batch['decoded']
@@ -113,14 +113,14 @@ def test_in_order_broken_images_are_left_out():
   assert batch['skipped'].sum() == 2
 
 
-def test_a_broken_image_stops_the_stream_and_is_named():
+def test_broken_image_raises_an_error_with_its_name():
   stream = streams.split(broken=(1,)).in_order(4)
   with pytest.raises(ValueError, match=r'image 1.*--broken_images=skip'):
     next(stream)
   stream.close()
 
 
-def test_a_dataset_of_broken_images_ends():
+def test_dataset_of_broken_images_only_raises_an_error():
   made = streams.split(3, broken=(0, 1, 2), broken_images='skip')
   stream = made.shuffled(0, 2)
   with pytest.raises(ValueError, match='none of 100 images in a row'):
@@ -128,7 +128,7 @@ def test_a_dataset_of_broken_images_ends():
   stream.close()
 
 
-def test_a_truncated_file_does_not_decode():
+def test_truncated_file_raises_an_error():
   whole = streams.png(200, (64, 64))
   view, random = Whole((2, 2)), np.random.default_rng(0)
   assert view(EncodedImage(whole, 'a.png'), random).shape == (2, 2, 3)
@@ -136,7 +136,7 @@ def test_a_truncated_file_does_not_decode():
     view(EncodedImage(whole[: len(whole) // 2], 'a.png'), random)
 
 
-def test_bad_splits_and_settings_are_named():
+def test_invalid_splits_and_settings_raise_errors():
   with pytest.raises(ValueError, match='1 images but 2 labels'):
     StreamedSplit(
       files=streams.InMemory((b'',)),

@@ -17,7 +17,7 @@ OBJECTS = {
 
 
 class Voc(voc.Voc, skip_registration=True):
-  """TFDS's VOC with a few images of our own."""
+  """VOC builder of TFDS with a few synthetic images."""
 
   pkg_dir_path = None
 
@@ -60,7 +60,7 @@ def data_dir(tmp_path_factory):
   return folder
 
 
-def test_voc_trains_on_difficult_objects_but_does_not_evaluate_them(data_dir):
+def test_difficult_objects_of_voc_are_for_training_only(data_dir):
   made = load_multi_label('voc2007', size=6, data_dir=data_dir)
   assert made.class_names[:2] == ('aeroplane', 'bicycle')
   assert made.num_classes == 20
@@ -74,7 +74,7 @@ def test_voc_trains_on_difficult_objects_but_does_not_evaluate_them(data_dir):
   assert again.fingerprint == made.fingerprint
 
 
-def test_its_images_go_with_their_labels_in_another_process_too(data_dir):
+def test_images_match_their_labels_and_files_can_be_pickled(data_dir):
   made = load_multi_label('voc2007', size=6, data_dir=data_dir)
   files = made.test.files
   stream = made.test.in_order(2)
@@ -87,14 +87,14 @@ def test_its_images_go_with_their_labels_in_another_process_too(data_dir):
   assert sent.read(1) == files.read(1)
 
 
-def test_an_unavailable_dataset_says_what_to_do(tmp_path, monkeypatch):
+def test_unavailable_dataset_error_names_the_alternative(tmp_path, monkeypatch):
   # As where TensorFlow is not installed; with it this would be a download.
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ValueError, match=r'--dataset=coco:PATH'):
     load_multi_label('coco2014', data_dir=tmp_path)
 
 
-def test_a_damaged_dataset_says_what_to_do(data_dir, tmp_path):
+def test_damaged_dataset_error_says_how_to_prepare_it(data_dir, tmp_path):
   broken = tmp_path / 'voc/2007/5.0.0'
   broken.mkdir(parents=True)
   info = data_dir / 'voc/2007/5.0.0/dataset_info.json'

@@ -1,4 +1,4 @@
-"""Tiny ImageNet from archives of its layout: three classes, a few images."""
+"""Tiny ImageNet from small archives with its layout: three classes."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ def pixels(content):
 
 
 def members():
-  """The files of an archive; image 1 of each class is gray."""
+  """Returns the files of an archive; image 1 of each class is gray."""
   files = {
     'wnids.txt': '\n'.join(WNIDS).encode(),
     'words.txt': b'n01\tfish\nn02\tbird, fowl\nn03\tcat\nn99\tnothing\n',
@@ -61,7 +61,7 @@ def write_zip(path, files):
 
 @pytest.fixture
 def register(monkeypatch):
-  """Registers a file as the original."""
+  """Registers the checksum of a file as that of the original."""
 
   def as_original(path):
     content = path.read_bytes()
@@ -79,20 +79,20 @@ def register(monkeypatch):
 
 @pytest.fixture
 def given(tmp_path, register):
-  """A folder of datasets with the archive in it."""
+  """Data folder that contains the archive."""
   write_zip(tmp_path / ZIP, members())
   register(tmp_path / ZIP)
   return tmp_path
 
 
-def test_the_registered_archive_is_the_published_one():
+def test_registered_archive_is_the_published_one():
   info = tiny_imagenet.TinyImagenet.url_infos[tiny_imagenet.URL]
   assert info.size == 248100043
   assert len(bytes.fromhex(info.checksum)) == 32
   assert info.filename == tiny_imagenet.URL.rpartition('/')[2]
 
 
-def test_every_image_has_its_class(given):
+def test_images_and_labels_match_the_archive(given):
   dataset = data.load('tiny_imagenet', data_dir=given)
   assert dataset.class_names == ('n01', 'n02', 'n03')
   files = members()
@@ -112,19 +112,19 @@ def test_every_image_has_its_class(given):
   assert 'tensorflow' not in sys.modules
 
 
-def test_gray_images_become_gray_rgb(given):
+def test_gray_images_are_converted_to_rgb(given):
   train = data.load('tiny_imagenet', data_dir=given).train
   gray = [np.ptp(image, axis=-1).max() == 0 for image in train.images]
   assert gray == [False, True, False] * 3
 
 
-def test_resized_for_networks_of_cifar(given):
+def test_images_can_be_resized_to_32_pixels(given):
   dataset = data.load('tiny_imagenet', data_dir=given, size=(32, 32))
   assert dataset.image_shape == (32, 32, 3)
   assert dataset.augment.crop_padding == 4
 
 
-def test_the_jpeg_files_are_stored_as_they_are(given):
+def test_jpeg_files_are_stored_unchanged(given):
   data.load('tiny_imagenet', data_dir=given)
   folder = prepared.find(given, 'tiny_imagenet')
   source = tfds.builder_from_directory(folder).as_data_source(
@@ -136,7 +136,7 @@ def test_the_jpeg_files_are_stored_as_they_are(given):
 
 
 @pytest.mark.parametrize('how', ['cut', 'flipped', 'other'])
-def test_a_corrupt_archive_is_one_readable_line(given, how):
+def test_corrupt_archive_gives_one_error_line(given, how):
   path = given / ZIP
   content = bytearray(path.read_bytes())
   content[len(content) // 2] ^= 1
@@ -150,7 +150,7 @@ def test_a_corrupt_archive_is_one_readable_line(given, how):
   assert not list(given.glob('tiny_imagenet/*'))
 
 
-def test_damage_inside_an_archive_is_named(given, register):
+def test_damaged_archive_member_raises_an_error(given, register):
   path = given / ZIP
   content = bytearray(path.read_bytes())
   content[content.index(members()['val/images/val_2.JPEG']) + 700] ^= 1
@@ -175,7 +175,9 @@ def test_damage_inside_an_archive_is_named(given, register):
     ({'val/val_annotations.txt': b''}, 'it lacks annotations'),
   ],
 )
-def test_an_archive_of_another_layout(tmp_path, register, change, why):
+def test_archive_with_another_layout_raises_an_error(
+  tmp_path, register, change, why
+):
   files = {n: c for n, c in {**members(), **change}.items() if c is not None}
   write_zip(tmp_path / ZIP, files)
   register(tmp_path / ZIP)
@@ -184,7 +186,7 @@ def test_an_archive_of_another_layout(tmp_path, register, change, why):
   assert why in str(error.value).splitlines()[0]
 
 
-def test_a_file_that_is_no_image_is_named(tmp_path, register):
+def test_archive_member_that_is_no_image_raises_an_error(tmp_path, register):
   write_zip(tmp_path / ZIP, {**members(), 'val/images/val_1.JPEG': b'no'})
   register(tmp_path / ZIP)
   with pytest.raises(
@@ -194,7 +196,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, register):
     data.load('tiny_imagenet', data_dir=tmp_path)
 
 
-def test_an_interrupted_preparation_is_resumed(given, monkeypatch):
+def test_interrupted_preparation_is_restarted(given, monkeypatch):
   read, calls = zipfile.ZipFile.read, []
 
   def interrupted(self, name):

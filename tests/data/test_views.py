@@ -40,7 +40,7 @@ def _of_mode(mode):
 @pytest.mark.parametrize(
   'view', [Whole((6, 4)), CenterCrop((6, 4), 6), RandomResizedCrop((6, 4))]
 )
-def test_every_mode_becomes_rgb_of_the_size(view):
+def test_every_image_mode_becomes_rgb_of_the_view_size(view):
   for mode in ('L', 'CMYK', 'RGBA', 'P'):
     pixels = view(_of_mode(mode), _draws())
     assert (pixels.shape, pixels.dtype) == ((6, 4, 3), np.uint8)
@@ -59,14 +59,14 @@ def test_center_crop_is_the_middle_of_the_resized_image():
   np.testing.assert_array_equal(upright, np.asarray(image)[24:55, 4:36])
 
 
-def test_a_random_window_is_a_function_of_the_generator():
+def test_random_crop_depends_on_the_generator_only():
   view = RandomResizedCrop((16, 16))
   first, again = (view(_image(), _draws(3)) for _ in range(2))
   np.testing.assert_array_equal(first, again)
   assert (first != view(_image(), _draws(4))).any()
 
 
-def test_random_windows_have_the_given_areas_and_aspect_ratios():
+def test_random_crops_have_the_given_areas_and_aspect_ratios():
   view = RandomResizedCrop((8, 8), scale=(0.1, 0.5), ratio=(0.5, 1.5))
   boxes = np.array([view._random_box(400, 300, _draws(i)) for i in range(2000)])
   left, top, right, bottom = boxes.T
@@ -94,14 +94,14 @@ def test_random_windows_have_the_given_areas_and_aspect_ratios():
     (1, 1, (0, 0, 1, 1)),
   ],
 )
-def test_an_image_that_fits_no_window_gives_its_middle(width, height, box):
+def test_image_that_fits_no_crop_gives_its_center(width, height, box):
   # A window with all of the area does not fit into either.
   view = RandomResizedCrop((8, 8), scale=(1.0, 1.0))
   assert view._random_box(width, height, _draws()) == box
 
 
 @pytest.mark.parametrize('size', [(60, 60), (20, 30), (10, 10)])
-def test_a_jpeg_that_is_decoded_smaller_shows_the_same(size):
+def test_jpeg_decoded_at_a_smaller_scale_looks_the_same(size):
   # Red and green say where a pixel was, so windows can be read off.
   for seed in range(5):
     slow, fast = (
@@ -115,13 +115,13 @@ def test_a_jpeg_that_is_decoded_smaller_shows_the_same(size):
     assert np.abs(slow - fast).mean() <= 1
 
 
-def test_a_large_jpeg_is_decoded_smaller():
+def test_large_jpeg_is_decoded_at_a_smaller_scale():
   image = _image(800, 800, 'jpeg')
   assert image._reduce((0, 0, 800, 800), (100, 100)) == (0, 0, 100, 100)
   assert image.decode().size == (100, 100)
 
 
-def test_impossible_settings_are_named():
+def test_invalid_settings_raise_an_error():
   with pytest.raises(ValueError, match='size must be at least 1'):
     Whole((0, 4))
   with pytest.raises(ValueError, match='does not fit'):

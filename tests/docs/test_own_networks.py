@@ -1,4 +1,4 @@
-"""The networks of docs/own-networks.md, as they are printed there, in use."""
+"""The networks of docs/own-networks.md, as printed there."""
 
 import importlib.util
 import pathlib
@@ -22,7 +22,7 @@ HAS_STATISTICS = {'two_stages': True, 'small_nnx': True, 'small_equinox': False}
 
 
 def block_with(name: str) -> str:
-  """The page's code that makes a network of that name."""
+  """Returns the page's code that registers the network `name`."""
   blocks = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
   (found,) = [block for block in blocks if f"NETWORKS['{name}']" in block]
   return found
@@ -54,7 +54,7 @@ def images():
 
 
 def step(student, teacher):
-  """One step of KD and what it began with."""
+  """Takes one step of KD; returns the states before and after it."""
   recipe, method = Recipe(epochs=1, batch_size=BATCH), methods.create('kd')
   parts = Parts(
     student=student,
@@ -83,31 +83,31 @@ def step(student, teacher):
   return state, *run(state, given)
 
 
-def moved(old, new):
+def changed_leaves(old, new):
   return [
     not np.array_equal(a, b)
     for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
   ]
 
 
-def test_trains_a_step_as_a_student(network):
+def test_network_is_trained_as_a_student(network):
   teacher = models.create('convnet_4_8', num_classes=CLASSES)
   before, after, metrics = step(network, teacher)
   assert np.isfinite(metrics['loss'])
-  changed = moved(before.params['student'], after.params['student'])
+  changed = changed_leaves(before.params['student'], after.params['student'])
   assert sum(changed) >= len(changed) - 1  # a bias before a norm has no effect
-  changed = moved(before.batch_stats, after.batch_stats)
+  changed = changed_leaves(before.batch_stats, after.batch_stats)
   assert any(changed) == HAS_STATISTICS[network.name]
 
 
-def test_teaches_a_step(network):
+def test_network_is_used_as_a_teacher(network):
   student = models.create('convnet_4_8', num_classes=CLASSES)
   before, after, metrics = step(student, network)
   assert metrics['terms/kd'] > 0
-  assert any(moved(before.params['student'], after.params['student']))
+  assert any(changed_leaves(before.params['student'], after.params['student']))
 
 
-def test_features_are_whole_and_evaluation_moves_nothing(
+def test_features_are_complete_and_evaluation_has_no_side_effect(
   network, variables, images
 ):
   features, statistics = network.apply(variables, images, train=False)
@@ -115,24 +115,24 @@ def test_features_are_whole_and_evaluation_moves_nothing(
   assert features.stages[-1].shape[-1] == features.embedding.shape[-1]
   for pre, stage in zip(features.pre_stages[-1:], features.stages[-1:]):
     np.testing.assert_array_equal(jax.nn.relu(pre), stage)
-  assert not any(moved(variables['batch_stats'], statistics))
+  assert not any(changed_leaves(variables['batch_stats'], statistics))
   alone, _ = network.apply(variables, images[:1], train=False)
   np.testing.assert_allclose(
     alone.logits, features.logits[:1], rtol=1e-5, atol=1e-6
   )
 
 
-def test_weights_out_and_in(tmp_path, network, variables):
+def test_saved_weights_are_loaded(tmp_path, network, variables):
   template = network.describe(SHAPE).variables
   convert.save_safetensors(tmp_path / 'file', variables)
   save_variables(tmp_path / 'folder', variables)
   for name in ('file', 'folder'):
     got = convert.load(tmp_path / name, template, network=network.name)
     assert jax.tree.structure(got) == jax.tree.structure(variables)
-    assert not any(moved(got, variables))
+    assert not any(changed_leaves(got, variables))
 
 
-def test_program_of_it(tmp_path, network, variables, images):
+def test_stablehlo_matches_the_network(tmp_path, network, variables, images):
   convert.save_stablehlo(tmp_path / 'file', network, variables, SHAPE)
   program = jax.export.deserialize((tmp_path / 'file').read_bytes())
   want, _ = network.apply(variables, images, train=False)

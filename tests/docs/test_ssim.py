@@ -1,4 +1,4 @@
-"""The code and the names of tests in docs/ssim.md and docs/icd.md."""
+"""Code and test names in docs/ssim.md and docs/icd.md."""
 
 import pathlib
 import re
@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize('page', ['ssim', 'icd'])
-def test_every_test_that_a_page_names_exists(page):
+def test_tests_named_on_the_page_exist(page):
   text = (ROOT / f'docs/{page}.md').read_text()
   named = set(re.findall(r'\b(test_\w+)\b(?!\.py)', text))
   assert len(named) > 5
@@ -18,7 +18,7 @@ def test_every_test_that_a_page_names_exists(page):
   assert {name for name in named if f'def {name}(' not in source} == set()
 
 
-def test_the_code_of_the_page_runs():
+def test_code_of_the_page_runs():
   text = (ROOT / 'docs/ssim.md').read_text()
   (code,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
   assert 'assert' in code

@@ -1,4 +1,4 @@
-"""The code of docs/theorem.md, as it is printed there."""
+"""The code of docs/theorem.md."""
 
 import pathlib
 import re
@@ -6,7 +6,7 @@ import re
 PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'theorem.md'
 
 
-def test_the_inequality_holds_as_printed():
+def test_inequality_holds_in_the_code_of_the_page():
   (code,) = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
   assert 'assert' in code
   exec(compile(code, str(PAGE), 'exec'), {'__name__': 'page'})

@@ -1,4 +1,4 @@
-"""The commands as a person runs them, on a set that trains in a moment."""
+"""Helpers that run commands on a small dataset."""
 
 import os
 import pathlib
@@ -22,11 +22,11 @@ SMALL = (
   '--batch_size=8',
   '--epochs=3',
 )
-TIMES = ('seconds', 'images_per_second', 'compilations')  # of one process
+TIMES = ('seconds', 'images_per_second', 'compilations')  # differ by process
 
 
 def write_npz(folder: pathlib.Path, **changes: np.ndarray) -> str:
-  """A set of three patterns, or what is left of it; its `--dataset`."""
+  """Writes a dataset of three patterns; returns its `--dataset` value."""
   folder.mkdir(parents=True, exist_ok=True)
   train, test = support.arrays(24, 1), support.arrays(15, 2)
   arrays = dict(zip(('x_train', 'y_train', 'x_test', 'y_test'), train + test))
@@ -35,7 +35,7 @@ def write_npz(folder: pathlib.Path, **changes: np.ndarray) -> str:
 
 
 def write_folder(folder: pathlib.Path) -> None:
-  """The same set as a folder of images, a folder for each class."""
+  """Writes the same dataset as a folder of images, one folder per class."""
   for split, count, seed in (('train', 24, 1), ('test', 15, 2)):
     for i, (image, label) in enumerate(zip(*support.arrays(count, seed))):
       path = folder / split / f'pattern {label}' / f'{i:02d}.png'
@@ -44,14 +44,14 @@ def write_folder(folder: pathlib.Path) -> None:
 
 
 def cifar(*flags: str) -> int:
-  """The exit status of `python -m experiments.cifar FLAGS`, in this process."""
+  """Runs `experiments.cifar FLAGS` in this process; returns its exit status."""
   return cifar_command.COMMAND.main(flags)
 
 
 def start(
   module: str, *flags: str, cache: pathlib.Path, **more
 ) -> subprocess.Popen[str]:
-  """`python -m experiments.MODULE FLAGS`, with its output in pipes."""
+  """Starts `python -m experiments.MODULE FLAGS` with piped output."""
   return subprocess.Popen(
     [sys.executable, '-m', f'experiments.{module}', *flags],
     stdout=subprocess.PIPE,
@@ -63,7 +63,7 @@ def start(
 
 
 def environment(cache: pathlib.Path, **changes: str) -> dict[str, str]:
-  """In which commands keep what they compile and train to `cache`."""
+  """Returns an environment in which `cache` has programs and teachers."""
   return {
     **os.environ,
     'KDJAX_CACHE': str(cache / 'teachers'),
@@ -78,7 +78,7 @@ def environment(cache: pathlib.Path, **changes: str) -> dict[str, str]:
 
 
 def run(module: str, *flags: str, cache: pathlib.Path, **more) -> str:
-  """What a command that must succeed says on the error stream."""
+  """Runs a command that must succeed; returns its error stream."""
   with start(module, *flags, cache=cache, **more) as process:
     try:
       _, said = process.communicate(timeout=600)
@@ -100,7 +100,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
 
 
 def same_result(one: pathlib.Path, other: pathlib.Path) -> None:
-  """Asserts that two work folders hold the same runs, to the bit."""
+  """Asserts that two work folders have bit-identical runs."""
   runs = [
     sorted(str(run.relative_to(w / 'runs')) for run in w.glob('runs/*/*'))
     for w in (one, other)
@@ -111,7 +111,7 @@ def same_result(one: pathlib.Path, other: pathlib.Path) -> None:
 
 
 def same_result_of(one: pathlib.Path, other: pathlib.Path, run: str) -> None:
-  """Asserts that a run of two work folders ended alike."""
+  """Asserts that a run is bit-identical in two work folders."""
   a, b = one / 'runs' / run, other / 'runs' / run
   assert lines(a) == lines(b)
   support.identical(student(a), student(b))
@@ -120,7 +120,7 @@ def same_result_of(one: pathlib.Path, other: pathlib.Path, run: str) -> None:
 
 
 def lines(run: pathlib.Path) -> list[dict]:
-  """What is logged of a run, but for times."""
+  """Returns the log lines of a run without times."""
   return [
     {name: value for name, value in line.items() if name not in TIMES}
     for line in files.read_lines(run / 'metrics.jsonl')
@@ -128,7 +128,7 @@ def lines(run: pathlib.Path) -> list[dict]:
 
 
 def student(run: pathlib.Path):
-  """The final arrays of a run."""
+  """Returns the final variables of a run."""
   with ocp.StandardCheckpointer() as reader:
     tree = reader.metadata(run / 'student').item_metadata.tree
   return load_variables(run / 'student', tree)

@@ -1,4 +1,4 @@
-"""A run's student in every format, loaded back and compared."""
+"""Students exported in every format, loaded again and compared."""
 
 import json
 
@@ -31,7 +31,7 @@ def network():
 @pytest.fixture(scope='module')
 def variables(network):
   made = network.initialize(jax.random.key(0), (16, 16, 3))
-  # Statistics of their own: fresh ones are zeros and ones.
+  # Random running statistics, because initial ones are zeros and ones.
   keys = iter(jax.random.split(jax.random.key(1), 100))
   return {
     **made,
@@ -60,7 +60,7 @@ def logits(network, variables, images):
   return network.apply(variables, images, train=False)[0].logits
 
 
-def written(run, tmp_path, format_):
+def exported_file(run, tmp_path, format_):
   output = tmp_path / 'out'
   assert (
     export.main([f'--run={run}', f'--format={format_}', f'--output={output}'])
@@ -72,29 +72,31 @@ def written(run, tmp_path, format_):
 @pytest.mark.parametrize(
   'format_', ['safetensors', 'safetensors_torch', 'orbax']
 )
-def test_comes_back_to_the_bit(run, tmp_path, network, variables, format_):
-  output = written(run, tmp_path, format_)
+def test_export_round_trip_is_bit_identical(
+  run, tmp_path, network, variables, format_
+):
+  output = exported_file(run, tmp_path, format_)
   template = network.describe((16, 16, 3)).variables
   got = convert.load(output, template, network='resnet8')
   assert jax.tree.structure(got) == jax.tree.structure(variables)
   assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, variables)))
 
 
-def test_safetensors_says_how_images_are_normalised(run, tmp_path, network):
-  output = written(run, tmp_path, 'safetensors_torch')
+def test_safetensors_has_the_normalization_constants(run, tmp_path, network):
+  output = exported_file(run, tmp_path, 'safetensors_torch')
   default = convert.Normalization((0.0,) * 3, (1.0,) * 3)
   got = convert.normalization(output, 'resnet8', default=default)
   assert got == (network.mean, network.std)
 
 
-def test_stablehlo(run, tmp_path, images, logits):
+def test_stablehlo_matches_the_network(run, tmp_path, images, logits):
   program = jax.export.deserialize(
-    written(run, tmp_path, 'stablehlo').read_bytes()
+    exported_file(run, tmp_path, 'stablehlo').read_bytes()
   )
   np.testing.assert_allclose(program.call(images), logits, rtol=1e-5, atol=1e-6)
 
 
-def test_a_network_leaves_as_it_pools(variables, images, tmp_path):
+def test_exported_network_keeps_its_pooling(variables, images, tmp_path):
   about = {**ABOUT, 'pooling': 'gmp'}
   (tmp_path / 'config.json').write_text(json.dumps(about))
   save_variables(tmp_path / 'student', variables)
@@ -107,11 +109,11 @@ def test_a_network_leaves_as_it_pools(variables, images, tmp_path):
   np.testing.assert_allclose(program.call(images), want, rtol=1e-5, atol=1e-6)
 
 
-def test_pytorch_loads_it(run, tmp_path, images, logits):
+def test_pytorch_loads_the_exported_weights(run, tmp_path, images, logits):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   module = torch_resnet8(torch, num_classes=5)
   state = safetensors.numpy.load_file(
-    written(run, tmp_path, 'safetensors_torch')
+    exported_file(run, tmp_path, 'safetensors_torch')
   )
   module.load_state_dict(  # strict
     {name: torch.tensor(array) for name, array in state.items()}
@@ -127,7 +129,7 @@ def test_pytorch_loads_it(run, tmp_path, images, logits):
   ('format_', 'name'),
   [('safetensors', 'student.safetensors'), ('orbax', 'student_orbax')],
 )
-def test_default_place(run, capsys, format_, name):
+def test_default_output_path(run, capsys, format_, name):
   assert export.main([f'--run={run}', f'--format={format_}']) == 0
   place = run / 'export' / name
   assert capsys.readouterr().out.strip() == str(place)
@@ -145,7 +147,7 @@ def test_default_place(run, capsys, format_, name):
     ({'precision': 'half'}, "cannot be right: {'precision': 'half'}"),
   ],
 )
-def test_runs_that_cannot_be_exported(
+def test_invalid_runs_give_an_error(
   tmp_path, variables, capsys, change, message
 ):
   about = {**ABOUT, **change}
@@ -156,24 +158,26 @@ def test_runs_that_cannot_be_exported(
   assert message in capsys.readouterr().err
 
 
-def test_library_that_has_no_such_network(run, capsys):
+def test_library_without_the_network_gives_an_error(run, capsys):
   assert export.main([f'--run={run}', '--format=safetensors_timm']) == 2
   assert "No names of timm are known for 'resnet8'" in capsys.readouterr().err
 
 
-def test_folder_of_a_comparison_names_its_runs(tmp_path, capsys):
+def test_work_folder_error_lists_its_runs(tmp_path, capsys):
   (tmp_path / 'runs' / 'kd2m' / 'seed0').mkdir(parents=True)
   assert export.main([f'--run={tmp_path}']) == 2
   assert 'It holds the runs' in capsys.readouterr().err
 
 
-def test_run_that_has_not_ended(tmp_path, capsys):
+def test_unfinished_run_gives_an_error(tmp_path, capsys):
   (tmp_path / 'config.json').write_text(json.dumps(ABOUT))
   assert export.main([f'--run={tmp_path}']) == 2
   assert 'has not ended' in capsys.readouterr().err
 
 
-def test_student_that_needs_its_method_is_refused(run, tmp_path, monkeypatch):
+def test_student_that_predicts_through_its_method_raises_an_error(
+  run, tmp_path, monkeypatch
+):
   class Reader(export.Method):
     def predicting(self, variables, student, teacher):
       return student
@@ -187,7 +191,7 @@ def test_student_that_needs_its_method_is_refused(run, tmp_path, monkeypatch):
 
 
 def torch_resnet8(torch, num_classes: int):
-  """A CIFAR ResNet with one block per stage, under RepDistiller's names."""
+  """Returns RepDistiller's CIFAR ResNet with one block per stage."""
   nn = torch.nn
 
   class Block(nn.Module):

@@ -39,13 +39,15 @@ def _lines(workdir, arm='kd'):
 
 
 @pytest.mark.slow
-def test_a_folder_of_classes_from_end_to_end(folder, tmp_path, capsys):
+def test_folder_of_classes_trains_evaluates_and_resumes(
+  folder, tmp_path, capsys
+):
   assert _main(folder, tmp_path / 'work') == 0
   said = capsys.readouterr()
   assert ' is the bottleneck: the loop waited for images ' in said.err
   lines = _lines(tmp_path / 'work')
   speeds = [line for line in lines if line['kind'] == 'speed']
-  # The first epoch compiles, but for its second step.
+  # The first epoch's speed excludes the step that compiles.
   assert [line['epoch'] for line in speeds] == [1, 2]
   for line in speeds:
     assert line['binds'] in ('input', 'step')
@@ -57,13 +59,13 @@ def test_a_folder_of_classes_from_end_to_end(folder, tmp_path, capsys):
   trained = [line for line in lines if line['kind'] == 'train']
   assert trained[-1]['images_read'] == 2 * 2 * 5
   assert trained[-1]['train_top5'] == 1
-  # Who decodes may change: a comparison goes on where there are more cores.
+  # The number of threads may change when a command is resumed.
   assert _main(folder, tmp_path / 'work', '--resume', '--threads=3') == 0
   assert _main(folder, tmp_path / 'work', '--resume', '--image_size=9') == 2
 
 
 @pytest.mark.slow
-def test_a_broken_image_stops_or_is_left_out(folder, tmp_path, capsys):
+def test_broken_image_stops_the_command_or_is_skipped(folder, tmp_path, capsys):
   mine = shutil.copytree(folder, tmp_path / 'set')
   (mine / 'train/class0/00.JPEG').write_bytes(b'no image')
   flags = FLAGS.replace('--method=kd', '--method=none')
@@ -81,7 +83,7 @@ def test_a_broken_image_stops_or_is_left_out(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_synthetic_images_time_the_steps_and_train_nothing(tmp_path, capsys):
+def test_synthetic_images_time_the_steps_without_training(tmp_path, capsys):
   flags = f'--method=kd {NETWORKS} --batch_size=5 --timed_steps=5'
   flags += f' --data=synthetic --fold_teacher=always --workdir={tmp_path}'
   assert imagenet.COMMAND.main(flags.split()) == 0
@@ -98,7 +100,7 @@ def test_synthetic_images_time_the_steps_and_train_nothing(tmp_path, capsys):
   assert not (tmp_path / 'runs').exists()
 
 
-def test_wrong_paths_are_one_readable_line(tmp_path, capsys):
+def test_wrong_path_gives_one_error_line(tmp_path, capsys):
   assert _main(tmp_path / 'nowhere', tmp_path / 'work') == 2
   said = capsys.readouterr().err
   assert 'error: ' in said
@@ -106,6 +108,6 @@ def test_wrong_paths_are_one_readable_line(tmp_path, capsys):
   assert 'Traceback' not in said
 
 
-def test_the_steps_that_are_timed_are_at_least_one():
+def test_number_of_timed_steps_must_be_positive():
   with pytest.raises(ValueError, match='timed_steps must be positive'):
     imagenet.Config(timed_steps=0)

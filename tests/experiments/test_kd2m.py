@@ -1,4 +1,4 @@
-"""The paper's table: its arms, its weights, and where networks start."""
+"""The paper's table: its arms, weights and initial weights."""
 
 import json
 
@@ -26,7 +26,7 @@ def parse(*given):
   return kd2m.COMMAND.parse(given).config
 
 
-def test_the_paper_s_recipe_and_arms():
+def test_defaults_are_the_paper_s_recipe_and_arms():
   config = parse()
   assert (config.teacher, config.student) == (
     'imagenet_resnet34',
@@ -45,7 +45,7 @@ def test_the_paper_s_recipe_and_arms():
   )
 
 
-def test_an_ablation_of_the_weight():
+def test_weight_factors_make_one_arm_each():
   config = parse('--metrics', 'w2', '--weight_factors', '0.5', '2')
   weights = {
     name: arm.weight for name, arm in config.arms.items() if name != 'kd'
@@ -56,7 +56,7 @@ def test_an_ablation_of_the_weight():
   }
 
 
-def test_what_the_metrics_have_in_common():
+def test_method_flags_apply_to_all_metrics():
   config = parse('--method.projection=linear', '--method.scale=none')
   assert config.arms['w2'].projection == 'linear'
   assert config.arms['w2'].weight == 1e-4
@@ -75,7 +75,7 @@ def test_what_the_metrics_have_in_common():
     ),
   ],
 )
-def test_mistakes(capsys, flags, why):
+def test_invalid_flags_give_an_error(capsys, flags, why):
   try:
     status = main(*flags)
   except SystemExit as stop:
@@ -85,7 +85,7 @@ def test_mistakes(capsys, flags, why):
 
 
 @pytest.mark.slow
-def test_networks_start_from_given_weights(tmp_path):
+def test_networks_are_initialized_from_given_weights(tmp_path):
   data = f'--dataset={commands.write_npz(tmp_path / "data")}'
   first = tmp_path / 'first'
   flags = (data, *SMALL, '--metrics', 'w2', '--baselines')
@@ -106,7 +106,7 @@ def test_networks_start_from_given_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_student_starts_from_its_teacher_s_weights(tmp_path):
+def test_student_is_not_initialized_from_its_teacher(tmp_path):
   data = f'--dataset={commands.write_npz(tmp_path / "data")}'
   slow = ('--learning_rate=1e-6', '--final_learning_rate=0')
   flags = (data, *SMALL, *slow, '--metrics', 'w2', '--baselines')
@@ -121,7 +121,7 @@ def test_no_student_starts_from_its_teacher_s_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_start_of_another_network_is_refused(tmp_path, capsys):
+def test_initial_weights_of_another_network_give_an_error(tmp_path, capsys):
   data = f'--dataset={commands.write_npz(tmp_path / "data")}'
   np.savez(tmp_path / 'other.npz', nobody=np.zeros(3, np.float32))
   status = main(

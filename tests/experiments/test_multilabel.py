@@ -9,7 +9,7 @@ from tests.data import streams
 
 
 @pytest.mark.slow
-def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
+def test_two_stage_recipe_trains_and_evaluates(tmp_path, monkeypatch):
   monkeypatch.setenv('KDJAX_CACHE', str(tmp_path / 'cache'))
   labels = np.arange(1, 13)[:, None] >> np.arange(3) & 1
   labels[3] = 0
@@ -30,14 +30,14 @@ def test_two_stages_from_end_to_end(tmp_path, monkeypatch):
     arm: files.read_lines(runs / arm / 'seed0/metrics.jsonl')[-1]['step']
     for arm in ('teacher', 'student', 'lshfm')
   }
-  # Without a part of its own nothing is aligned. 11 images, batches of 4.
+  # Arms without method parameters have no first stage. 11 images, batch 4.
   assert steps == {'teacher': 2, 'student': 2, 'lshfm': 4}
   table = (tmp_path / 'other/report/table.md').read_text()
   assert 'mAP after the last epoch' in table
   assert 'ccuracy' not in table
 
 
-def test_defaults_follow_the_set():
+def test_defaults_depend_on_the_dataset():
   voc, coco = (
     multilabel.COMMAND.make_config(method='lshfm', dataset=name)
     for name in ('voc2007', 'coco2014')
@@ -58,9 +58,7 @@ def test_defaults_follow_the_set():
     ({'recipe.align_epochs': 0}, None),
   ],
 )
-def test_alignment_terms_have_weight_one_unless_a_factor_is_given(
-  flags, factor
-):
+def test_default_align_factor_gives_alignment_terms_weight_one(flags, factor):
   dataset = flags.pop('dataset', 'voc2007')
   config = multilabel.COMMAND.make_config(dataset=dataset)
   settings = [defaults.Default(*item, 'test') for item in flags.items()]
@@ -70,7 +68,7 @@ def test_alignment_terms_have_weight_one_unless_a_factor_is_given(
   assert ('align_factor' in said) == (factor not in (None, 7.0))
 
 
-def test_soft_targets_are_few():
+def test_soft_targets_have_a_small_weight():
   voc = multilabel.COMMAND.make_config(method='kd', dataset='voc2007')
   coco = multilabel.COMMAND.make_config(method='kd', dataset='coco:anywhere')
   assert (voc.recipe.batch_size, coco.recipe.batch_size) == (16, 32)
@@ -78,6 +76,6 @@ def test_soft_targets_are_few():
   assert voc.method == Kd(task_weight=1.0, weight=0.001)
 
 
-def test_a_limit_per_class_is_refused():
+def test_limit_per_class_raises_an_error():
   with pytest.raises(ValueError, match='several classes each'):
     multilabel.Config(limit=3)

@@ -1,4 +1,4 @@
-"""What papers give for a pair is what its command begins from, and says."""
+"""Published settings of network pairs are the defaults of commands."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ def _parse(*given):
 
 
 @pytest.mark.parametrize(('pair', 'row'), FCFD.items())
-def test_fcfd_begins_with_its_own_row(pair, row):
+def test_fcfd_has_the_published_settings_of_each_pair(pair, row):
   teacher, student = pair
   config = _parse('--method=fcfd', f'--teacher={teacher}', '--student', student)
   method, recipe = config.method, config.recipe
@@ -56,12 +56,12 @@ def test_fcfd_begins_with_its_own_row(pair, row):
   )
   decays = [round(share * recipe.epochs) for share in recipe.decay_at]
   assert decays == ([30, 60, 90] if large else [150, 180, 210])
-  # A teacher that is trained here keeps the field's rate.
+  # A teacher trained from scratch has the usual learning rate.
   if not large:
     assert config.teacher_recipe.learning_rate == 0.05
 
 
-def test_every_row_is_a_pair_of_the_zoo_that_has_bridges():
+def test_every_published_pair_has_networks_and_bridges():
   rows = {tuple(pair) for made, *pair in published.PAIRS if made is Fcfd}
   assert rows == {*FCFD, ('resnet110', 'resnet32')}
   assert set(BRIDGED) == set(FCFD)
@@ -88,7 +88,9 @@ def test_every_row_is_a_pair_of_the_zoo_that_has_bridges():
     ),
   ],
 )
-def test_lshfm_begins_with_its_own_row(teacher, student, rate, method):
+def test_lshfm_has_the_published_settings_of_each_pair(
+  teacher, student, rate, method
+):
   config = _parse(
     '--method=lshfm', f'--teacher={teacher}', '--student', student
   )
@@ -106,13 +108,13 @@ def test_lshfm_begins_with_its_own_row(teacher, student, rate, method):
     ('imagenet_resnet50', 'imagenet_mobilenet_v1'),
   ],
 )
-def test_imagenets_pairs_have_rows_for_kd_and_lshfm(pair):
+def test_imagenet_pairs_have_settings_for_kd_and_lshfm(pair):
   kd, lshfm, both = (
     imagenet.COMMAND.make_config(method=name, teacher=pair[0], student=pair[1])
     for name in ('kd', 'lshfm', 'kd+fcfd')
   )
   assert kd.method == Kd(task_weight=0.5, weight=0.5, temperature=1.0)
-  # Beside another the weights are 1, as everywhere.
+  # In combinations the weights of kd are 1.
   assert both.method.kd == Kd(task_weight=1.0, weight=1.0, temperature=1.0)
   assert both.method.fcfd.warmup_epochs == 5
   spread = 0.06 if pair[1] == 'imagenet_resnet18' else None
@@ -127,7 +129,7 @@ def test_imagenets_pairs_have_rows_for_kd_and_lshfm(pair):
     assert recipe.decay_at == (0.3, 0.6, 0.9)
 
 
-def test_flags_change_what_is_published():
+def test_flags_override_published_settings():
   config = _parse(
     '--method=fcfd',
     '--teacher=resnet56',
@@ -140,8 +142,8 @@ def test_flags_change_what_is_published():
   assert config.recipe.learning_rate == 0.3
 
 
-def said(config):
-  """What a command prints about the defaults of a configuration."""
+def printed_defaults(config):
+  """Returns the text about the defaults of a configuration."""
   presets = pair_presets.presets(
     cifar.Config(
       method=config.method, teacher=config.teacher, student=config.student
@@ -150,8 +152,8 @@ def said(config):
   return defaults.describe(defaults.kept(config, presets))
 
 
-def test_a_command_says_the_pair_the_source_and_the_settings():
-  text = said(_parse('--method=fcfd', '--student=ShuffleV1'))
+def test_published_defaults_are_printed_with_their_source():
+  text = printed_defaults(_parse('--method=fcfd', '--student=ShuffleV1'))
   for part in (
     'fcfd for resnet32x4 to ShuffleV1',
     'temperature 8',
@@ -159,16 +161,18 @@ def test_a_command_says_the_pair_the_source_and_the_settings():
     'FCFD, CIFAR-100',
   ):
     assert part in text
-  assert 'no settings are published for kd on' in said(_parse('--method=kd'))
+  assert 'no settings are published for kd on' in printed_defaults(
+    _parse('--method=kd')
+  )
 
 
-def test_a_setting_that_a_flag_changes_is_not_said_to_be_published():
-  text = said(_parse('--method=fcfd', '--method.temperature=2'))
+def test_overridden_settings_are_not_printed_as_published():
+  text = printed_defaults(_parse('--method=fcfd', '--method.temperature=2'))
   assert 'method.feature_weight 5.0' in text
   assert 'temperature' not in text
 
 
-def test_a_combination_takes_what_is_published_for_its_parts():
+def test_combination_has_the_published_settings_of_its_methods():
   config = _parse(
     '--method=fcfd+kd2m', '--teacher=resnet56', '--student=resnet20'
   )
@@ -176,7 +180,7 @@ def test_a_combination_takes_what_is_published_for_its_parts():
   assert config.recipe.nesterov
 
 
-def test_a_small_student_learns_slowly_by_any_method_its_teacher_does_not():
+def test_mobile_students_have_a_lower_learning_rate():
   config = _parse('--method=kd', '--student=MobileNetV2')
   assert config.recipe.learning_rate == 0.01
   assert config.teacher_recipe.learning_rate == 0.05
@@ -185,7 +189,7 @@ def test_a_small_student_learns_slowly_by_any_method_its_teacher_does_not():
   )
 
 
-def test_every_arm_of_a_comparison_has_its_settings_and_the_changes():
+def test_arms_have_published_settings_and_the_given_changes():
   config = compare.Config(
     methods=('kd', 'fcfd_appearance', 'fcfd+kd'),
     changes=('kd.temperature=2', 'fcfd+kd.fcfd.directions=s2t'),
@@ -210,6 +214,6 @@ def test_every_arm_of_a_comparison_has_its_settings_and_the_changes():
     ({'changes': ('kd.temperature=0',)}, 'temperature of Kd must be positive'),
   ],
 )
-def test_arms_that_cannot_be_are_named(settings, message):
+def test_invalid_arms_raise_an_error(settings, message):
   with pytest.raises(ValueError, match=message):
     compare.Config(**settings)

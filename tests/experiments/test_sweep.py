@@ -1,4 +1,4 @@
-"""`experiments.compare --sweep`: many settings by one program."""
+"""`experiments.compare --sweep`: many settings with one program."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.train import support
 SETTINGS = {'methods': ('kd', 'icd'), 'dataset': 'digits'}
 
 
-def test_a_sweep_makes_an_arm_of_each_combination():
+def test_sweep_has_one_arm_per_combination_of_values():
   config = compare.Config(
     sweep=('kd.weight=0.3:1', 'kd.learning_rate=0.01:0.1'), **SETTINGS
   )
@@ -28,14 +28,14 @@ def test_a_sweep_makes_an_arm_of_each_combination():
   assert config.numbers('icd') == {}
 
 
-def test_steps_of_a_weight_are_multiplied_and_are_no_numbers():
+def test_weight_schedules_are_multiplied_and_not_swept():
   steps = Kd2m(weight=((0, 1.0), (5, 2.0)))
   config = kd2m.Config(method=steps, metrics=('w2',), weight_factors=(1.0, 3.0))
   assert config.arms['w2_x3'].weight == ((0, 3.0), (5, 6.0))
   assert config.numbers('w2_x3') == {}
 
 
-def test_the_student_alone_has_no_numbers_in_any_comparison():
+def test_student_alone_has_no_swept_numbers():
   assert compare.Config(**SETTINGS).numbers('student') == {}
   several = kd2m.Config(metrics=('w2',), weight_factors=(0.1, 1.0))
   assert several.numbers('student') == several.numbers('kd') == {}
@@ -57,13 +57,13 @@ def test_the_student_alone_has_no_numbers_in_any_comparison():
     ('kd.learning_rate=0.1:-1', 'learning_rate must be positive, got -1'),
   ],
 )
-def test_sweeps_that_cannot_be_are_named(sweep, message):
+def test_invalid_sweeps_raise_an_error(sweep, message):
   with pytest.raises(ValueError, match=message):
     compare.Config(sweep=(sweep,), **SETTINGS)
 
 
 @pytest.mark.slow
-def test_a_sweep_trains_what_a_separate_comparison_trains(tmp_path):
+def test_swept_arm_matches_a_separate_comparison(tmp_path):
   flags = (
     *commands.SMALL[1:],
     '--methods=kd',

@@ -1,4 +1,4 @@
-"""Checkpoints as teachers: how good they are, and commands that take them."""
+"""Checkpoints as teachers: their evaluation and their use in commands."""
 
 import json
 import pathlib
@@ -42,7 +42,7 @@ def variables(network):
 
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory):
-  """A set of 17 test images, no multiple of a batch."""
+  """A dataset of 17 test images, not a multiple of the batch size."""
   path = tmp_path_factory.mktemp('data') / 'small.npz'
   random = np.random.default_rng(0)
   arrays = {}
@@ -53,8 +53,8 @@ def dataset(tmp_path_factory):
   return path
 
 
-def by_hand(network, variables, path):
-  """How many test images are right, one by one."""
+def count_correct(network, variables, path):
+  """Counts correctly classified test images, one by one."""
   with np.load(path) as stored:
     images, labels = stored['x_test'] / np.float32(255), stored['y_test']
   logits = [
@@ -77,13 +77,13 @@ def checkpoint(tmp_path, network, variables):
 
 
 @pytest.mark.parametrize('batch_size', [1, 5, 17, 250])
-def test_counts_every_image_once(
+def test_every_image_is_counted_once(
   tmp_path, capsys, checkpoint, network, variables, dataset, batch_size
 ):
   kept = tmp_path / 'kept.json'
   flags = (f'--checkpoint={checkpoint}', f'--dataset=npz:{dataset}')
   assert evaluate(*flags, f'--batch_size={batch_size}', f'--json={kept}') == 0
-  want = by_hand(network, variables, dataset)
+  want = count_correct(network, variables, dataset)
   assert f'{want} of 17 images' in capsys.readouterr().out
   (row,) = json.loads(kept.read_text())['rows']
   assert row['correct'] == want
@@ -92,7 +92,9 @@ def test_counts_every_image_once(
   assert row['dataset'] == 'npz:small.npz'
 
 
-def test_results_stand_side_by_side(tmp_path, checkpoint, dataset):
+def test_results_of_precisions_are_stored_together(
+  tmp_path, checkpoint, dataset
+):
   kept = tmp_path / 'kept.json'
   for precision in ('float32', 'bfloat16', 'float32'):
     config = teachers.Evaluate(
@@ -106,7 +108,7 @@ def test_results_stand_side_by_side(tmp_path, checkpoint, dataset):
   assert [row['precision'] for row in rows] == ['bfloat16', 'float32']
 
 
-def test_given_constants_go_first(checkpoint, dataset):
+def test_given_normalization_constants_take_precedence(checkpoint, dataset):
   config = teachers.Evaluate(
     checkpoint=checkpoint, dataset=f'npz:{dataset}', mean=(0.1,), std=(2.0,)
   )
@@ -126,13 +128,17 @@ def test_given_constants_go_first(checkpoint, dataset):
     (['--dataset=npz:nowhere.npz'], 'nowhere'),
   ],
 )
-def test_mistakes(capsys, checkpoint, dataset, flags, message):
+def test_invalid_flags_give_an_error(
+  capsys, checkpoint, dataset, flags, message
+):
   flags = [f'--checkpoint={checkpoint}', f'--dataset=npz:{dataset}', *flags]
   assert evaluate(*flags) == 2
   assert message in capsys.readouterr().err
 
 
-def test_file_that_does_not_say_its_network(tmp_path, capsys, dataset):
+def test_file_without_a_network_name_requires_the_flag(
+  tmp_path, capsys, dataset
+):
   np.savez(tmp_path / 'w.npz', a=np.zeros(3, np.float32))
   flags = (f'--checkpoint={tmp_path / "w.npz"}', f'--dataset=npz:{dataset}')
   assert evaluate(*flags) == 2
@@ -140,7 +146,7 @@ def test_file_that_does_not_say_its_network(tmp_path, capsys, dataset):
 
 
 def torch_content(write, variables):
-  """A PyTorch file of the network, made without PyTorch."""
+  """Returns a PyTorch file of the network, written without PyTorch."""
   arrays = torch_layout.to_torch(variables, names.rules_of(NAME))
   wrapped = {f'module.{name}': array for name, array in arrays.items()}
   state = torch_writer.mapping({'model': torch_writer.state_dict(wrapped)})
@@ -170,7 +176,7 @@ FORMATS = ('safetensors', 'npz', 'torch', 'legacy torch', 'orbax', 'run')
 
 
 def comparison(folder, dataset, checkpoint, **settings):
-  """Dataset and networks of a comparison."""
+  """Returns dataset and networks of a comparison."""
   config = StudyConfig(
     dataset=f'npz:{dataset}',
     teacher=NAME,
@@ -190,7 +196,7 @@ def comparison(folder, dataset, checkpoint, **settings):
 
 
 @pytest.mark.parametrize('format_', FORMATS)
-def test_comparison_takes_its_teacher_from(
+def test_comparison_loads_its_teacher_from_every_format(
   tmp_path, dataset, variables, format_
 ):
   path = tmp_path / 'checkpoint'
@@ -205,7 +211,7 @@ def test_comparison_takes_its_teacher_from(
   config = json.loads((run / 'config.json').read_text())
   assert config['num_classes'] == CLASSES
   assert config['image_shape'] == list(SHAPE)
-  # A run says what its images were normalised with; a bare file cannot.
+  # A run has the normalization constants of its images; a bare file has not.
   said = (config['mean'], config['std']) == ([0.25], [0.5])
   assert said == (format_ == 'run')
   assert setup.teacher.mean == tuple(config['mean'])
@@ -232,7 +238,7 @@ def test_comparisons_evaluate_a_teacher_once(
   )
   for name in ('metrics.jsonl', 'features.npz'):
     assert (first / name).read_bytes() == (second / name).read_bytes()
-  # Other images of that name.
+  # Different images with the same file name.
   arrays = {}
   with np.load(own) as stored:
     arrays.update(stored)
@@ -242,7 +248,9 @@ def test_comparisons_evaluate_a_teacher_once(
     obtain(comparison(tmp_path / 'third', own, path))
 
 
-def test_comparison_refuses_another_teacher(tmp_path, dataset, variables):
+def test_comparison_rejects_weights_of_another_teacher(
+  tmp_path, dataset, variables
+):
   path = tmp_path / 'half.npz'
   arrays = torch_layout.to_torch(variables, names.rules_of(NAME))
   del arrays['fc.weight']
@@ -259,13 +267,13 @@ def test_comparison_refuses_another_teacher(tmp_path, dataset, variables):
   )
 
 
-def test_partial_is_about_a_checkpoint(tmp_path, dataset):
+def test_allow_partial_requires_a_teacher_checkpoint(tmp_path, dataset):
   with pytest.raises(ValueError, match='allow_partial is about'):
     comparison(tmp_path, dataset, None, allow_partial=True)
 
 
 @pytest.mark.slow
-def test_command_from_a_pytorch_file_to_a_student_in_pytorch(
+def test_student_of_a_pytorch_teacher_is_exported_to_pytorch(
   tmp_path, dataset, variables
 ):
   path = tmp_path / 'teacher.pth'
@@ -294,7 +302,7 @@ def test_command_from_a_pytorch_file_to_a_student_in_pytorch(
   assert result['correct'] == end['correct']
 
 
-# On all 10,000 test images of each set, from the README of the teachers.
+# Of all 10,000 test images, from the README of the teachers.
 CORRECT = {
   'cifar10_resnet20': 9173,
   'cifar10_resnet32': 9263,
@@ -306,8 +314,8 @@ CORRECT = {
 
 
 @pytest.fixture(scope='module')
-def cifar_sets(tmp_path_factory):
-  """The full real test sets; of the training images, a few."""
+def cifar_folder(tmp_path_factory):
+  """All real test images, and some training images."""
   folder = tmp_path_factory.mktemp('cifar')
   for name, make in (
     ('cifar10', cifar.cifar10_first5000),
@@ -320,19 +328,21 @@ def cifar_sets(tmp_path_factory):
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CORRECT)
-def test_real_teachers_are_as_good_as_published(cifar_sets, capsys, name):
+def test_real_teachers_have_their_published_accuracy(
+  cifar_folder, capsys, name
+):
   assert (
     evaluate(
       f'--checkpoint={SHARED / "data/teachers" / f"{name}.npz"}',
       f'--network={name}',
-      f'--dataset=npz:{cifar_sets / name.split("_")[0]}.npz',
+      f'--dataset=npz:{cifar_folder / name.split("_")[0]}.npz',
     )
     == 0
   )
   assert f'{CORRECT[name]} of 10000 images' in capsys.readouterr().out
 
 
-def test_kept_results_are_those_and_bfloat16_is_near():
+def test_stored_results_match_and_bfloat16_is_close():
   path = pathlib.Path(__file__).parents[2] / 'results' / 'teachers.json'
   correct = {
     (row['network'], row['precision']): row['correct']

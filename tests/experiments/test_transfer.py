@@ -1,4 +1,4 @@
-"""Probes of small networks: the protocol, the table, resuming, mistakes."""
+"""Probes of small networks: protocol, table, resumption and mistakes."""
 
 import json
 import pathlib
@@ -36,7 +36,7 @@ def parse(*given):
 
 
 def write_run(folder: pathlib.Path, **changes) -> pathlib.Path:
-  """A run of other images and classes that has ended."""
+  """Writes a finished run with other images and classes."""
   about = {**ABOUT, **changes}
   network = models.create(about['network'], num_classes=5)
   key = jax.random.key(about['seed'] + 100)
@@ -47,30 +47,30 @@ def write_run(folder: pathlib.Path, **changes) -> pathlib.Path:
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def module_dir(tmp_path_factory):
   return tmp_path_factory.mktemp('transfer')
 
 
 @pytest.fixture(scope='module')
-def work(place):
-  """A comparison of two seeds and a teacher, as another command left it."""
+def work(module_dir):
+  """Work folder of a comparison with two seeds and a teacher."""
   for arm, role in (('student', 'student'), ('kd', 'distilled')):
     for seed in (0, 1):
-      folder = place / 'work' / 'runs' / arm / f'seed{seed}'
+      folder = module_dir / 'work' / 'runs' / arm / f'seed{seed}'
       folder.mkdir(parents=True)
       write_run(folder, arm=arm, role=role, seed=seed)
-  folder = place / 'work' / 'runs' / 'teacher' / 'seed0'
+  folder = module_dir / 'work' / 'runs' / 'teacher' / 'seed0'
   folder.mkdir(parents=True)
   (folder / 'config.json').write_text(json.dumps({**ABOUT, 'arm': 'teacher'}))
-  return place / 'work'
+  return module_dir / 'work'
 
 
 @pytest.fixture(scope='module')
-def dataset(place):
-  return f'--dataset={commands.write_npz(place / "data")}'
+def dataset(module_dir):
+  return f'--dataset={commands.write_npz(module_dir / "data")}'
 
 
-def test_the_published_protocol():
+def test_defaults_are_the_published_protocol():
   config = parse('--run=r')
   recipe = config.recipe
   assert (recipe.epochs, recipe.batch_size) == (120, 64)
@@ -94,13 +94,13 @@ def test_the_published_protocol():
   assert config.bn == 'adapt'
 
 
-def test_shorter_probes_decay_at_the_same_shares():
+def test_shorter_probes_decay_at_the_same_fractions():
   recipe = parse('--run=r', '--epochs=12').recipe
   rates = [float(recipe.learning_rate_at(epoch)) for epoch in (2, 3, 6, 9)]
   np.testing.assert_allclose(rates, [0.05, 0.005, 5e-4, 5e-5], rtol=1e-5)
 
 
-def test_several_runs_and_seeds_as_flags():
+def test_runs_and_seeds_are_parsed():
   config = parse('--run', 'a', 'b', '--seeds=1,2', '--bn=frozen')
   assert config.run == (pathlib.Path('a'), pathlib.Path('b'))
   assert config.seeds == (1, 2)
@@ -108,16 +108,16 @@ def test_several_runs_and_seeds_as_flags():
 
 
 @pytest.fixture(scope='module', params=['adapt', 'frozen'])
-def probed(request, place, work, dataset, compiled_once):
-  """The work folder of a command that has ended well."""
-  folder = place / request.param
+def probed(request, module_dir, work, dataset, compiled_once):
+  """Work folder of a successful command."""
+  folder = module_dir / request.param
   flags = (f'--run={work}', dataset, *SMALL, f'--bn={request.param}')
   assert transfer.COMMAND.main([*flags, f'--workdir={folder}']) == 0
   return folder, request.param
 
 
 @pytest.mark.slow
-def test_one_command_gives_a_table_of_students(probed):
+def test_command_writes_a_table_of_all_students(probed):
   folder, _ = probed
   rows = json.loads((folder / 'report' / 'summary.json').read_text())['arms']
   assert [(row['arm'], row['accuracy']['count']) for row in rows] == [
@@ -130,9 +130,7 @@ def test_one_command_gives_a_table_of_students(probed):
 
 
 @pytest.mark.slow
-def test_the_probed_networks_are_those_given_but_for_the_classifier(
-  probed, work
-):
+def test_only_classifier_and_adapted_statistics_change(probed, work):
   folder, bn = probed
   for run in work.glob('runs/*/seed*/student'):
     before = commands.student(run.parent)
@@ -149,7 +147,7 @@ def test_the_probed_networks_are_those_given_but_for_the_classifier(
 
 
 @pytest.mark.slow
-def test_the_accuracy_is_that_of_the_last_epoch(probed):
+def test_reported_accuracy_is_that_of_the_last_epoch(probed):
   folder, _ = probed
   for run in folder.glob('runs/*/*'):
     lines = commands.lines(run)
@@ -159,7 +157,7 @@ def test_the_accuracy_is_that_of_the_last_epoch(probed):
 
 
 class StopAfter(StopRequest):
-  """Asks to stop after so many looks."""
+  """Requests a stop after it was read `looks` times."""
 
   def __init__(self, looks):
     self.looks = looks
@@ -172,13 +170,13 @@ class StopAfter(StopRequest):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('looks', [0, 3])
-def test_stopped_and_resumed_ends_with_the_same_bits(
+def test_resumed_probes_are_bit_identical(
   tmp_path, probed, work, dataset, looks
 ):
   folder, bn = probed
   config = parse(f'--run={work}', dataset, *SMALL, f'--bn={bn}')
 
-  def go_on(request):
+  def run_transfer(request):
     session = Session(
       workdir=epath.Path(tmp_path),
       devices=all_devices(),
@@ -188,13 +186,13 @@ def test_stopped_and_resumed_ends_with_the_same_bits(
     Transfer(config, session).run()
 
   with pytest.raises(Interrupted):
-    go_on(StopAfter(looks))
-  go_on(StopRequest())
+    run_transfer(StopAfter(looks))
+  run_transfer(StopRequest())
   commands.same_result(folder, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_file_of_weights_with_several_seeds(tmp_path, work, dataset):
+def test_weight_file_is_probed_with_several_seeds(tmp_path, work, dataset):
   network = models.create(NAME, num_classes=5)
   path = tmp_path / 'net.safetensors'
   run = work / 'runs' / 'kd' / 'seed0'
@@ -212,7 +210,7 @@ def test_a_file_of_weights_with_several_seeds(tmp_path, work, dataset):
 
 @pytest.fixture
 def fails(capsys, tmp_path, dataset):
-  """Runs a command that must fail, and gives its message."""
+  """Runs a command that must fail; returns its message."""
 
   def run(*flags):
     flags = [dataset, *SMALL, f'--workdir={tmp_path}/w', *map(str, flags)]
@@ -246,7 +244,7 @@ def fails(capsys, tmp_path, dataset):
     (['--run=a', '--names=x,y'], '--names has 2 names for 1 runs'),
   ],
 )
-def test_a_flag_that_cannot_be_is_named(fails, flags, why):
+def test_invalid_flag_value_is_named_in_the_error(fails, flags, why):
   assert why in fails(*flags)
 
 
@@ -263,7 +261,7 @@ def test_a_flag_that_cannot_be_is_named(fails, flags, why):
     ({'network': 'convnet_8_16'}, 'does not fit convnet_8_16'),
   ],
 )
-def test_a_run_that_says_what_cannot_be(fails, tmp_path, change, why):
+def test_invalid_run_config_gives_an_error(fails, tmp_path, change, why):
   folder = write_run(tmp_path)
   (folder / 'config.json').write_text(json.dumps({**ABOUT, **change}))
   said = fails(f'--run={folder}')
@@ -271,39 +269,41 @@ def test_a_run_that_says_what_cannot_be(fails, tmp_path, change, why):
   assert str(folder) in said
 
 
-def test_a_run_that_has_not_ended(fails, tmp_path):
+def test_unfinished_run_gives_an_error(fails, tmp_path):
   (tmp_path / 'config.json').write_text(json.dumps(ABOUT))
   assert 'holds no student/: the run has not ended' in fails(
     f'--run={tmp_path}'
   )
 
 
-def test_a_config_that_is_no_json(fails, tmp_path):
+def test_config_that_is_not_json_gives_an_error(fails, tmp_path):
   (write_run(tmp_path) / 'config.json').write_text('{')
   assert 'is not readable JSON' in fails(f'--run={tmp_path}')
 
 
-def test_a_work_folder_without_ended_runs(fails, tmp_path):
+def test_work_folder_without_finished_runs_gives_an_error(fails, tmp_path):
   (tmp_path / 'a' / 'runs' / 'kd' / 'seed0').mkdir(parents=True)
   said = fails(f'--run={tmp_path / "a"}')
   assert 'holds no run that has ended' in said
   assert 'it holds 1 that have not' in said
 
 
-def test_a_folder_of_something_else(fails, tmp_path):
+def test_unrelated_folder_gives_an_error(fails, tmp_path):
   (tmp_path / 'a').mkdir()
   said = fails(f'--run={tmp_path / "a"}', f'--network={NAME}')
   assert 'neither a run folder nor an orbax folder' in said
 
 
-def test_two_networks_of_one_name(fails, work):
+def test_networks_with_the_same_name_give_an_error(fails, work):
   run = work / 'runs' / 'kd' / 'seed0'
   said = fails('--run', run, work / 'runs' / 'kd' / 'seed0')
   assert 'would both be kd, seed 0, in the table' in said
   assert '--names' in said
 
 
-def test_networks_of_several_image_sizes(fails, tmp_path, work):
+def test_networks_with_different_image_sizes_give_an_error(
+  fails, tmp_path, work
+):
   other = tmp_path / 'other'
   other.mkdir()
   write_run(other, image_shape=[8, 8, 1])

@@ -1,5 +1,5 @@
-"""Numbers made by the papers' own code, compared with kdjax's functions.
+"""Golden values of the papers' own code, compared with kdjax's functions.
 
-`python -m tests.golden FOLDER` runs every case of every kind it knows; the
-tests run the same code on the values committed under `values/`.
+`python -m tests.golden FOLDER` checks all files of the known kinds; the tests
+check the values committed under `values/` with the same code.
 """

@@ -1,4 +1,4 @@
-"""One stored array against one computed: the error, and whether it will do."""
+"""Comparison of stored arrays with computed ones."""
 
 import dataclasses
 import pathlib
@@ -8,16 +8,16 @@ import numpy as np
 
 
 class Stored(dict[str, np.ndarray]):
-  """The arrays of a golden file; one that is not there is named."""
+  """The arrays of a golden file; a missing key raises a readable error."""
 
   @classmethod
   def read(cls, path: pathlib.Path) -> 'Stored':
-    """All arrays of an .npz file."""
+    """Reads all arrays of an .npz file."""
     with np.load(path, allow_pickle=False) as file:
       return cls(file)
 
   def __missing__(self, key: str):
-    raise ValueError(f'the file holds no {key}')
+    raise ValueError(f'the file has no {key}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Comparison:
   Attributes:
     name: The array's key in the file.
     error: Largest absolute difference over the scale (see `compare`).
-    tolerance: What `error` may be.
+    tolerance: Largest allowed `error`.
   """
 
   name: str
@@ -48,15 +48,15 @@ def compare(
   *,
   scale: float | None = None,
 ) -> Comparison:
-  """Relative error of a whole array: max|got - want| / max|want|.
+  """Computes the relative error of an array: max|got - want| / max|want|.
 
   Args:
     name: The array's key.
-    got: What kdjax computed.
-    want: What the file stores; NaN there must be NaN in `got`.
-    tolerance: The relative error allowed.
+    got: The computed array.
+    want: The stored array; where it is NaN, `got` must be NaN.
+    tolerance: Largest allowed relative error.
     scale: Divides the difference instead of max|want|, for values that are
-      small differences of large ones. It is stated by the golden's README.
+      small differences of large ones (default: max|want|).
   """
   got, want = np.asarray(got), np.asarray(want)
   if got.shape != want.shape:
@@ -75,23 +75,23 @@ def compare(
   return Comparison(name, np.inf if np.isnan(error) else error, tolerance)
 
 
-def left_over(
+def not_compared(
   stored: Mapping[str, np.ndarray],
   results: Iterable[Comparison],
   inputs: tuple[str, ...],
 ) -> list[Comparison]:
-  """A failed comparison for each stored array that nobody looked at.
+  """Returns a failed comparison for each stored array that is not compared.
 
   Args:
     stored: The arrays of the file.
-    results: What was compared.
-    inputs: Names of what is no result; with a dot or a slash at the end, what
-      all of a group begin with.
+    results: The comparisons of the file.
+    inputs: Names of the arrays that are inputs; a name that ends with a dot or
+      a slash is the prefix of a group of inputs.
   """
   groups = tuple(name for name in inputs if name.endswith(('.', '/')))
   known = {*inputs, *(result.name.split()[0] for result in results)}
   return [
-    Comparison(f'{key}: nobody compares it', np.inf, 0.0)
+    Comparison(f'{key}: not compared', np.inf, 0.0)
     for key in stored
     if key not in known and not key.startswith(groups)
   ]

@@ -1,4 +1,4 @@
-"""Finds golden files, hands each to its kind, prints a line per file."""
+"""Finds golden files, checks each by its kind and prints a line per file."""
 
 import pathlib
 import zipfile
@@ -19,7 +19,7 @@ from tests.golden.kinds import (
   train_step,
 )
 
-_SHOWN = 10  # failed arrays of one file
+_SHOWN = 10  # printed failures per file
 
 Check = Callable[[pathlib.Path], list[Comparison]]
 
@@ -39,8 +39,8 @@ KINDS: dict[str, Check] = {
   'train_step': train_step.check,
 }
 
-# Keys that only one kind has, for files that lie in a folder of another name;
-# after a star, what one of its keys ends in. The first that is there holds.
+# For files in folders with other names: a key that only files of this kind
+# have, or after a star the ending of one. The first match decides.
 _SIGNATURES = {
   'fcfd': 'meta/weight_l2',
   'icd': 'default.f_s',
@@ -58,7 +58,7 @@ _SIGNATURES = {
 
 
 def kind_of(path: pathlib.Path) -> str | None:
-  """The kind of a file: its folder's name, its own, or what it contains."""
+  """Returns the kind of a file from its folder's name, its name or its keys."""
   by_name = (path.parent.name, path.stem.split('_seed')[0])
   for name in by_name:
     if name in KINDS:
@@ -75,7 +75,7 @@ def kind_of(path: pathlib.Path) -> str | None:
 
 
 def run(folder: pathlib.Path, write: Callable[[str], None] = print) -> int:
-  """Runs every file under `folder`; 0 if something ran and nothing failed."""
+  """Checks all files under `folder`; 0 if there are any and all pass."""
   paths = sorted(
     path
     for path in folder.rglob('*')
@@ -110,14 +110,14 @@ def run(folder: pathlib.Path, write: Callable[[str], None] = print) -> int:
 
 
 def _check(path: pathlib.Path) -> list[Comparison] | None:
-  """The comparisons of one file; `None` if nobody knows its kind."""
+  """Returns the comparisons of one file (None: the kind is unknown)."""
   try:
     kind = kind_of(path)
     if kind is None or path.suffix != '.npz':
       return None
     if not zipfile.is_zipfile(path):
       return [Comparison('not a whole npz file', np.inf, 0.0)]
-    # A file that breaks its kind is a failed case, not the end of the run.
+    # An exception is a failure of this file; the remaining files are checked.
     return KINDS[kind](path) or None
   except Exception as error:
     first_line = (str(error).splitlines() or [''])[0][:200]

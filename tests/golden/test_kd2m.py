@@ -1,4 +1,4 @@
-"""KD²M's distances against the stored numbers, in float64 and in float32."""
+"""KD²M's distances against golden values, in float64 and in float32."""
 
 import contextlib
 import pathlib
@@ -21,7 +21,7 @@ _PRECISIONS = {
 }
 
 
-def _passes(path, precision='float64'):
+def _check(path, precision='float64'):
   with _PRECISIONS[precision]():
     results = kd2m.check(path)
   assert len(results) > 50
@@ -31,27 +31,27 @@ def _passes(path, precision='float64'):
 @pytest.mark.slow
 @pytest.mark.parametrize('precision', _PRECISIONS)
 @pytest.mark.parametrize('path', _COPIES, ids=lambda path: path.stem)
-def test_copy(path, precision):
+def test_committed_values_match(path, precision):
   if precision == 'float64' and _ALL:
-    pytest.skip('the whole files are here, and hold more')
-  _passes(path, precision)
+    pytest.skip('the complete shared files are tested instead')
+  _check(path, precision)
 
 
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.parametrize('path', _ALL, ids=lambda path: path.stem)
-def test_shared(path):
-  _passes(path)
+def test_shared_files_match(path):
+  _check(path)
 
 
 @needs_shared
 @pytest.mark.slow
-def test_shared_realistic_width_in_float32():
-  _passes(SHARED / 'golden/kd2m/s_large_relu.npz', 'float32')
+def test_shared_file_of_realistic_width_matches_in_float32():
+  _check(SHARED / 'golden/kd2m/s_large_relu.npz', 'float32')
 
 
 def _reduced(tmp_path, **changes):
-  """A file with few keys, so that little is compiled."""
+  """Writes a file with few keys, so that little is compiled."""
   stored = np.load(_COPIES[-1].with_name('s_small.npz'))
   keys = ['in/xs', 'in/xt', 'mmd/linear/value', 'w2/empirical/perm']
   contents = {key: stored[key] for key in keys} | changes
@@ -67,7 +67,7 @@ def test_every_key_is_compared(tmp_path):
   assert all(r.passed for r in results)
 
 
-def test_wrong_and_unknown_results_fail(tmp_path):
+def test_wrong_and_unknown_arrays_fail(tmp_path):
   path, contents = _reduced(tmp_path)
   contents['mmd/linear/value'] = contents['mmd/linear/value'] + 1e-3
   contents['w2/empirical/perm'] = np.roll(contents['w2/empirical/perm'], 1)

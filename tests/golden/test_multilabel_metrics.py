@@ -8,13 +8,13 @@ from tests.golden.kinds import multilabel_metrics
 _COPY = pathlib.Path(__file__).parent / 'values/lshfm/metrics_01.npz'
 
 
-def test_copy():
+def test_committed_values_match():
   results = multilabel_metrics.check(_COPY)
   assert len(results) == 4
   assert [r for r in results if not r.passed] == []
 
 
-def test_a_difficult_object_taken_for_a_negative_fails(tmp_path):
+def test_difficult_object_counted_as_negative_fails(tmp_path):
   stored = dict(np.load(_COPY))
   stored['target_voc'] = np.where(stored['target_voc'] > 0, 1, -1)
   path = tmp_path / 'metrics.npz'

@@ -1,7 +1,7 @@
-"""Networks against RepDistiller's own numbers.
+"""Networks against golden values of RepDistiller.
 
-`values/networks` holds copies of a few files without the weights that some of
-them carry: those are drawn again from the seed.
+`values/networks` holds copies of a few files without their weights, which are
+generated from the seed.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ _ALL = sorted((SHARED / 'golden/networks').glob('*.npz'))
 _SMALL = ('resnet8_seed0', 'wrn_16_1_seed0')
 
 
-def _passes(path):
+def _check(path):
   results = networks.check(path)
   assert results
   assert [r for r in results if not r.passed] == []
@@ -39,21 +39,21 @@ def _passes(path):
     for path in _COPIES
   ],
 )
-def test_copy(path):
+def test_committed_values_match(path):
   if _ALL and path.stem not in _SMALL:
-    pytest.skip('the whole files are here, and hold more')
-  _passes(path)
+    pytest.skip('the complete shared files are tested instead')
+  _check(path)
 
 
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.parametrize('path', _ALL, ids=lambda path: path.stem)
-def test_shared(path):
-  _passes(path)
+def test_shared_files_match(path):
+  _check(path)
 
 
 @pytest.mark.parametrize('path', _COPIES, ids=lambda path: path.stem)
-def test_rules_know_every_name_shape_and_the_order(path):
+def test_rules_give_all_names_and_shapes_in_order(path):
   stored = np.load(path)
   name = path.stem.split('_seed')[0]
   shapes = weights.template(name, 100, (32, 32, 3))
@@ -68,11 +68,11 @@ def test_rules_know_every_name_shape_and_the_order(path):
   assert list(norms.values()) == stored['bn_channels'].tolist()
 
 
-def test_unknown_network_is_nobodys_case(tmp_path):
+def test_unknown_network_has_no_comparisons(tmp_path):
   assert networks.check(tmp_path / 'alexnet_seed0.npz') == []
 
 
-def test_a_wrong_weight_fails_the_file(tmp_path):
+def test_wrong_running_variance_fails(tmp_path):
   path = next(path for path in _COPIES if path.stem == 'resnet8_seed0')
   stored = dict(np.load(path))
   stored['running_var'] = stored['running_var'] * 1.01
@@ -82,7 +82,7 @@ def test_a_wrong_weight_fails_the_file(tmp_path):
   assert 'train.logits' not in bad
 
 
-def test_built_variables_make_the_stored_logits():
+def test_built_variables_have_the_stored_statistics():
   path = next(path for path in _COPIES if path.stem == 'resnet8_seed0')
   stored = np.load(path)
   variables = weights.build(

@@ -1,4 +1,4 @@
-"""The golden runner: what it counts, what it calls unknown, how it ends."""
+"""The golden runner: its counts, unknown files and exit status."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.golden import runner
-from tests.golden.comparison import compare, left_over
+from tests.golden.comparison import compare, not_compared
 
 VALUES = pathlib.Path(__file__).parent / 'values'
 
@@ -20,14 +20,14 @@ def _run(folder):
 @pytest.mark.parametrize(
   'kind', ['kd', pytest.param('train_step', marks=pytest.mark.slow)]
 )
-def test_the_committed_values_are_met(kind):
+def test_committed_values_match(kind):
   status, lines = _run(VALUES / kind)
   assert status == 0, lines
   assert lines[-1].startswith('golden: 1 files,')
   assert lines[-1].endswith(' 0 failed, 0 unknown')
 
 
-def test_a_wrong_number_fails_and_is_named(tmp_path):
+def test_wrong_value_fails_and_is_named(tmp_path):
   stored = dict(np.load(VALUES / 'kd' / 'kd_seed0.npz'))
   stored['loss'] = stored['loss'] * np.float32(1.001)
   np.savez(tmp_path / 'kd_seed5.npz', **stored)
@@ -42,17 +42,17 @@ def test_a_wrong_number_fails_and_is_named(tmp_path):
 @pytest.mark.parametrize(
   ('source', 'changes', 'why'),
   [
-    ('kd', {'grad_logits_s': None}, 'the file holds no grad_logits_s'),
-    ('kd', {'T': None}, 'the file holds no T'),
-    ('kd', {'loss_2': np.ones(1)}, 'loss_2: nobody compares it'),
+    ('kd', {'grad_logits_s': None}, 'the file has no grad_logits_s'),
+    ('kd', {'T': None}, 'the file has no T'),
+    ('kd', {'loss_2': np.ones(1)}, 'loss_2: not compared'),
     ('kd', {'loss': np.float32(np.nan)}, 'loss: inf > 1e-05'),
     ('kd', {'logits_t': np.ones((4, 5))}, 'ValueError: soft_target_kl needs'),
     ('kd', {'T': np.array('four')}, 'ValueError: could not convert'),
-    ('train_step', {'schedule.lr': None}, 'the file holds no schedule.lr'),
-    ('networks', {'weights_seed': None}, 'the file holds no weights_seed'),
+    ('train_step', {'schedule.lr': None}, 'the file has no schedule.lr'),
+    ('networks', {'weights_seed': None}, 'the file has no weights_seed'),
   ],
 )
-def test_a_file_with_other_arrays_fails_in_a_line(
+def test_file_with_wrong_arrays_fails_with_a_message(
   tmp_path, source, changes, why
 ):
   (path, *_) = sorted(
@@ -70,16 +70,16 @@ def test_a_file_with_other_arrays_fails_in_a_line(
   assert lines[-1].endswith(' 1 failed, 0 unknown')
 
 
-def test_an_array_that_nobody_compares_is_a_failure():
+def test_array_that_is_not_compared_fails():
   stored = {name: np.ones(1) for name in ('x', 'w/a', 'loss', 'grad', 'new')}
-  found = [compare('loss', [1.0], stored['loss'], 0.0)]
-  found.append(compare('grad', np.ones(2), stored['grad'], 0.0))
-  (left,) = left_over(stored, found, ('x', 'w/'))
-  assert left.name == 'new: nobody compares it'
-  assert not left.passed
+  results = [compare('loss', [1.0], stored['loss'], 0.0)]
+  results.append(compare('grad', np.ones(2), stored['grad'], 0.0))
+  (failure,) = not_compared(stored, results, ('x', 'w/'))
+  assert failure.name == 'new: not compared'
+  assert not failure.passed
 
 
-def test_many_failures_of_one_file_are_counted(tmp_path, monkeypatch):
+def test_failures_beyond_ten_are_counted(tmp_path, monkeypatch):
   failed = [compare(f'a{i}', [0.0], [1.0], 0.0) for i in range(50)]
   monkeypatch.setitem(runner.KINDS, 'kd', lambda path: failed)
   np.savez(tmp_path / 'kd_seed0.npz', a=np.zeros(1))
@@ -89,7 +89,9 @@ def test_many_failures_of_one_file_are_counted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('error', [AssertionError(), KeyError('a\nb')])
-def test_whatever_a_kind_raises_is_a_line(tmp_path, monkeypatch, error):
+def test_exception_of_a_check_is_reported_as_failure(
+  tmp_path, monkeypatch, error
+):
   def breaks(path):
     raise error
 
@@ -100,7 +102,7 @@ def test_whatever_a_kind_raises_is_a_line(tmp_path, monkeypatch, error):
   assert f'({type(error).__name__}' in lines[0]
 
 
-def test_what_nobody_knows_is_listed_and_alone_is_a_failure(tmp_path):
+def test_unknown_files_are_listed_and_alone_are_a_failure(tmp_path):
   np.savez(tmp_path / 'mystery_seed0.npz', a=np.zeros(3))
   (tmp_path / 'boxes.json').write_text('{}')
   status, lines = _run(tmp_path)
@@ -110,7 +112,7 @@ def test_what_nobody_knows_is_listed_and_alone_is_a_failure(tmp_path):
   assert lines[-1] == 'golden: 0 files, 0 arrays, 0 failed, 2 unknown'
 
 
-def test_a_torn_file_is_a_failed_case(tmp_path):
+def test_truncated_file_is_a_failure(tmp_path):
   whole = (VALUES / 'kd' / 'kd_seed0.npz').read_bytes()
   (tmp_path / 'kd_seed0.npz').write_bytes(whole[: len(whole) // 2])
   status, lines = _run(tmp_path)
@@ -118,7 +120,7 @@ def test_a_torn_file_is_a_failed_case(tmp_path):
   assert 'FAIL kd_seed0.npz' in lines[0]
 
 
-def test_a_kind_is_found_in_a_folder_of_any_name(tmp_path):
+def test_kind_is_detected_in_any_folder(tmp_path):
   folder = tmp_path / 'hidden'
   folder.mkdir()
   for kind in ('kd', 'train_step'):
@@ -139,9 +141,9 @@ def test_errors_are_relative_to_the_largest_value():
 
 
 @pytest.mark.parametrize('got', [[1.0], [1.0, np.nan], [1.0, 2.0, 3.0]])
-def test_other_shapes_and_nan_never_pass(got):
+def test_wrong_shapes_and_nan_never_pass(got):
   assert not compare('x', got, [1.0, 2.0], 1e9).passed
 
 
-def test_nan_where_nan_is_stored_passes():
+def test_nan_matches_stored_nan():
   assert compare('x', [np.nan, 2.0], [np.nan, 2.0], 0.0).passed

@@ -1,7 +1,7 @@
-"""SSIM and ICD against the stored numbers, in float64 and in float32.
+"""SSIM and ICD against golden values, in float64 and in float32.
 
-`values/ssim` holds some of the cases of each file; its pyramid has lost its
-largest levels, and their losses in the sum.
+`values/ssim` holds some of the cases of each file; its pyramid lacks the
+largest levels and their losses.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _PRECISIONS = {
 }
 
 
-def _passes(path, precision):
+def _check(path, precision):
   kind = runner.kind_of(path)
   assert kind is not None
   with _PRECISIONS[precision]():
@@ -33,12 +33,12 @@ def _passes(path, precision):
 @pytest.mark.slow
 @pytest.mark.parametrize('precision', _PRECISIONS)
 @pytest.mark.parametrize('path', sorted(_COPIES), ids=lambda path: path.stem)
-def test_copy(path, precision):
-  _passes(path, precision)
+def test_committed_values_match(path, precision):
+  _check(path, precision)
 
 
 @pytest.mark.parametrize('path', sorted(_COPIES), ids=lambda path: path.stem)
-def test_a_kind_is_found_by_what_a_file_contains(path, tmp_path):
+def test_kind_is_detected_from_the_contents(path, tmp_path):
   copy = tmp_path / 'case.npz'
   copy.write_bytes(path.read_bytes())
   assert runner.kind_of(copy) == path.stem.split('_seed')[0]

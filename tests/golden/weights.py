@@ -1,4 +1,4 @@
-"""Weights by the rule of the goldens: a seed, and PyTorch's order of layers."""
+"""Weights of the golden files, drawn from a seed in PyTorch's layer order."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ PyTree = Any
 def draw(
   seed: int, shapes: dict[str, tuple[int, ...]], norms: set[str]
 ) -> dict[str, np.ndarray]:
-  """Arrays by PyTorch name, float32 values that float16 holds exactly.
+  """Draws arrays by PyTorch name: float32 values that are exact in float16.
 
   Args:
-    seed: Of NumPy's legacy generator.
-    shapes: By name, in PyTorch's order and layout.
+    seed: Seed of NumPy's legacy generator.
+    shapes: Shapes by name, in PyTorch's order and layout.
     norms: Names of the batch norms.
   """
-  # The legacy generator is meant: its stream is frozen.
+  # The legacy generator's stream does not change between NumPy versions.
   random = np.random.RandomState(seed)
   drawn = {}
   for name, shape in shapes.items():
@@ -42,7 +42,7 @@ def draw(
 
 
 def template(name: str, num_classes: int, image_shape: tuple[int, ...]):
-  """The shapes of a network's variables."""
+  """Returns the shapes of a network's variables."""
   network = models.create(name, num_classes=num_classes)
   return network.describe(image_shape).variables
 
@@ -56,7 +56,7 @@ def build(
   num_classes: int = 100,
   image_shape: tuple[int, ...] = (32, 32, 3),
 ) -> PyTree:
-  """Variables of a network from a seed and its concatenated statistics."""
+  """Returns variables from a seed and concatenated running statistics."""
   shapes = template(name, num_classes, image_shape)
   arrays = draw(seed, param_shapes(name, shapes), set(norm_names(name, shapes)))
   arrays.update(statistics(name, shapes, running_mean, running_var))
@@ -64,13 +64,13 @@ def build(
 
 
 def param_shapes(name: str, shapes: PyTree) -> dict[str, tuple[int, ...]]:
-  """PyTorch's shapes of a network's parameters, in PyTorch's order."""
+  """Returns the parameters' shapes in PyTorch's layout and order."""
   converted = _converted(name, {'params': _empty(shapes['params'])})
   return {key: value.shape for key, value in converted.items()}
 
 
 def norm_names(name: str, shapes: PyTree) -> dict[str, int]:
-  """The batch norms in PyTorch's order, with their channels."""
+  """Returns the channels of each batch norm, in PyTorch's order."""
   converted = _converted(name, {'batch_stats': _empty(shapes['batch_stats'])})
   return {
     key.removesuffix('.running_mean'): value.size
@@ -82,7 +82,7 @@ def norm_names(name: str, shapes: PyTree) -> dict[str, int]:
 def statistics(
   name: str, shapes: PyTree, running_mean: np.ndarray, running_var: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Running statistics by PyTorch name, from their concatenations."""
+  """Splits concatenated running statistics into arrays by PyTorch name."""
   norms = norm_names(name, shapes)
   cuts = np.cumsum(list(norms.values()))[:-1]
   arrays = {}
@@ -95,7 +95,7 @@ def statistics(
 
 
 def concatenated(name: str, batch_stats: PyTree, statistic: str) -> np.ndarray:
-  """All `running_mean`s or `running_var`s of a network, in PyTorch's order."""
+  """Concatenates all running means or variances, in PyTorch's order."""
   converted = _converted(name, {'batch_stats': batch_stats})
   return np.concatenate(
     [value for key, value in converted.items() if key.endswith(statistic)]
@@ -103,12 +103,12 @@ def concatenated(name: str, batch_stats: PyTree, statistic: str) -> np.ndarray:
 
 
 def by_torch_name(name: str, params: PyTree) -> dict[str, np.ndarray]:
-  """Parameters in PyTorch's names, order and layout."""
+  """Returns parameters with PyTorch's names, order and layout."""
   return _converted(name, {'params': params})
 
 
 def norms_by_name(name: str, params: PyTree) -> dict[str, float]:
-  """The L2 norm of every parameter (or gradient), in PyTorch's order."""
+  """Returns the L2 norm of every parameter or gradient, in PyTorch's order."""
   return {
     key: float(np.linalg.norm(value.astype(np.float64).ravel()))
     for key, value in _converted(name, {'params': params}).items()

@@ -1,4 +1,4 @@
-"""The convolution's value is XLA's, and so are its gradients, everywhere."""
+"""Values and gradients of convolutions match those of XLA."""
 
 import functools
 
@@ -46,7 +46,7 @@ class Conv2dTest(parameterized.TestCase):
     ('depthwise_stride_2', 7, 8, 6, 6, 3, 2, 1, 6),
     ('depthwise_twice_as_many', 8, 8, 3, 6, 3, 1, 1, 3),
   )
-  def test_value_and_gradients_are_those_of_xla(
+  def test_value_and_gradients_match_xla(
     self, height, width, channels, outputs, size, strides, padding, groups
   ):
     x, kernel = self._case(height, width, channels, outputs, size, groups)
@@ -61,7 +61,7 @@ class Conv2dTest(parameterized.TestCase):
       np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
 
   @parameterized.parameters(1, 4)
-  def test_gradients_in_a_scan_are_those_outside(self, groups):
+  def test_gradients_in_a_scan_match(self, groups):
     x, kernel = self._case(8, 8, 4, 4, 3, groups)
     conv = functools.partial(conv2d, strides=2, padding=1, groups=groups)
 
@@ -72,14 +72,14 @@ class Conv2dTest(parameterized.TestCase):
     for got, want in zip(inside, _gradients(conv, x, kernel)):
       np.testing.assert_allclose(got[0], want, rtol=1e-5, atol=1e-5)
 
-  def test_compiles_to_no_branch(self):
+  def test_compiled_gradients_have_no_branches(self):
     x, kernel = self._case(8, 8, 4, 4, 3, 1)
     conv = functools.partial(conv2d, padding=1)
     step = jax.jit(functools.partial(_gradients, conv))
-    # The choice by platform is made while compiling: branches would be slow.
+    # The platform is chosen at compile time: conditionals would be slow.
     self.assertNotIn('conditional', step.lower(x, kernel).compile().as_text())
 
-  def test_bfloat16_gradients_keep_their_dtype(self):
+  def test_bfloat16_gradients_are_bfloat16_and_close(self):
     x, kernel = self._case(8, 8, 4, 4, 3, 2)
     conv = functools.partial(conv2d, padding=1, groups=2)
     for got, want in zip(
@@ -89,7 +89,7 @@ class Conv2dTest(parameterized.TestCase):
       self.assertEqual(got.dtype, jnp.bfloat16)
       self.assertLess(jnp.abs(got - want).max(), 0.05 * jnp.abs(want).max())
 
-  def test_says_which_shapes_do_not_fit(self):
+  def test_mismatched_channels_raise_an_error(self):
     x, kernel = self._case(8, 8, 4, 4, 3, 1)
     with self.assertRaisesRegex(ValueError, r'3, 3, 4, 4.*8 input channels'):
       conv2d(x, kernel, groups=2)
@@ -97,7 +97,9 @@ class Conv2dTest(parameterized.TestCase):
 
 class ConvTranspose2dTest(parameterized.TestCase):
   @parameterized.parameters((4, 2, 1), (3, 2, 1), (3, 1, 1), (2, 3, 0))
-  def test_it_is_the_transpose_of_the_convolution(self, size, strides, padding):
+  def test_value_and_gradients_are_the_transpose_of_convolution(
+    self, size, strides, padding
+  ):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 5, 4, 6)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(size, size, 3, 6)), jnp.float32)
@@ -120,17 +122,17 @@ class ConvTranspose2dTest(parameterized.TestCase):
     ):
       np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
 
-  def test_a_tap_lands_where_the_formula_says(self):
-    # Input place a and tap u meet at 2 a + u - 1.
-    for place, tap in ((0, 1), (1, 0), (2, 3)):
-      x = jnp.zeros((1, 4, 4, 1)).at[0, place, 1, 0].set(1.0)
+  def test_kernel_taps_have_the_expected_positions(self):
+    # Input position a and tap u contribute to output 2 a + u - 1.
+    for position, tap in ((0, 1), (1, 0), (2, 3)):
+      x = jnp.zeros((1, 4, 4, 1)).at[0, position, 1, 0].set(1.0)
       kernel = jnp.zeros((4, 4, 1, 1)).at[tap, 2, 0, 0].set(1.0)
       y = conv_transpose2d(x, kernel, strides=2, padding=1)
       self.assertEqual(y.shape, (1, 8, 8, 1))
       where = np.argwhere(np.asarray(y)[0, :, :, 0])
-      np.testing.assert_array_equal(where, [[2 * place + tap - 1, 3]])
+      np.testing.assert_array_equal(where, [[2 * position + tap - 1, 3]])
 
-  def test_names_the_channels_that_do_not_fit(self):
+  def test_mismatched_input_channels_raise_an_error(self):
     with self.assertRaisesRegex(
       ValueError, r'5 input channels.*\(1, 4, 4, 3\)'
     ):

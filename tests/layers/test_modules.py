@@ -1,4 +1,4 @@
-"""Batch norm, first weights and pooling follow PyTorch."""
+"""Batch norm, initial weights and pooling match PyTorch."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def _normalize(x, **settings):
 
 
 class BatchNormTest(parameterized.TestCase):
-  def test_variance_is_biased_for_the_batch_and_unbiased_for_later(self):
+  def test_variance_is_biased_in_the_batch_and_unbiased_in_statistics(self):
     # Two values, 0 and 2: mean 1, biased variance 1, unbiased 2.
     x = jnp.array([[0.0], [2.0]])
     y, updated = _normalize(x, epsilon=0.0)
@@ -27,12 +27,12 @@ class BatchNormTest(parameterized.TestCase):
     np.testing.assert_allclose(stats['mean'], [0.1 * 1], rtol=1e-6)
     np.testing.assert_allclose(stats['var'], [0.9 + 0.1 * 2], rtol=1e-6)
 
-  def test_one_value_per_channel_leaves_finite_statistics(self):
+  def test_one_value_per_channel_gives_finite_statistics(self):
     y, updated = _normalize(jnp.full((1, 3), 5.0))
     np.testing.assert_array_equal(y, np.zeros((1, 3)))
     np.testing.assert_allclose(updated['batch_stats']['var'], 0.9, rtol=1e-6)
 
-  def test_init_leaves_the_statistics_alone(self):
+  def test_init_does_not_update_the_statistics(self):
     norm = layers.BatchNorm()
     x = jax.random.normal(jax.random.key(1), (8, 3)) + 5.0
     variables = norm.init(jax.random.key(0), x, train=True)
@@ -50,20 +50,20 @@ class BatchNormTest(parameterized.TestCase):
       updated['batch_stats']['mean'], 0.1 * want, rtol=1e-6
     )
 
-  def test_nothing_is_computed_with_bfloat16(self):
+  def test_batch_norm_does_not_compute_in_bfloat16(self):
     x = jnp.zeros((4, 2, 2, 3), jnp.bfloat16)
 
     def slope(x):
       def total(x):
         y, updated = _normalize(x, dtype=jnp.bfloat16)
-        # What comes back from a network's float32 loss.
+        # As with the float32 loss of a network.
         return y.astype(jnp.float32).sum(), updated
 
       return jax.value_and_grad(total, has_aux=True)(x)
 
     self.assertEqual(narrow(slope, x), set())
 
-  def test_statistics_are_of_the_whole_batch_over_the_devices(self):
+  def test_statistics_of_a_sharded_batch_match(self):
     x = jax.random.normal(jax.random.key(0), (16, 4, 4, 3))
     want, want_stats = _normalize(x)
     mesh = Mesh(np.array(jax.devices()), ('batch',))
@@ -76,7 +76,7 @@ class BatchNormTest(parameterized.TestCase):
       want_stats,
     )
 
-  def test_agrees_with_torch(self):
+  def test_batch_norm_matches_torch(self):
     torch = pytest.importorskip('torch', reason='compares with PyTorch')
     x = np.random.default_rng(0).normal(2.0, 3.0, (4, 5, 5, 3))
     x = x.astype(np.float32)
@@ -91,8 +91,8 @@ class BatchNormTest(parameterized.TestCase):
     )
 
 
-class FirstWeightsTest(parameterized.TestCase):
-  def test_convolution_spreads_by_its_outputs(self):
+class InitialWeightsTest(parameterized.TestCase):
+  def test_convolution_standard_deviation_depends_on_its_outputs(self):
     layer = layers.Conv(256, size=3)
     params = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 16)))['params']
     self.assertEqual(list(params), ['kernel'])
@@ -100,14 +100,14 @@ class FirstWeightsTest(parameterized.TestCase):
       params['kernel'].std(), (2 / (9 * 256)) ** 0.5, rtol=0.02
     )
 
-  def test_linear_layer_is_uniform_within_its_inputs(self):
+  def test_linear_layer_is_uniform_within_inverse_root_of_inputs(self):
     layer = layers.Dense(512)
     params = layer.init(jax.random.key(0), jnp.zeros((1, 64)))['params']
     for leaf in jax.tree.leaves(params):
       self.assertLess(jnp.abs(leaf).max(), 1 / 8)
       self.assertGreater(jnp.abs(leaf).max(), 0.97 / 8)
 
-  def test_bias_of_a_grouped_convolution_counts_its_own_inputs(self):
+  def test_bias_of_a_grouped_convolution_depends_on_group_inputs(self):
     layer = layers.Conv(
       400, groups=4, use_bias=True, kernel_init=layers.torch_uniform
     )
@@ -119,7 +119,7 @@ class FirstWeightsTest(parameterized.TestCase):
 
 class MeanTest(parameterized.TestCase):
   def test_mean_of_bfloat16_is_summed_in_float32(self):
-    # Beyond 256 a sum in bfloat16 would not grow by ones any more.
+    # From 256 a bfloat16 sum does not increase when 1 is added.
     x = jnp.ones((1, 32, 32, 1), jnp.bfloat16)
     y = layers.global_mean(x)
     self.assertEqual(y.dtype, jnp.bfloat16)

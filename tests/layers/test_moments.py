@@ -1,4 +1,4 @@
-"""Batch statistics: their derivatives, and what a gradient keeps of them."""
+"""Batch statistics: derivatives and memory of gradients."""
 
 import functools
 
@@ -11,7 +11,7 @@ from kdjax import layers
 from kdjax.layers import batch_norm
 
 
-def test_moments_have_all_derivatives_of_their_formula():
+def test_derivatives_of_moments_match_their_formula():
   def plain(x):
     mean = x.mean((0, 1))
     return mean, jnp.square(x - mean).mean((0, 1))
@@ -38,9 +38,9 @@ class _Deep(nn.Module):
     return x
 
 
-def test_a_gradient_keeps_one_map_for_each_convolution():
-  # A centred copy for each norm and a turned one for each convolution, kept
-  # from the forward pass, would make it 20 maps.
+def test_gradient_memory_is_one_map_per_convolution():
+  # A centered copy per norm and a transposed one per convolution, stored in
+  # the forward pass, would need 20 maps.
   network, x = _Deep(), jnp.zeros((8, 32, 32, 16))
   variables = network.init(jax.random.key(0), x)
 

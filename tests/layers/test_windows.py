@@ -1,4 +1,4 @@
-"""Pooling and depthwise convolution as slices give what XLA's own give."""
+"""Pooling and depthwise convolution by slices match those of XLA."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class PoolTest(parameterized.TestCase):
     np.testing.assert_allclose(ours(x), theirs(x), atol=1e-6)
 
   @parameterized.parameters((2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0))
-  def test_value_and_gradient(self, size, strides, padding):
+  def test_value_and_gradient_match_reduce_window(self, size, strides, padding):
     x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
     self._both(
       lambda x: windows.max_pool(x, size, strides, padding),
@@ -42,7 +42,7 @@ class PoolTest(parameterized.TestCase):
       x,
     )
 
-  def test_border_of_the_largest_never_wins(self):
+  def test_padding_of_max_pooling_is_minus_infinity(self):
     x = -jnp.arange(1.0, 17.0).reshape(1, 4, 4, 1)
     y = windows.max_pool(x, 3, 2, padding=1)
     np.testing.assert_array_equal(y[0, :, :, 0], [[-1, -2], [-5, -6]])
@@ -55,7 +55,7 @@ class PoolTest(parameterized.TestCase):
 
 class DepthwiseTest(parameterized.TestCase):
   @parameterized.parameters((3, 1, 1), (3, 2, 1), (3, 2, 0), (5, 3, 2))
-  def test_value_and_gradients(self, size, strides, padding):
+  def test_value_and_gradients_match_xla(self, size, strides, padding):
     keys = jax.random.split(jax.random.key(0))
     x = jax.random.normal(keys[0], (2, 9, 8, 3))
     kernel = jax.random.normal(keys[1], (size, size, 1, 3))

@@ -1,4 +1,4 @@
-"""Batches of embeddings for tests: plain ones and degenerate ones."""
+"""Batches of embeddings for tests, ordinary and degenerate."""
 
 import jax
 import jax.numpy as jnp

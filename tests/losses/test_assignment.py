@@ -1,4 +1,4 @@
-"""The solvers of the assignment and the transport problem."""
+"""Solvers of the assignment problem and the transport problem."""
 
 import functools
 import itertools
@@ -42,7 +42,7 @@ def _costs(seed, n, kind):
 @hypothesis.given(
   st.integers(0, 10**6), st.sampled_from(['integers', 'negative', 'line'])
 )
-def test_exact_finds_the_best_of_all_permutations(seed, kind):
+def test_exact_assignment_is_the_best_permutation(seed, kind):
   cost = _costs(seed, 5, kind)
   columns, gap, _ = losses.exact_assignment(cost)
   best = min(
@@ -55,7 +55,7 @@ def test_exact_finds_the_best_of_all_permutations(seed, kind):
 
 @solvers
 @pytest.mark.parametrize('n', [1, 60])
-def test_on_a_line_the_best_plan_sorts(solve, n):
+def test_one_dimensional_assignment_sorts(solve, n):
   rng = np.random.default_rng(n)
   x, y = rng.normal(size=(2, n))
   cost = jnp.asarray((x[:, None] - y) ** 2, jnp.float32)
@@ -67,7 +67,7 @@ def test_on_a_line_the_best_plan_sorts(solve, n):
   assert gap <= 2e-4 * cost.mean() + 1e-5
 
 
-def test_an_auction_cut_short_tells_by_how_much_it_may_be_off():
+def test_gap_bounds_the_error_of_a_short_auction():
   cost = _costs(0, 60, 'negative')
   columns, gap, steps = losses.auction_assignment(cost, rounds=3)
   best = _mean_cost(cost, losses.exact_assignment(cost).columns)
@@ -78,7 +78,7 @@ def test_an_auction_cut_short_tells_by_how_much_it_may_be_off():
 
 
 @pytest.mark.slow
-def test_the_optimum_is_within_the_gap():
+def test_exact_distance_is_within_the_gap():
   x, y, _ = clouds.make(0, 40, 5)
   for rounds in (3, 5000):
     assign = functools.partial(losses.auction_assignment, rounds=rounds)
@@ -87,28 +87,28 @@ def test_the_optimum_is_within_the_gap():
     best = losses.wasserstein2(x, y)
     assert value - gap - 1e-4 <= best <= value + 1e-4
   assert gap <= 1e-3 * best
-  # Batches of different size are solved exactly, whatever the solver.
+  # Batches of different sizes are always solved exactly.
   assert losses.wasserstein2_gap(x, y[:9], assign=assign) == 0
 
 
 @solvers
 @pytest.mark.parametrize('fault', [np.nan, np.inf, 1e38])
-def test_ends_whatever_comes(solve, fault):
+def test_non_finite_costs_still_give_a_permutation(solve, fault):
   cost = _costs(0, 6, 'negative')
   for broken in (cost.at[2, 3].set(fault), jnp.full_like(cost, fault)):
     assert _is_permutation(solve(broken).columns)
 
 
 @solvers
-def test_equal_costs_need_no_search(solve):
+def test_equal_costs_have_no_gap(solve):
   columns, gap, _ = solve(jnp.zeros((4, 4)))
   assert _is_permutation(columns)
   assert gap == 0
 
 
 @solvers
-def test_many_problems_at_once(solve):
-  # Some are solved at once, some need a search: each must wait for the others.
+def test_vmapped_problems_match_single_ones(solve):
+  # Some need no search, others several rounds.
   costs = jnp.stack([_costs(seed, 8, 'line') for seed in range(5)])
   costs = costs.at[0].set(1 - jnp.eye(8))
   got = jax.jit(jax.vmap(solve))(costs).columns
@@ -117,24 +117,24 @@ def test_many_problems_at_once(solve):
 
 
 @solvers
-def test_wants_a_square(solve):
+def test_non_square_costs_raise_an_error(solve):
   with pytest.raises(ValueError, match=r'square.*\(3, 4\)'):
     solve(jnp.zeros((3, 4)))
 
 
-def test_auction_wants_a_tolerance():
+def test_zero_tolerance_raises_an_error():
   with pytest.raises(ValueError, match='tolerance must be positive, got 0'):
     losses.auction_assignment(jnp.zeros((3, 3)), tolerance=0)
 
 
 @pytest.mark.parametrize(('n', 'm'), [(1, 4), (6, 4), (5, 7)])
-def test_transport_plan_is_the_best_of_copies(n, m):
+def test_transport_plan_matches_the_assignment_of_copies(n, m):
   rng = np.random.default_rng(n)
   cost = jnp.asarray(rng.normal(size=(n, m)) ** 2, jnp.float32)
   plan = losses.transport_plan(cost)
   np.testing.assert_allclose(plan.sum(axis=1), 1 / n, rtol=1e-6)
   np.testing.assert_allclose(plan.sum(axis=0), 1 / m, rtol=1e-6)
-  # The same problem with each sample as often as makes the sizes equal.
+  # The same problem with repeated samples, so that the sizes are equal.
   size = np.lcm(n, m)
   copies = np.repeat(np.repeat(cost, size // n, 0), size // m, 1)
   columns = losses.exact_assignment(jnp.asarray(copies)).columns
@@ -142,7 +142,7 @@ def test_transport_plan_is_the_best_of_copies(n, m):
   np.testing.assert_allclose(np.sum(plan * cost), want, rtol=1e-5)
 
 
-def test_transport_plans_at_once():
+def test_vmapped_transport_plans_match_single_ones():
   rng = np.random.default_rng(0)
   costs = jnp.asarray(rng.normal(size=(4, 6, 4)), jnp.float32)
   got = jax.jit(jax.vmap(losses.transport_plan))(costs)
@@ -150,7 +150,7 @@ def test_transport_plans_at_once():
     np.testing.assert_allclose(plan, losses.transport_plan(cost), atol=1e-6)
 
 
-def test_transport_of_sizes_that_int32_cannot_count():
+def test_transport_sizes_beyond_int32_raise_an_error():
   cost = jax.ShapeDtypeStruct((65537, 65536), jnp.float32)
   with pytest.raises(ValueError, match='65537, 65536'):
     jax.eval_shape(losses.transport_plan, cost)

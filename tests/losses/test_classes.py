@@ -28,7 +28,7 @@ _CLASSES = 5
 
 
 def _batch():
-  """Class 1 has one sample, classes 3 and 4 none."""
+  """Returns a batch with one sample of class 1, and none of 3 and 4."""
   x, y, _ = clouds.make(0, 8, 4, kind='relu')
   return x, y, jnp.array([0, 2, 0, 1, 2, 2, 0, 2])
 
@@ -40,7 +40,7 @@ _by_class = functools.partial(losses.per_class, aggregation=None)
 @pytest.mark.parametrize(
   'distance', _DISTANCES, ids=[distance.__name__ for distance in _DISTANCES]
 )
-def test_each_class_as_if_alone(distance):
+def test_per_class_values_and_gradients_match_single_classes(distance):
   x, y, labels = _batch()
 
   def by_class(x):
@@ -68,7 +68,7 @@ def test_each_class_as_if_alone(distance):
     (None, [2.5, 0, 9, 0]),
   ],
 )
-def test_aggregations(aggregation, want):
+def test_aggregation_worked_by_hand(aggregation, want):
   x = jnp.array([[0.0], [1.0], [5.0]])
   y = jnp.array([[1.0], [3.0], [8.0]])
   labels = jnp.array([0, 0, 2])
@@ -78,8 +78,8 @@ def test_aggregations(aggregation, want):
   np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-def test_plain_transport_crosses_classes_and_this_does_not():
-  # The nearest teacher's sample of each student's belongs to the other class.
+def test_per_class_transport_does_not_mix_classes():
+  # The nearest teacher sample of each student sample is of the other class.
   x, y = jnp.array([[0.0], [10.0]]), jnp.array([[10.0], [0.0]])
   np.testing.assert_allclose(losses.wasserstein2(x, y), 0)
   values = _by_class(losses.wasserstein2, x, y, jnp.array([0, 1]), 2)
@@ -87,7 +87,7 @@ def test_plain_transport_crosses_classes_and_this_does_not():
 
 
 @pytest.mark.slow
-def test_auction_serves_the_classes_too():
+def test_auction_is_available_per_class():
   x, y, labels = clouds.make(1, 30, 4, kind='clustered')
   exact, near = (
     _by_class(losses.wasserstein2, x, y, labels, 3, assign=assign)
@@ -96,7 +96,7 @@ def test_auction_serves_the_classes_too():
   np.testing.assert_allclose(near, exact, rtol=5e-3)
 
 
-def test_settings_reach_the_distance():
+def test_settings_are_passed_to_the_distance():
   # One sample per class: the variances are the ridge, the distance is 1.
   x, y = jnp.zeros((2, 1)), jnp.ones((2, 1))
   got = losses.per_class(
@@ -131,7 +131,7 @@ def test_defaults_per_class_are_those_of_the_distance():
     assert defaults.items() <= (whole.kwonlydefaults or {}).items()
 
 
-def test_messages():
+def test_invalid_arguments_raise_errors():
   x, y, labels = _batch()
   w2 = functools.partial(
     losses.per_class, losses.wasserstein2, classes=_CLASSES
@@ -152,7 +152,7 @@ def test_messages():
   'distance',
   [losses.paired_distance, functools.partial(losses.gaussian_kl, ridge=1.0)],
 )
-def test_an_unknown_distance_lists_the_known_ones(distance):
+def test_unknown_distance_raises_an_error_with_the_known_ones(distance):
   x, y, labels = _batch()
   known = ', '.join(sorted(known.__name__ for known in _DISTANCES))
   with pytest.raises(ValueError, match=f'one of the distances {known},'):

@@ -1,4 +1,4 @@
-"""Docstrings of the losses: examples hold, arguments are listed."""
+"""Docstrings of the losses: examples and documented arguments."""
 
 import doctest
 import importlib
@@ -39,7 +39,7 @@ _MODULES = [
     for name in _MODULES
   ],
 )
-def test_examples_of_a_module_hold(name):
+def test_doctest_examples_pass(name):
   result = doctest.testmod(importlib.import_module(name))
   assert result.failed == 0
 
@@ -48,11 +48,11 @@ def test_examples_of_a_module_hold(name):
 def test_common_losses_have_examples(name):
   function = getattr(losses, name)
   assert '\n    >>> ' in function.__doc__
-  assert function.__module__ in _MODULES  # where the test above looks
+  assert function.__module__ in _MODULES  # tested above
 
 
 @pytest.mark.parametrize('name', losses.__all__)
-def test_public_functions_state_arguments_and_result(name):
+def test_public_functions_document_arguments_and_result(name):
   function = getattr(losses, name)
   # Tables have no docstring and classes list attributes.
   if not callable(function) or inspect.isclass(function):

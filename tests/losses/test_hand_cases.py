@@ -35,7 +35,7 @@ def _kl_reversed(student, teacher):
     (losses.total_variance, 1.0),
   ],
 )
-def test_two_points_on_a_line(distance, want):
+def test_distances_of_two_points_on_a_line(distance, want):
   arguments = _LINE[:1] if distance is losses.total_variance else _LINE
   np.testing.assert_allclose(distance(*arguments), want, rtol=1e-6)
 
@@ -43,7 +43,7 @@ def test_two_points_on_a_line(distance, want):
 @pytest.mark.parametrize(
   ('distance', 'want'),
   [
-    (losses.wasserstein2, 3.0),  # each point with itself
+    (losses.wasserstein2, 3.0),  # the identity is optimal
     (losses.mmd_linear, 25 / 9),
     (losses.gaussian_wasserstein2, 3.0),
     (losses.gaussian_wasserstein2_full, 3.0),
@@ -53,7 +53,7 @@ def test_two_points_on_a_line(distance, want):
     (_kl_reversed, 1.782035),
   ],
 )
-def test_three_points_in_the_plane(distance, want):
+def test_distances_of_three_points_in_the_plane(distance, want):
   np.testing.assert_allclose(distance(*_PLANE), want, rtol=2e-6)
 
 
@@ -72,20 +72,20 @@ def test_entropic_distances_on_a_line(distance, want):
   np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-def test_squared_cosine_of_two_directions():
+def test_cosine_kernel_of_two_directions():
   # k is 1 within each batch and cos² = 1/2 between them.
   x, y = jnp.array([[3.0, 0.0]]), jnp.array([[2.0, 2.0]])
   np.testing.assert_allclose(losses.mmd_cosine(x, y), 1.0, rtol=1e-6)
 
 
-def test_zero_vectors_have_no_direction_and_no_gradient():
+def test_zero_vectors_have_zero_gradient():
   x, y = jnp.zeros((2, 3)), jnp.ones((2, 3))
   value, gradient = jax.value_and_grad(losses.mmd_cosine)(x, y)
   np.testing.assert_allclose(value, 1.0, rtol=1e-6)
   np.testing.assert_array_equal(gradient, 0)
 
 
-def test_unbiased_discrepancy_leaves_out_the_diagonals():
+def test_unbiased_mmd_excludes_the_diagonals():
   # k(0, 1) = k(1, 0) = e within X; Y repeats X, so that XY is (2 + 2 e) / 4.
   x = jnp.array([[0.0], [1.0]])
   e = np.exp(-0.5)
@@ -93,7 +93,7 @@ def test_unbiased_discrepancy_leaves_out_the_diagonals():
   np.testing.assert_allclose(got, 2 * e - (1 + e), rtol=1e-6)
 
 
-def test_discrepancy_averages_its_scales():
+def test_mmd_is_the_mean_over_its_scales():
   x, y = _PLANE
   got = losses.mmd_rbf(x, y, bandwidth=2.0, scales=(0.25, 1.0))
   want = [losses.mmd_rbf(x, y, bandwidth=s) for s in (1.0, 2.0)]
@@ -107,8 +107,8 @@ def test_spatial_moments_of_an_image():
   np.testing.assert_allclose(got, 3 * 4 + (8**0.5 - 2**0.5) ** 2, rtol=1e-6)
 
 
-def test_a_shift_in_a_shorter_teacher_batch():
-  # The mass of the one teacher's sample comes from both students'.
+def test_transport_to_a_single_teacher_sample():
+  # The mass of both student samples goes to the single teacher sample.
   x, y = _LINE[0], jnp.array([[1.0]])
   value, gradient = jax.value_and_grad(losses.wasserstein2)(x, y)
   np.testing.assert_allclose(value, 1.0, rtol=1e-6)

@@ -14,7 +14,7 @@ def _rows(seed, images=6, width=4):
 
 
 @pytest.mark.slow
-def test_the_bias_is_inert():
+def test_bias_has_no_effect():
   student, teacher = _rows(0)
 
   def loss(bias):
@@ -24,7 +24,7 @@ def test_the_bias_is_inert():
   np.testing.assert_allclose(jax.grad(loss)(0.7), 0, atol=1e-6)
 
 
-def test_contrast_starts_near_the_log_of_the_batch():
+def test_initial_contrastive_loss_is_near_log_batch_size():
   student, teacher = _rows(1, images=64, width=128)
   contrast = losses.icd(
     student, teacher, scale=jnp.e, invariance_weight=0.0
@@ -34,9 +34,9 @@ def test_contrast_starts_near_the_log_of_the_batch():
   assert 0 < both - contrast < 0.1
 
 
-def test_student_and_teacher_are_not_exchangeable():
+def test_loss_is_not_symmetric_in_student_and_teacher():
   student, teacher = _rows(2)
-  for weight in (0.0, 1.0):  # of the contrast alone, and of both
+  for weight in (0.0, 1.0):  # without and with the invariance term
     one, other = (
       losses.icd(*pair, scale=5.0, invariance_weight=weight).mean()
       for pair in ((student, teacher), (teacher, student))
@@ -44,7 +44,7 @@ def test_student_and_teacher_are_not_exchangeable():
     assert abs(one - other) > 1e-3
 
 
-def test_symmetric_logits_have_no_invariance_to_lose():
+def test_symmetric_logits_have_zero_invariance_loss():
   student, _ = _rows(3)
   logits = losses.icd_logits(student, student, scale=5.0)
   np.testing.assert_allclose(logits, logits.T, atol=1e-6)
@@ -55,7 +55,7 @@ def test_symmetric_logits_have_no_invariance_to_lose():
   np.testing.assert_allclose(with_it, without, atol=1e-5)
 
 
-def test_one_image_costs_nothing():
+def test_single_image_has_zero_loss_and_gradient():
   student, teacher = _rows(4, images=1)
   value, slope = jax.value_and_grad(
     lambda x: losses.icd(x, teacher, scale=5.0).sum()
@@ -64,7 +64,7 @@ def test_one_image_costs_nothing():
   np.testing.assert_array_equal(slope, 0)
 
 
-def test_two_images_worked_by_hand():
+def test_loss_of_two_images_worked_by_hand():
   # L = [[s, 0], [0, s]]: symmetric, so only -log softmax of the diagonal.
   identity = jnp.eye(2)
   want = np.log1p(np.exp(-2.0))
@@ -72,14 +72,14 @@ def test_two_images_worked_by_hand():
   np.testing.assert_allclose(got, [want, want], rtol=1e-5)
 
 
-def test_other_batches_cost_other_amounts():
+def test_larger_batch_has_a_larger_loss():
   student, teacher = _rows(5, images=8)
   whole = losses.icd(student, teacher, scale=3.0).mean()
   half = losses.icd(student[:4], teacher[:4], scale=3.0).mean()
   assert half < whole
 
 
-def test_shapes_that_do_not_belong_together():
+def test_mismatched_shapes_raise_an_error():
   student, teacher = _rows(6)
   with pytest.raises(ValueError, match=r'student \(6, 4\) and teacher \(5, 4'):
     losses.icd(student, teacher[:5], scale=1.0)

@@ -8,7 +8,7 @@ from kdjax.layers import conv2d
 
 
 @pytest.mark.parametrize('size', [1, 3, 5])
-def test_a_convolution_is_linear_in_its_neighborhoods(size):
+def test_convolution_is_linear_in_neighborhoods(size):
   keys = jax.random.split(jax.random.key(0))
   maps = jax.random.normal(keys[0], (2, 4, 5, 3))
   kernel = jax.random.normal(keys[1], (size, size, 3, 7))
@@ -20,14 +20,14 @@ def test_a_convolution_is_linear_in_its_neighborhoods(size):
   )
 
 
-def test_a_location_is_valid_unless_all_its_anchors_are_ignored():
+def test_location_is_valid_unless_all_its_anchors_are_ignored():
   matched = jnp.array([[-2, -2, -2, -1, 3, -2]])
   np.testing.assert_array_equal(
     losses.valid_locations(matched, 2), [[False, True, True]]
   )
 
 
-def test_means_over_locations_then_over_images_that_have_any():
+def test_mean_over_locations_then_over_images_with_any():
   values = jnp.array([[1.0, 5.0], [7.0, jnp.nan], [9.0, 9.0]])
   valid = jnp.array([[True, True], [True, False], [False, False]])
   got = losses.mean_over_locations(values, valid)
@@ -44,6 +44,6 @@ def test_means_over_locations_then_over_images_that_have_any():
     lambda: losses.mean_over_locations(jnp.ones((2, 3)), jnp.ones((2, 2))),
   ],
 )
-def test_refuses_shapes_that_do_not_fit(call):
+def test_invalid_shapes_raise_an_error(call):
   with pytest.raises(ValueError, match=r'needs .*got'):
     call()

@@ -34,20 +34,20 @@ class SoftTargetKlTest(chex.TestCase):
     )
     chex.assert_trees_all_close(jax.grad(total)(self.student), want, atol=1e-5)
 
-  def test_shift_of_logits_changes_nothing(self):
+  def test_loss_is_invariant_to_a_shift_of_logits(self):
     chex.assert_trees_all_close(
       losses.soft_target_kl(self.student + 7.0, self.teacher),
       losses.soft_target_kl(self.student, self.teacher),
       rtol=1e-4,
     )
 
-  def test_half_precision_is_summed_in_float32(self):
+  def test_bfloat16_logits_give_a_float32_loss(self):
     loss = losses.soft_target_kl(
       self.student.astype(jnp.bfloat16), self.teacher.astype(jnp.bfloat16)
     )
     assert loss.dtype == jnp.float32
 
-  def test_names_both_shapes_when_they_differ(self):
+  def test_mismatched_shapes_are_named_in_the_error(self):
     with self.assertRaisesRegex(ValueError, r'\(8, 5\).*\(8, 4\)'):
       losses.soft_target_kl(self.student, self.teacher[:, :4])
 
@@ -65,12 +65,12 @@ def test_cross_entropy_worked_by_hand():
 
 
 @pytest.mark.parametrize('label', [-1, 3])
-def test_a_label_out_of_range_is_seen(label):
+def test_label_out_of_range_gives_nan(label):
   loss = losses.cross_entropy(jnp.zeros((2, 3)), jnp.array([0, label]))
   np.testing.assert_allclose(loss, [np.log(3), np.nan], rtol=1e-6)
 
 
-def test_cross_entropy_names_both_shapes():
+def test_cross_entropy_names_mismatched_shapes():
   with pytest.raises(ValueError, match=r'\(2, 3\) and \(3,\)'):
     losses.cross_entropy(jnp.zeros((2, 3)), jnp.zeros(3, jnp.int32))
 
@@ -84,17 +84,17 @@ def test_sigmoid_cross_entropy_worked_by_hand():
   np.testing.assert_allclose(loss, want, rtol=1e-6)
 
 
-def test_sigmoid_cross_entropy_at_its_ends():
+def test_sigmoid_cross_entropy_of_extreme_logits():
   logits = jnp.array([[200.0], [-200.0], [30.0]])
   labels = jnp.array([[0], [1], [1]], jnp.int8)
   loss = losses.sigmoid_cross_entropy(logits, labels)
-  # The last one is what softplus(z) - z would give as 0.
+  # softplus(z) - z would round the last one to 0.
   np.testing.assert_allclose(loss, [200, 200, np.exp(-30.0)], rtol=1e-5)
   unlabeled = losses.sigmoid_cross_entropy(jnp.ones((1, 2)), -jnp.ones((1, 2)))
   np.testing.assert_array_equal(unlabeled, [0.0])
 
 
-def test_gradient_of_sigmoid_cross_entropy_is_the_miss_over_the_classes():
+def test_gradient_of_sigmoid_cross_entropy_matches_the_formula():
   logits = jnp.array([[0.0, 2.0, -1.0]])
   labels = jnp.array([[1, 0, 1]], jnp.int8)
   grad = jax.grad(lambda z: losses.sigmoid_cross_entropy(z, labels).sum())
@@ -102,6 +102,6 @@ def test_gradient_of_sigmoid_cross_entropy_is_the_miss_over_the_classes():
   np.testing.assert_allclose(grad(logits), want, rtol=1e-6)
 
 
-def test_sigmoid_cross_entropy_names_both_shapes():
+def test_sigmoid_cross_entropy_names_mismatched_shapes():
   with pytest.raises(ValueError, match=r'\(2, 3\) and \(2,\)'):
     losses.sigmoid_cross_entropy(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32))

@@ -30,7 +30,7 @@ _lsh = jax.jit(losses.lsh)
 
 
 @jax.jit
-def _slopes(student, *rest):
+def _gradients(student, *rest):
   return jax.grad(lambda x: losses.lsh(x, *rest).sum())(student)
 
 
@@ -48,7 +48,7 @@ def _expected_loss(spread, theta):
   return softplus - spread * np.cos(theta) / np.sqrt(2 * np.pi)
 
 
-def test_value_worked_by_hand():
+def test_loss_worked_by_hand():
   # Hashes of the student 1 and -2, bits of the teacher 1 and 0 (on the plane).
   got = losses.lsh(
     jnp.array([[1.0, -2.0]]),
@@ -62,13 +62,13 @@ def test_value_worked_by_hand():
 
 @few
 @seeds
-def test_through_zero_it_depends_on_the_direction_of_the_teacher_alone(seed):
+def test_loss_without_bias_depends_on_teacher_directions_only(seed):
   student, teacher, kernel, _ = _draw(seed)
   zero = np.zeros(HASHES, np.float32)
-  # Powers of two round nothing, so that no bit can turn.
+  # Powers of two are exact, so that no bit changes.
   scale = 2.0 ** np.random.default_rng(seed).integers(-8, 9, (BATCH, 1))
   scaled = (teacher * scale).astype(np.float32)
-  for function in (_lsh, _slopes):
+  for function in (_lsh, _gradients):
     np.testing.assert_array_equal(
       function(student, teacher, kernel, zero),
       function(student, scaled, kernel, zero),
@@ -79,7 +79,7 @@ def test_through_zero_it_depends_on_the_direction_of_the_teacher_alone(seed):
 
 @few
 @seeds
-def test_it_is_convex_and_the_logarithm_of_two_at_zero(seed):
+def test_loss_is_convex_and_log_2_at_zero(seed):
   student, teacher, kernel, bias = _draw(seed)
   other = _draw(seed + 1)[0]
   ends = (
@@ -92,14 +92,14 @@ def test_it_is_convex_and_the_logarithm_of_two_at_zero(seed):
   np.testing.assert_allclose(at_zero, np.full(BATCH, np.log(2)), rtol=1e-6)
 
 
-def test_where_all_bits_agree_a_longer_feature_always_costs_less():
+def test_loss_decreases_with_length_if_all_bits_agree():
   _, teacher, kernel, bias = _draw()
   values = [
     _lsh(np.float32(c) * teacher, teacher, kernel, 0 * bias)
     for c in (0.5, 1, 2, 8, 64)
   ]
   assert all(np.all(b < a) for a, b in itertools.pairwise(values))
-  # Squared differences, added, bound the length.
+  # With the squared error added, a large length has a large loss.
   far = np.float32(64) * teacher
   assert np.all(
     values[-1] + losses.mean_squared_error(far, teacher) > values[1]
@@ -107,7 +107,7 @@ def test_where_all_bits_agree_a_longer_feature_always_costs_less():
 
 
 @pytest.mark.parametrize('degrees', [0, 30, 90, 150])
-def test_bits_collide_with_a_probability_of_one_minus_theta_over_pi(degrees):
+def test_bits_agree_with_probability_one_minus_theta_over_pi(degrees):
   theta = np.deg2rad(degrees)
   one = np.array([[1.0, 0, 0]], np.float32)
   other = np.array([[np.cos(theta), np.sin(theta), 0]], np.float32)
@@ -120,7 +120,7 @@ def test_bits_collide_with_a_probability_of_one_minus_theta_over_pi(degrees):
 
 
 @pytest.mark.parametrize('degrees', [0, 60, 120])
-def test_the_expected_loss_has_a_closed_form(degrees):
+def test_expected_loss_matches_its_closed_form(degrees):
   theta, spread, length = np.deg2rad(degrees), 0.5, 3.0
   student = np.array([[length, 0, 0]], np.float32)
   teacher = np.array([[np.cos(theta), np.sin(theta), 0]], np.float32)
@@ -133,31 +133,31 @@ def test_the_expected_loss_has_a_closed_form(degrees):
 @pytest.mark.parametrize(
   ('theta', 'best'), [(0.2, 8.88), (0.5, 3.21), (1.0, 1.06), (1.4, 0.275)]
 )
-def test_each_angle_has_a_length_that_costs_least(theta, best):
+def test_expected_loss_has_a_minimum_length_for_each_angle(theta, best):
   lengths = np.linspace(0.9 * best, 1.1 * best, 401)
   costs = _expected_loss(lengths, theta)
   assert lengths[np.argmin(costs)] == pytest.approx(best, rel=0.02)
 
 
-def test_from_zero_the_first_step_goes_where_the_teacher_points():
+def test_gradient_at_zero_points_along_the_teacher():
   teacher = np.array([[3.0, 4.0, 0.0]], np.float32)
   kernel = losses.draw_hashes(jax.random.key(2), 3, 100000, 0.2)
-  slope = _slopes(0 * teacher, teacher, kernel, jnp.zeros(100000))
+  slope = _gradients(0 * teacher, teacher, kernel, jnp.zeros(100000))
   want = -0.2 / np.sqrt(2 * np.pi) * teacher / 5
   np.testing.assert_allclose(slope, want, atol=0.002)
 
 
 @few
 @seeds
-def test_its_gradient_is_bounded_by_the_mean_length_of_the_normals(seed):
+def test_gradient_is_bounded_by_the_mean_norm_of_the_normals(seed):
   student, teacher, kernel, bias = _draw(seed)
   slopes = np.linalg.norm(
-    _slopes(1000 * student, teacher, kernel, bias), axis=1
+    _gradients(1000 * student, teacher, kernel, bias), axis=1
   )
   assert np.all(slopes <= np.linalg.norm(kernel, axis=0).mean() * (1 + 1e-5))
 
 
-def test_a_common_scale_rotation_or_order_of_hashes_changes_nothing():
+def test_loss_is_invariant_to_scale_rotation_and_order():
   student, teacher, kernel, bias = _draw()
   want = _lsh(student, teacher, kernel, bias)
   turn = _rotation()
@@ -173,7 +173,7 @@ def test_a_common_scale_rotation_or_order_of_hashes_changes_nothing():
   np.testing.assert_allclose(got, want[rows], rtol=1e-6)
 
 
-def test_squared_hashes_estimate_the_squared_distance():
+def test_squared_hash_differences_estimate_the_squared_distance():
   student, teacher, _, _ = _draw()
   kernel = losses.draw_hashes(jax.random.key(3), WIDTH, 20000, 0.3)
   bias = jax.random.normal(jax.random.key(4), (20000,))
@@ -182,7 +182,7 @@ def test_squared_hashes_estimate_the_squared_distance():
   np.testing.assert_allclose(got, want, rtol=0.05)
 
 
-def test_the_place_of_the_planes_cancels_in_distances_of_hashes():
+def test_bias_cancels_in_distances_of_hashes():
   student, teacher, kernel, bias = _draw()
   for loss in (losses.lsh_absolute, losses.lsh_squared):
     np.testing.assert_allclose(
@@ -192,7 +192,7 @@ def test_the_place_of_the_planes_cancels_in_distances_of_hashes():
     )
 
 
-def test_features_that_are_all_equal_give_finite_numbers():
+def test_zero_features_give_finite_losses_and_gradients():
   _, _, kernel, bias = _draw()
   same = np.zeros((BATCH, WIDTH), np.float32)
   for loss in (losses.lsh, losses.lsh_absolute, losses.lsh_squared):
@@ -209,10 +209,10 @@ def test_features_that_are_all_equal_give_finite_numbers():
 
 
 def _with_rounded_products(function, *arguments):
-  """What a chip computes whose products round unless told not to.
+  """Evaluates a function with reduced default precision of matrix products.
 
-  Every product that is not asked for in full precision gets its operands in
-  bfloat16, as on a TPU; TF32 keeps three bits more.
+  Operands of products without the highest precision are rounded to bfloat16, as
+  on a TPU; TF32 has three bits more.
   """
 
   def run(closed, *values):
@@ -240,19 +240,19 @@ def _with_rounded_products(function, *arguments):
   return run(jax.make_jaxpr(function)(*arguments), *arguments)[0]
 
 
-def test_bits_are_those_of_float64_on_a_chip_that_rounds_products():
+def test_bits_match_float64_if_default_products_are_rounded():
   _, teacher, kernel, bias = _draw(batch=32, width=64, hashes=256)
   exact = teacher.astype(np.float64) @ kernel + bias
   clear = np.abs(exact) > 1e-4
   got = _with_rounded_products(losses.hash_values, teacher, kernel, bias)
   np.testing.assert_array_equal((got > 0)[clear], (exact > 0)[clear])
-  # The emulation turns bits of a product that does not ask.
+  # Without the precision argument, the emulation changes bits.
   plain = _with_rounded_products(lambda x, w: x @ w, teacher, kernel) + bias
   assert np.any((plain > 0)[clear] != (exact > 0)[clear])
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_every_product_of_value_and_gradient_asks_for_full_precision(dtype):
+def test_all_products_have_the_highest_precision(dtype):
   student, teacher, kernel, bias = _draw()
   student, teacher = (jnp.asarray(x, dtype) for x in (student, teacher))
   for loss in (losses.lsh, losses.lsh_absolute, losses.lsh_squared):
@@ -267,7 +267,7 @@ def test_every_product_of_value_and_gradient_asks_for_full_precision(dtype):
 
 
 @pytest.mark.parametrize('devices', [2, 8])
-def test_the_same_on_several_devices(devices):
+def test_sharded_loss_and_gradient_match_one_device(devices):
   student, teacher, kernel, bias = _draw(batch=16)
 
   @jax.jit
@@ -289,7 +289,7 @@ def test_the_same_on_several_devices(devices):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_planes_are_a_function_of_the_key_with_the_spread_asked_for():
+def test_hashes_depend_on_the_key_and_have_the_given_std():
   one, same = (
     losses.draw_hashes(jax.random.key(7), 30, 400, 0.25) for _ in range(2)
   )
@@ -321,6 +321,6 @@ def test_planes_are_a_function_of_the_key_with_the_spread_asked_for():
     (lambda x: losses.mean_absolute_error(x, x[:, :4]), 'one shape'),
   ],
 )
-def test_refuses_what_does_not_belong_together(call, message):
+def test_invalid_arguments_raise_an_error(call, message):
   with pytest.raises(ValueError, match=message):
     call(jnp.ones((6, 5)))

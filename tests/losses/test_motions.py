@@ -1,4 +1,4 @@
-"""Properties 6 to 8 of the distances: motions, closed forms, equal batches."""
+"""Properties 6 to 8: common motions, closed forms, equal batches."""
 
 import hypothesis
 import jax
@@ -25,7 +25,7 @@ _SHIFTED = {name: DISTANCES[name] for name in DISTANCES if name != 'mmd_rbf'}
 @pytest.mark.parametrize('name', _SHIFTED)
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_6_a_shift_costs_its_square(name, batch, seed):
+def test_6_distance_of_a_shift_is_its_square(name, batch, seed):
   x, _, _ = batch
   shift = np.random.default_rng(seed).normal(size=_D).astype(np.float32)
   value, gradient = jax.value_and_grad(DISTANCES[name])(x, x + shift)
@@ -40,7 +40,7 @@ def test_6_a_shift_costs_its_square(name, batch, seed):
 @pytest.mark.parametrize('name', [*DISTANCES, 'kl', 'kl_full'])
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_6_a_common_shift_changes_nothing(name, batch, seed):
+def test_6_distance_is_invariant_to_a_common_shift(name, batch, seed):
   distance = {**DISTANCES, 'kl': kl, 'kl_full': kl_full}[name]
   x, y, _ = batch
   shift = np.random.default_rng(seed).normal(size=_D).astype(np.float32)
@@ -59,7 +59,7 @@ def _rotation(seed):
 )
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_6_a_common_rotation_changes_nothing(name, batch, seed):
+def test_6_distance_is_invariant_to_a_common_rotation(name, batch, seed):
   distance = {**DISTANCES, 'kl_full': kl_full}[name]
   x, y, _ = batch
   turn = _rotation(seed)
@@ -68,7 +68,7 @@ def test_6_a_common_rotation_changes_nothing(name, batch, seed):
   )
 
 
-def test_6_diagonal_forms_see_a_rotation():
+def test_6_diagonal_forms_depend_on_a_rotation():
   x, y, _ = clouds.make(0, _N, _D)
   turn = _rotation(1)
   for distance in (DISTANCES['w2_gauss'], kl):
@@ -78,7 +78,7 @@ def test_6_diagonal_forms_see_a_rotation():
 @pytest.mark.parametrize('name', DISTANCES)
 @few
 @hypothesis.given(batches, st.floats(0.1, 10))
-def test_6_a_common_factor_squares(name, batch, factor):
+def test_6_distance_is_quadratic_in_a_common_scale(name, batch, factor):
   x, y, _ = batch
   power = 0 if name == 'mmd_rbf' else 2
   np.testing.assert_allclose(
@@ -89,7 +89,7 @@ def test_6_a_common_factor_squares(name, batch, factor):
   )
 
 
-def test_6_divergence_without_ridge_has_no_unit():
+def test_6_divergence_without_ridge_is_scale_invariant():
   x, y, _ = clouds.make(0, _N, _D)
   for divergence in (losses.gaussian_kl, losses.gaussian_kl_full):
     np.testing.assert_allclose(
@@ -100,7 +100,7 @@ def test_6_divergence_without_ridge_has_no_unit():
 
 
 @pytest.mark.parametrize('name', _SHIFTED)
-def test_7_one_sample_each_is_their_squared_distance(name):
+def test_7_distance_of_single_samples_is_squared_euclidean(name):
   x, y, _ = clouds.make(0, 1, _D)
   value, gradient = jax.value_and_grad(_SHIFTED[name])(x, y)
   np.testing.assert_allclose(value, jnp.sum((x - y) ** 2), rtol=1e-5)
@@ -109,7 +109,7 @@ def test_7_one_sample_each_is_their_squared_distance(name):
 
 @few
 @hypothesis.given(st.integers(0, 10**6))
-def test_7_on_a_line_transport_sorts(seed):
+def test_7_one_dimensional_transport_sorts(seed):
   x, y, _ = clouds.make(seed, _N, 1)
   want = jnp.mean((jnp.sort(x[:, 0]) - jnp.sort(y[:, 0])) ** 2)
   np.testing.assert_allclose(w2(x, y), want, rtol=1e-5)
@@ -118,12 +118,12 @@ def test_7_on_a_line_transport_sorts(seed):
 @pytest.mark.parametrize('name', [*DISTANCES, 'kl', 'kl_full'])
 @few
 @hypothesis.given(batches)
-def test_8_equal_batches_cost_nothing_and_are_left_alone(name, batch):
+def test_8_equal_batches_have_zero_distance_and_gradient(name, batch):
   distance = {**DISTANCES, 'kl': kl, 'kl_full': kl_full}[name]
   x, _, _ = batch
   value, gradient = jax.value_and_grad(distance)(x, x)
   scale = clouds.largest_term(x)
-  # One over the ridge is what a divergence multiplies rounding with.
+  # A divergence multiplies rounding by one over the ridge.
   scale = 1e2 * scale if name.startswith('kl') else scale
   assert abs(value) <= 1e-5 * scale
   assert np.max(np.abs(gradient)) <= 1e-5 * scale

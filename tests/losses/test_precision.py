@@ -20,7 +20,7 @@ HASHES = jnp.zeros((4, 5)), jnp.zeros(5)
 
 
 def _per_class(name):
-  """Distances of the classes, `[4]`, as a function of two batches."""
+  """Returns the per-class distances `[4]` as a function of two batches."""
   return lambda student, teacher: losses.per_class(
     getattr(losses, name), student, teacher, LABELS, 4, aggregation=None
   )
@@ -124,7 +124,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_nothing_is_computed_with_bfloat16(name):
+def test_no_loss_computes_in_bfloat16(name):
   function, arguments = CASES[name]
 
   def slope(x, *rest):
@@ -145,6 +145,6 @@ def test_every_loss_is_listed():
   assert not listed & OTHERS
 
 
-def test_the_reader_finds_what_is_narrow():
+def test_bfloat16_primitives_are_detected():
   assert narrow(lambda x: x @ x.T, ROWS) == {'dot_general'}
   assert 'mul' in narrow(jax.jit(lambda x: jnp.sum(x * x)), ROWS)

@@ -1,8 +1,8 @@
 """Theoretical properties of the KD²M distances, on random batches.
 
-The numbers in the names are those of the list in the specification of
-KD²M: chain, joint transport, head bound, metric axioms, permutations, common
-motions, closed forms, equal batches, entropic transport.
+The numbers in the names are those of this list: chain of inequalities, joint
+transport, head bound, metric axioms, permutations, common motions, closed
+forms, equal batches, entropic transport.
 """
 
 import functools
@@ -29,7 +29,7 @@ few = hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
 
 
 def _weighted(distance):
-  """The class-conditional form for which the chain holds."""
+  """Returns the class-conditional form for which the chain holds."""
 
   def form(student, teacher, labels):
     return losses.per_class(
@@ -65,7 +65,7 @@ def _close(got, want, scale):
 
 @few
 @hypothesis.given(batches)
-def test_1_each_distance_bounds_the_next(batch):
+def test_1_distances_are_ordered(batch):
   student, teacher, labels = batch
   chain = [
     linear(student, teacher),
@@ -102,7 +102,7 @@ _LABEL_COSTS = {
 @hypothesis.given(
   batches, st.integers(0, 9), st.sampled_from(sorted(losses.LABEL_COSTS))
 )
-def test_2_joint_transport_grows_with_beta_and_bends_down(batch, seed, name):
+def test_2_joint_transport_is_increasing_and_concave_in_beta(batch, seed, name):
   student, teacher, labels = batch
   label_cost = _label_cost(seed, labels, name)
   slack = 2e-5 * clouds.largest_term(student, teacher)
@@ -122,7 +122,7 @@ def test_2_joint_transport_grows_with_beta_and_bends_down(batch, seed, name):
 
 @few
 @hypothesis.given(batches)
-def test_2_hard_labels_with_a_large_beta_are_conditional_transport(batch):
+def test_2_joint_transport_with_large_beta_is_class_conditional(batch):
   student, teacher, labels = batch
   label_cost = _LABEL_COSTS['hard01'](student, teacher, labels)
   beta = clouds.largest_term(student, teacher) * _N  # beyond any distance
@@ -132,7 +132,7 @@ def test_2_hard_labels_with_a_large_beta_are_conditional_transport(batch):
 
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_3_heads_of_slope_one_differ_by_the_distance_at_most(batch, seed):
+def test_3_distance_bounds_the_difference_of_heads(batch, seed):
   student, teacher, _ = batch
   direction = np.random.default_rng(seed).normal(size=_D)
   direction /= np.linalg.norm(direction)
@@ -146,13 +146,13 @@ def test_3_heads_of_slope_one_differ_by_the_distance_at_most(batch, seed):
 @pytest.mark.parametrize('name', DISTANCES)
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_4_roots_are_metrics(name, batch, seed):
+def test_4_square_roots_are_metrics(name, batch, seed):
   distance = DISTANCES[name]
   x, y, _ = batch
   z, _, _ = clouds.make(seed, _N, _D, kind='relu')
   scale = 1.0 if name == 'mmd_rbf' else clouds.largest_term(x, y, z)
   _close(distance(x, y), distance(y, x), scale)
-  if name == 'mmd_rbf':  # each pair has a bandwidth, and a metric, of its own
+  if name == 'mmd_rbf':  # with the default, the bandwidth differs by pair
     distance = jax.jit(functools.partial(losses.mmd_rbf, bandwidth=2.0))
   sides = [distance(*pair) for pair in ((x, z), (x, y), (y, z))]
   xz, xy, yz = (np.sqrt(max(float(side), 0)) for side in sides)
@@ -175,7 +175,7 @@ def test_4_divergences_are_positive_and_jeffreys_is_symmetric(batch):
 @pytest.mark.parametrize('name', [*DISTANCES, 'kl', 'kl_full'])
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_5_order_of_the_samples_does_not_matter(name, batch, seed):
+def test_5_distance_is_invariant_to_sample_order(name, batch, seed):
   distance = {**DISTANCES, 'kl': kl, 'kl_full': kl_full}[name]
   x, y, _ = batch
   order = np.random.default_rng(seed).permutation(_N)
@@ -183,7 +183,7 @@ def test_5_order_of_the_samples_does_not_matter(name, batch, seed):
   moved, moved_gradient = jax.value_and_grad(distance)(x[order], y)
   np.testing.assert_allclose(moved, value, rtol=1e-4, atol=1e-5)
   if name == 'w2' and np.any(x == 0):
-    return  # zeros in common may be exchanged: several plans are best
+    return  # common zeros can be exchanged: several plans are optimal
   size = np.max(np.abs(gradient))
   np.testing.assert_allclose(
     moved_gradient, gradient[order], atol=2e-3 * size + 1e-6
@@ -192,7 +192,7 @@ def test_5_order_of_the_samples_does_not_matter(name, batch, seed):
 
 @few
 @hypothesis.given(batches, st.integers(0, 10**6))
-def test_5_order_of_the_images_does_not_matter_per_class(batch, seed):
+def test_5_per_class_distance_is_invariant_to_image_order(batch, seed):
   x, y, labels = batch
   order = np.random.default_rng(seed).permutation(_N)
   for form in _FORMS:

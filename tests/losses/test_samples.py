@@ -13,7 +13,7 @@ def _maps(seed):
   return jax.random.normal(jax.random.key(seed), (3, 2, 4, 5))
 
 
-def test_images_as_samples():
+def test_images_are_samples_of_the_batch_axis():
   x, y = _maps(0), _maps(1)
   got = losses.over_samples(
     x, y, distance=losses.paired_distance, samples='batch'
@@ -21,14 +21,14 @@ def test_images_as_samples():
   np.testing.assert_allclose(got, ((x - y) ** 2).sum((1, 2, 3)).mean(), 1e-6)
 
 
-def test_positions_as_samples():
+def test_positions_are_samples_of_the_spatial_axes():
   x, y = _maps(0), _maps(1)
   got = losses.over_samples(x, y, distance=losses.mmd_linear, samples='spatial')
   means = x.mean((1, 2)) - y.mean((1, 2))
   np.testing.assert_allclose(got, (means**2).sum(1).mean(), rtol=1e-6)
 
 
-def test_channels_as_samples_may_differ_in_number():
+def test_channels_are_samples_and_may_differ_in_number():
   x, y = _maps(0), _maps(1)[..., :3]
   got = losses.over_samples(
     x, y, distance=losses.mmd_linear, samples='channels'
@@ -37,7 +37,7 @@ def test_channels_as_samples_may_differ_in_number():
   np.testing.assert_allclose(got, (means**2).sum((1, 2)).mean(), rtol=1e-6)
 
 
-def test_spatial_law_does_not_see_where_a_feature_is():
+def test_spatial_distance_is_invariant_to_positions():
   x, y = _maps(0), _maps(1)
   turned = x[:, ::-1, ::-1]
   np.testing.assert_allclose(
@@ -55,20 +55,20 @@ def test_spatial_law_does_not_see_where_a_feature_is():
     ((3,), 'batch', r'array \(3,\)'),
   ],
 )
-def test_axes_that_are_not_there(shape, samples, message):
+def test_missing_axes_raise_an_error(shape, samples, message):
   x = jnp.zeros(shape)
   with pytest.raises(ValueError, match=message):
     losses.over_samples(x, x, distance=losses.mmd_linear, samples=samples)
 
 
-def test_a_law_per_image_wants_the_same_images():
+def test_spatial_samples_require_equal_numbers_of_images():
   with pytest.raises(ValueError, match='got 3 and 2'):
     losses.over_samples(
       _maps(0), _maps(1)[:2], distance=losses.mmd_linear, samples='spatial'
     )
 
 
-def test_one_position_has_no_variance():
+def test_single_position_raises_an_error():
   x = jnp.zeros((2, 1, 1, 3))
   with pytest.raises(ValueError, match=r'two pixels.*\(1, 3\)'):
     losses.spatial_gaussian_wasserstein2(x, x)
@@ -93,7 +93,7 @@ def test_one_position_has_no_variance():
     losses.sinkhorn_divergence,
   ],
 )
-def test_messages_name_both_shapes(distance):
+def test_mismatched_shapes_are_named_in_the_error(distance):
   with pytest.raises(ValueError, match=r'\(4, 3\).*\(4, 2\)'):
     distance(jnp.zeros((4, 3)), jnp.zeros((4, 2)))
   with pytest.raises(ValueError, match=r'\(0, 3\).*\(4, 3\)'):
@@ -103,7 +103,7 @@ def test_messages_name_both_shapes(distance):
 @pytest.mark.parametrize(
   'distance', [losses.wasserstein2, losses.mmd_rbf, losses.gaussian_kl]
 )
-def test_half_precision_is_computed_in_float32(distance):
+def test_bfloat16_features_are_computed_in_float32(distance):
   x, y, _ = clouds.make(0, 6, 3, kind='relu')
   x, y = x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)
   value, gradient = jax.value_and_grad(distance)(x, y)
@@ -114,7 +114,7 @@ def test_half_precision_is_computed_in_float32(distance):
 
 
 @pytest.mark.parametrize('name', ['w2', 'w2_gauss', 'w2_gauss_full'])
-def test_a_feature_that_is_not_finite_shows_in_the_value(name):
+def test_nan_feature_gives_a_non_finite_distance(name):
   distance = {
     'w2': losses.wasserstein2,
     'w2_gauss': losses.gaussian_wasserstein2,
@@ -124,7 +124,7 @@ def test_a_feature_that_is_not_finite_shows_in_the_value(name):
   assert not np.isfinite(distance(x.at[1, 1].set(jnp.nan), y))
 
 
-def test_joint_transport_normalized_by_hand():
+def test_normalized_joint_transport_worked_by_hand():
   # Features 0, 2 against 1, 5: the largest cost is 25, the best plan costs 5.
   x, y = jnp.array([[0.0], [2.0]]), jnp.array([[1.0], [5.0]])
   label_cost = jnp.array([[0.1, 9.0], [9.0, 0.3]])
@@ -132,13 +132,13 @@ def test_joint_transport_normalized_by_hand():
   np.testing.assert_allclose(got, 5 / 25 + 0.2, rtol=1e-6)
 
 
-def test_joint_transport_of_different_sizes():
+def test_joint_transport_of_different_batch_sizes():
   x, y = jnp.array([[0.0], [2.0]]), jnp.array([[1.0]])
   got = losses.joint_wasserstein2(x, y, jnp.array([[1.0], [3.0]]), beta=10.0)
   np.testing.assert_allclose(got, 1 + 10 * 2, rtol=1e-6)
 
 
-def test_joint_transport_says_what_is_wrong():
+def test_joint_transport_rejects_invalid_arguments():
   x, y, _ = clouds.make(0, 4, 3)
   good = jnp.zeros((4, 4))
   with pytest.raises(ValueError, match=r'\[4, 4\].*\(4, 5\)'):
@@ -151,7 +151,7 @@ def test_joint_transport_says_what_is_wrong():
 
 @pytest.mark.slow
 def test_local_statistics_are_biased_upwards():
-  # What a device would see alone, against the batch of all of them.
+  # Distances of the shards of a batch, and that of the whole batch.
   for seed in range(5):
     x, y, _ = clouds.make(seed, 32, 6, kind='clustered')
     whole = losses.wasserstein2(x, y)

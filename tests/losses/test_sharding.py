@@ -32,7 +32,7 @@ def _mesh(devices):
 
 @pytest.mark.parametrize('devices', [2, 8])
 @pytest.mark.parametrize('name', _DISTANCES)
-def test_same_value_and_gradient_on_several_devices(name, devices):
+def test_sharded_value_and_gradient_match_one_device(name, devices):
   x, y, _ = clouds.make(0, 16, 6, kind='clustered')
   step = jax.value_and_grad(_DISTANCES[name])
   want, want_gradient = jax.jit(step)(x, y)
@@ -46,7 +46,7 @@ def test_same_value_and_gradient_on_several_devices(name, devices):
   )
 
 
-def test_per_class_forms_on_several_devices():
+def test_sharded_per_class_distance_matches_one_device():
   x, y, labels = clouds.make(0, 16, 6, kind='clustered')
   step = jax.value_and_grad(
     functools.partial(losses.per_class, losses.wasserstein2, classes=3)
@@ -60,7 +60,7 @@ def test_per_class_forms_on_several_devices():
   np.testing.assert_allclose(gradient, want_gradient, atol=1e-5)
 
 
-def test_no_device_waits_for_another_inside_the_search():
+def test_search_has_no_collectives_in_its_loop():
   mesh = _mesh(8)
   rows = NamedSharding(mesh, PartitionSpec('data'))
   cloud = jax.ShapeDtypeStruct((16, 6), jnp.float32, sharding=rows)

@@ -18,7 +18,7 @@ _few = hypothesis.settings(max_examples=5, deadline=None, derandomize=True)
 
 
 def _compiled(distance):
-  """With epsilon traced, so that one program serves every epsilon."""
+  """Returns a jitted distance with epsilon as a traced argument."""
   settings = {'iterations': 1000, 'tolerance': 0.0, 'newton_steps': 50}
   return jax.jit(
     lambda x, y, epsilon: distance(x, y, epsilon=epsilon, **settings)
@@ -32,7 +32,7 @@ div = _compiled(losses.sinkhorn_divergence)
 
 @_few
 @hypothesis.given(batches, st.sampled_from([0.03, 0.1, 1.0]))
-def test_order_of_the_three_numbers(batch, epsilon):
+def test_cost_is_between_exact_and_regularized_distance(batch, epsilon):
   x, y, _ = batch
   slack = 1e-5 * clouds.largest_term(x, y)
   exact = losses.wasserstein2(x, y)
@@ -42,7 +42,7 @@ def test_order_of_the_three_numbers(batch, epsilon):
 
 @_few
 @hypothesis.given(batches)
-def test_little_entropy_is_transport(batch):
+def test_small_epsilon_approximates_exact_transport(batch):
   x, y, _ = batch
   exact = losses.wasserstein2(x, y)
   np.testing.assert_allclose(cost(x, y, 2e-3), exact, rtol=0.01)
@@ -51,7 +51,7 @@ def test_little_entropy_is_transport(batch):
 
 @_few
 @hypothesis.given(batches)
-def test_much_entropy_is_the_distance_of_the_means(batch):
+def test_large_epsilon_approximates_the_distance_of_means(batch):
   x, y, _ = batch
   scale = clouds.largest_term(x, y)
   np.testing.assert_allclose(
@@ -69,22 +69,23 @@ def test_divergence_of_a_shift_is_its_square(epsilon):
   np.testing.assert_allclose(got, jnp.sum(shift**2), rtol=1e-4)
 
 
-def test_equal_batches_are_left_alone_by_the_divergence_only():
+def test_only_the_divergence_is_zero_for_equal_batches():
   x, _, _ = clouds.make(0, _N, _D)
   value, gradient = jax.value_and_grad(div)(x, x, 0.1)
   np.testing.assert_allclose(value, 0, atol=1e-4)
   np.testing.assert_allclose(gradient, 0, atol=1e-5)
   drawn = jax.grad(reg)(x, x, 0.1)
-  assert np.sum(drawn * (x - x.mean(axis=0))) > 0.1  # down is inwards
+  # The negative gradient points inwards.
+  assert np.sum(drawn * (x - x.mean(axis=0))) > 0.1
 
 
 @pytest.mark.parametrize('distance', [cost, reg, div])
-def test_gradients_are_those_of_the_values(distance):
+def test_gradients_match_finite_differences(distance):
   with jax.enable_x64(True):
     x, y, _ = clouds.make(0, 6, 3)
     x, y = x.astype(jnp.float64), y.astype(jnp.float64)
     direction = jnp.asarray(np.random.default_rng(1).normal(size=x.shape))
-    # Epsilon is held fixed: against one that moves with the batch it differs.
+    # The absolute epsilon is constant, as in the definition of the gradient.
     absolute = 0.2 * jnp.mean(jnp.sum((x[:, None] - y) ** 2, axis=-1))
 
     def value(step):
@@ -97,7 +98,7 @@ def test_gradients_are_those_of_the_values(distance):
   np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-def test_few_iterations_are_near_enough_to_train():
+def test_few_iterations_are_accurate_enough_for_training():
   x, y, _ = clouds.make(0, 64, 16, kind='clustered')
   converged = div(x, y, 0.1)
   got = losses.sinkhorn_divergence(x, y, epsilon=0.1, iterations=100)
@@ -113,13 +114,13 @@ def test_few_iterations_are_near_enough_to_train():
     losses.sinkhorn_divergence,
   ],
 )
-def test_epsilon_is_positive(distance, epsilon):
+def test_epsilon_must_be_positive(distance, epsilon):
   x, y, _ = clouds.make(0, 4, 3)
   with pytest.raises(ValueError, match=f'epsilon must be positive.*{epsilon}'):
     distance(x, y, epsilon=epsilon)
 
 
-def test_one_point_everywhere():
+def test_equal_points_have_zero_divergence_and_gradient():
   x = jnp.ones((4, 3))
   value, gradient = jax.value_and_grad(losses.sinkhorn_divergence)(x, x)
   assert value == 0

@@ -33,7 +33,7 @@ def _maps(seed, shape=_SHAPE, dtype=np.float32):
 
 @few
 @hypothesis.given(seed=seeds)
-def test_1_is_symmetric_and_lies_between_0_and_1(seed):
+def test_1_loss_is_symmetric_and_between_0_and_1(seed):
   x, y = _maps(seed)
   loss = np.asarray(ssim(x, y))
   np.testing.assert_allclose(loss, ssim(y, x), rtol=1e-5)
@@ -43,26 +43,26 @@ def test_1_is_symmetric_and_lies_between_0_and_1(seed):
 
 @few
 @hypothesis.given(seed=seeds)
-def test_2_is_blind_to_a_sign_flip(seed):
+def test_2_sign_flip_has_a_small_loss_without_rescaling(seed):
   x = np.random.default_rng(seed).normal(size=_SHAPE).astype(np.float32)
   x -= x.mean((1, 2), keepdims=True)
   similarity = 1 - 2 * ssim(x, -x)
   assert np.all(similarity > 0.8)  # two negative terms multiply
-  # Which is why maps are rescaled first: then a flip is nearly the opposite.
+  # With rescaled maps, the similarity to the flipped map is near its minimum.
   flipped = 1 - 2 * ssim(rescale(x), rescale(-x))
   assert np.all(flipped < -0.5)
 
 
 @few
 @hypothesis.given(seed=seeds, shift=st.floats(0.5, 4))
-def test_3_a_shift_of_both_maps_changes_it(seed, shift):
+def test_3_common_shift_changes_the_loss(seed, shift):
   x, y = _maps(seed)
   assert np.all(ssim(x + shift, y + shift) < ssim(x, y))
 
 
 @few
 @hypothesis.given(seed=seeds, factor=st.floats(0.1, 50), shift=st.floats(-9, 9))
-def test_4_rescaling_by_channel_forgets_factor_and_shift(seed, factor, shift):
+def test_4_rescaling_by_channel_removes_scale_and_shift(seed, factor, shift):
   x, _ = _maps(seed)
   factors = factor * np.arange(1, 4, dtype=np.float32)
   got = rescale(factors * x + shift)
@@ -71,14 +71,14 @@ def test_4_rescaling_by_channel_forgets_factor_and_shift(seed, factor, shift):
   assert 0.99 < float(got.max()) <= 1
 
 
-def test_4_a_constant_student_costs_half():
+def test_4_constant_student_has_loss_one_half():
   _, y = _maps(0)
   loss = ssim(rescale(jnp.full(_SHAPE, 3.0)), rescale(y))
   np.testing.assert_allclose(loss, 0.5, atol=2e-3)
 
 
 @pytest.mark.parametrize('dtype', [jnp.float16, jnp.bfloat16])
-def test_5_moments_of_narrow_maps_are_float32(dtype):
+def test_5_moments_of_half_precision_maps_are_float32(dtype):
   x, y = (jnp.asarray(x, dtype) for x in _maps(1))
   got = ssim(x, y)
   assert got.dtype == jnp.float32
@@ -88,7 +88,7 @@ def test_5_moments_of_narrow_maps_are_float32(dtype):
   assert rescale(x).dtype == jnp.float32
 
 
-def test_5_products_ask_for_the_highest_precision():
+def test_5_products_have_the_highest_precision():
   shape = jax.ShapeDtypeStruct((1, 6, 6, 2), jnp.float32)
   traced = jax.make_jaxpr(jax.grad(lambda x, y: losses.ssim(x, y).sum()))(
     shape, shape
@@ -100,7 +100,7 @@ def test_5_products_ask_for_the_highest_precision():
   assert highest == products
 
 
-def test_5_a_variance_far_from_zero_survives_float32():
+def test_5_variance_of_maps_far_from_zero_is_accurate():
   x, y = (0.02 * x + 0.9 for x in _maps(2))
   with jax.enable_x64(True):
     want = losses.ssim(*(x.astype(np.float64) for x in (x, y)))
@@ -109,7 +109,7 @@ def test_5_a_variance_far_from_zero_survives_float32():
 
 @pytest.mark.parametrize('exponents', [(1, 1, 1), (0, 1, 2)])
 @pytest.mark.parametrize('shape', [_SHAPE, (2, 1, 1, 3)])
-def test_6_constant_maps_have_values_and_gradients(exponents, shape):
+def test_6_constant_maps_have_finite_values_and_gradients(exponents, shape):
   names = ('luminance', 'contrast', 'structure')
   settings = SsimSettings(**dict(zip(names, exponents)))
 
@@ -118,7 +118,7 @@ def test_6_constant_maps_have_values_and_gradients(exponents, shape):
     return losses.ssim(*pair, settings).sum()
 
   step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-  # One dead channel among living ones, and nothing but dead ones.
+  # One constant channel, a constant batch entry, and constant maps.
   living = _maps(3, shape)
   dead = living.copy()
   dead[..., 0] = 0.25
@@ -128,13 +128,13 @@ def test_6_constant_maps_have_values_and_gradients(exponents, shape):
     assert np.all(np.isfinite(gradients))
 
 
-def test_exponents_of_1_by_the_terms_are_the_combined_formula():
+def test_combined_formula_is_the_product_of_its_terms():
   x, y = _maps(4)
   product = functools.reduce(jnp.multiply, losses.ssim_components(x, y))
   np.testing.assert_allclose(losses.ssim_map(x, y), product, atol=2e-5)
 
 
-def test_the_gradient_written_by_hand_is_that_of_the_map():
+def test_custom_gradient_matches_autodiff():
   one, other = _maps(3)
 
   def by_rules(student):
@@ -148,14 +148,14 @@ def test_the_gradient_written_by_hand_is_that_of_the_map():
   np.testing.assert_allclose(ours[1] / scale, gradient / scale, atol=2e-5)
 
 
-def test_all_exponents_zero_leave_nothing_to_lose():
+def test_zero_exponents_give_zero_loss():
   settings = SsimSettings(luminance=0, contrast=0, structure=0)
   assert losses.ssim_map(*_maps(0), settings).shape == _SHAPE
   np.testing.assert_array_equal(losses.ssim(*_maps(0), settings), 0)
 
 
-def test_one_place_worked_by_hand():
-  # All that is left of a 1x1 map is the luminance term.
+def test_single_pixel_worked_by_hand():
+  # For a 1x1 map only the luminance term differs from 1.
   x, y = (jnp.full((1, 1, 1, 1), value) for value in (0.5, 0.25))
   want = (2 * 0.125 + 1e-4) / (0.25 + 0.0625 + 1e-4)
   np.testing.assert_allclose(losses.ssim_map(x, y)[0, 0, 0, 0], want, rtol=1e-6)
@@ -163,7 +163,7 @@ def test_one_place_worked_by_hand():
 
 @pytest.mark.parametrize('border', ['reflect', 'valid'])
 @pytest.mark.parametrize('shape', [(2, 11, 13, 2), (1, 5, 3, 2), (1, 1, 40, 1)])
-def test_both_ways_to_sum_windows_agree(border, shape):
+def test_window_means_by_products_and_shifts_agree(border, shape):
   weights = losses.gaussian_window(5, 1.5)
   if border == 'valid' and min(shape[1:3]) < 5:
     with pytest.raises(ValueError, match='window of 5 pixels does not'):
@@ -192,8 +192,8 @@ def test_both_ways_to_sum_windows_agree(border, shape):
       np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_a_long_axis_goes_by_shifts():
-  # The two ways differ in what they compute: products have dot_generals.
+def test_long_axes_use_shifts():
+  # The implementations are told apart by their number of dot_generals.
   def dots(width):
     shape = jax.ShapeDtypeStruct((1, 3, width, 1), jnp.float32)
     weights = losses.gaussian_window(3, 1.5)
@@ -205,7 +205,7 @@ def test_a_long_axis_goes_by_shifts():
 
 
 @pytest.mark.parametrize('size', [3, 6, 11])
-def test_windows_are_numpys_reflection_and_sum_to_one(size):
+def test_window_means_match_numpy_with_reflection(size):
   weights = losses.gaussian_window(11, 1.5)
   np.testing.assert_allclose(weights.sum(), 1, rtol=1e-12)
   x = np.random.default_rng(0).normal(size=(1, size, 1, 1))
@@ -215,7 +215,7 @@ def test_windows_are_numpys_reflection_and_sum_to_one(size):
   np.testing.assert_allclose(got[0, :, 0, 0], want, atol=1e-6)
 
 
-def test_a_range_without_gradient():
+def test_stop_gradient_of_the_range():
   x, y = _maps(6)
 
   def loss(x, stop):
@@ -225,12 +225,12 @@ def test_a_range_without_gradient():
   step = jax.jit(jax.value_and_grad(loss), static_argnums=1)
   (value, slope), (other, without) = step(x, False), step(x, True)
   np.testing.assert_allclose(value, other)
-  # Without it a shift of a channel seems to matter; with it, it cannot.
+  # With the range's gradient, a shift has zero gradient; without it, not.
   assert np.max(np.abs(np.sum(slope, (1, 2)))) < 1e-5
   assert np.max(np.abs(np.sum(without, (1, 2)))) > 1e-3
 
 
-def test_ties_share_the_gradient_of_the_extremes():
+def test_tied_extremes_share_the_gradient():
   x = jnp.array([0.0, 0.0, 1.0, 2.0]).reshape(1, 2, 2, 1)
   slope = jax.grad(lambda x: losses.min_max_rescale(x)[0, 1, 0, 0])(x)
   np.testing.assert_allclose(
@@ -239,7 +239,7 @@ def test_ties_share_the_gradient_of_the_extremes():
 
 
 @pytest.mark.parametrize('devices', [2, 8])
-def test_the_range_of_a_batch_is_that_of_all_devices(devices):
+def test_sharded_batch_range_matches_one_device(devices):
   x, y = _maps(7, (8, 4, 4, 2))
 
   def loss(x):
@@ -260,7 +260,7 @@ def test_the_range_of_a_batch_is_that_of_all_devices(devices):
     np.testing.assert_allclose(mine, theirs, atol=1e-6)
 
 
-def test_a_batch_of_maps_is_mapped_as_one():
+def test_vmapped_maps_match_the_batch():
   x, y = _maps(8)
   one_by_one = jax.vmap(lambda x, y: losses.ssim(x[None], y[None])[0])(x, y)
   np.testing.assert_allclose(one_by_one, ssim(x, y), rtol=1e-5)
@@ -276,12 +276,12 @@ def test_a_batch_of_maps_is_mapped_as_one():
     ({'data_range': 0.0}, 'data_range must be positive'),
   ],
 )
-def test_settings_that_cannot_be(settings, message):
+def test_invalid_settings_raise_an_error(settings, message):
   with pytest.raises(ValueError, match=message):
     SsimSettings(**settings)
 
 
-def test_shapes_that_cannot_be_compared():
+def test_invalid_shapes_raise_an_error():
   x, y = _maps(0)
   with pytest.raises(ValueError, match=r'student \(2, 7, 9, 3\) and teacher'):
     losses.ssim(x, y[..., :2])

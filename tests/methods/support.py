@@ -1,4 +1,4 @@
-"""Passes and networks as methods see them, without networks."""
+"""Passes and network specifications for tests of methods."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def spec(width: int, name: str = 'network') -> NetworkSpec:
   )
 
 
-def made(width: int, seed: int) -> Pass:
+def make_pass(width: int, seed: int) -> Pass:
   def tail(variables, hidden, start):
     raise AssertionError('this method enters no network')
 
@@ -46,11 +46,11 @@ def context(epoch: float = 0) -> Context:
 def terms(
   method: Method, student: int = 5, teacher: int = 7, variables=None
 ) -> dict[str, jax.Array]:
-  """The terms of a method on embeddings of the given widths."""
+  """Computes the terms of a method on embeddings of the given widths."""
   if variables is None:
     key = jax.random.key(4)
     variables = method.init(key, spec(student), spec(teacher), DATA)
   got, _ = method.terms(
-    variables, made(student, 1), made(teacher, 2), {}, context()
+    variables, make_pass(student, 1), make_pass(teacher, 2), {}, context()
   )
   return got

@@ -1,4 +1,4 @@
-"""Bridges: which there are, how they begin, and what they are made of."""
+"""Bridges: their kinds, initial weights and layers."""
 
 import math
 
@@ -33,7 +33,7 @@ PUBLISHED = {
 }
 
 
-def _drawn(teacher, student):
+def _init_bridges(teacher, student):
   size = 224 if teacher.startswith('imagenet') else 32
   specs = [
     models.create(name, num_classes=10).describe((size, size, 3))
@@ -52,31 +52,31 @@ def _resizing(bridge):
 
 
 @pytest.mark.parametrize(('pair', 'want'), PUBLISHED.items())
-def test_every_published_pair_has_its_bridges(pair, want):
-  drawn, (student, teacher) = _drawn(*pair)
+def test_bridges_of_every_published_pair(pair, want):
+  drawn, (student, teacher) = _init_bridges(*pair)
   opposite = {'same': 'same', 'double': 'half'}
-  for way, network, resizing in (
+  for direction, network, resizing in (
     ('to_teacher', teacher, want),
     ('to_student', student, [opposite[resize] for resize in want]),
   ):
-    bridges = drawn['params'][way]
+    bridges = drawn['params'][direction]
     assert list(bridges) == [f'stage_{i}' for i in range(1, len(want) + 1)]
     assert [_resizing(bridge) for bridge in bridges.values()] == [*resizing]
     widths = [bridge['norm']['scale'].shape[0] for bridge in bridges.values()]
     assert widths == [b.shape[-1] for b in network.features.boundaries[1:]]
-    # Only between maps of one size is there no bias.
+    # Bridges between maps of equal size have no bias.
     assert all(
       ('bias' in bridge['conv']) == (resize != 'same')
       for bridge, resize in zip(bridges.values(), resizing)
     )
 
 
-def test_as_many_weights_as_the_paper_code_has():
-  drawn, _ = _drawn('resnet32x4', 'resnet8x4')
-  for way in ('to_teacher', 'to_student'):
+def test_bridges_have_as_many_weights_as_the_paper_s_code():
+  drawn, _ = _init_bridges('resnet32x4', 'resnet8x4')
+  for direction in ('to_teacher', 'to_student'):
     counts = [
       sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(bridge))
-      for bridge in drawn['params'][way].values()
+      for bridge in drawn['params'][direction].values()
     ]
     assert counts == [36992, 147712, 590336]
 
@@ -104,7 +104,7 @@ def _bridge(source, destination, boundary='post_relu'):
     ((4, 4, 6), (8, 8, 400)),
   ],
 )
-def test_first_weights(source, destination):
+def test_initial_weights_of_bridges(source, destination):
   y, params = _bridge(source, destination)
   assert y.shape == (4, *destination)
   kernel = np.asarray(params['conv']['kernel'])
@@ -120,7 +120,7 @@ def test_first_weights(source, destination):
     assert 0.95 * bound < bias.max() <= bound
 
 
-def test_only_rectified_features_are_rectified_leakily():
+def test_leaky_relu_follows_only_for_rectified_boundaries():
   after, _ = _bridge((4, 4, 3), (4, 4, 5))
   before, _ = _bridge((4, 4, 3), (4, 4, 5), 'pre_norm')
   np.testing.assert_allclose(
@@ -141,14 +141,14 @@ def test_only_rectified_features_are_rectified_leakily():
     ((17, 12), (17, 6)),
   ],
 )
-def test_tokens_and_maps_have_bridges_too(source, destination):
+def test_bridges_between_tokens_and_maps(source, destination):
   y, _ = _bridge(source, destination, 'pre_norm')
   assert y.shape == (4, *destination)
   assert np.all(np.isfinite(y))
 
 
-def test_a_patch_lands_where_it_was():
-  # Only one patch differs: only the map around its place may.
+def test_patch_keeps_its_position():
+  # Only one patch differs: only the map around its position may differ.
   bridge = make_bridge(
     1, Side('s', (17, 3), 'pre_norm'), Side('t', (8, 8, 2), 'pre_norm')
   )
@@ -172,7 +172,9 @@ def test_a_patch_lands_where_it_was():
     ((12,), (4, 4, 4)),
   ],
 )
-def test_what_has_no_bridge_is_named_with_stage_and_shapes(source, destination):
+def test_unsupported_shapes_raise_an_error_with_stage_and_shapes(
+  source, destination
+):
   with pytest.raises(ValueError, match='stage 2') as caught:
     _bridge(source, destination)
   assert str(source) in str(caught.value)

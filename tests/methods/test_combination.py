@@ -10,8 +10,8 @@ from tests.methods import support
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Memory(Method):
-  """Carries a count, and keeps its parameters still."""
+class Counting(Method):
+  """Counts steps in its state; its parameters are inactive."""
 
   def init(self, key, student, teacher, data):
     return {'params': {'w': jax.random.normal(key)}, 'state': {'count': 0}}
@@ -25,7 +25,7 @@ class Memory(Method):
     return {'kd': noise}, Updates(state={'count': count}, active=False)
 
 
-class Predicting(Memory):
+class Predicting(Counting):
   def predicting(self, variables, student, teacher):
     weight = variables['params']['w']
     return student.with_head(lambda x: x[:, :4] + weight), {'count': 5}
@@ -46,14 +46,14 @@ def _variables(method):
 
 
 @pytest.mark.slow
-def test_minimises_the_terms_of_both():
+def test_terms_are_those_of_both_methods():
   both = support.terms(create('kd+icd'))
   assert set(both) == {'kd', 'icd'}
   alone = support.terms(Kd(weight=1.0))
   np.testing.assert_allclose(both['kd'], alone['kd'], rtol=1e-6)
 
 
-def test_each_part_has_variables_of_its_own():
+def test_each_method_has_its_own_variables():
   variables = _variables(create('kd+icd'))
   assert variables['params']['kd'] == {}
   assert set(variables['params']['icd']) == {
@@ -64,18 +64,18 @@ def test_each_part_has_variables_of_its_own():
   }
 
 
-def test_a_term_of_the_same_name_is_told_apart():
-  method = combine({'kd': Kd(), 'memory': Memory()})
+def test_terms_of_the_same_name_are_prefixed():
+  method = combine({'kd': Kd(), 'memory': Counting()})
   assert set(support.terms(method)) == {'kd', 'memory.kd'}
 
 
-def test_state_and_activity_stay_with_their_part():
-  method = combine({'kd': Kd(), 'memory': Memory()})
+def test_state_and_activity_are_kept_by_method():
+  method = combine({'kd': Kd(), 'memory': Counting()})
   variables = _variables(method)
   _, updates = method.terms(
     variables,
-    support.made(5, 1),
-    support.made(7, 2),
+    support.make_pass(5, 1),
+    support.make_pass(7, 2),
     {},
     support.context(),
   )
@@ -86,30 +86,30 @@ def test_state_and_activity_stay_with_their_part():
   assert prepared['state']['memory'] == {'count': 10}
 
 
-def test_all_active_is_not_spelt_out():
+def test_active_is_none_if_all_methods_are_active():
   method = create('kd+icd')
   _, updates = method.terms(
     _variables(method),
-    support.made(5, 1),
-    support.made(7, 2),
+    support.make_pass(5, 1),
+    support.make_pass(7, 2),
     {},
     support.context(),
   )
   assert updates.active is None
 
 
-def test_parts_draw_different_numbers():
-  method = combine({'one': Memory(), 'two': Memory()})
+def test_methods_have_different_random_keys():
+  method = combine({'one': Counting(), 'two': Counting()})
   terms = support.terms(method)
   assert float(terms['kd']) != float(terms['two.kd'])
   params = _variables(method)['params']
   assert float(params['one']['w']) != float(params['two']['w'])
 
 
-def test_predicts_through_the_part_that_does():
+def test_student_predicts_through_the_predicting_method():
   method = combine({'kd': Kd(), 'p': Predicting()})
   variables = _variables(method)
-  student = support.made(5, 1)
+  student = support.make_pass(5, 1)
   predicting, state = method.predicting(variables, student, None)
   assert state == {'kd': {}, 'p': {'count': 5}}
   got = predicting.features.logits
@@ -124,24 +124,24 @@ def test_predicts_through_the_part_that_does():
   assert not plain.predicts
 
 
-def test_two_that_predict_cannot_be_combined():
+def test_two_predicting_methods_cannot_be_combined():
   with pytest.raises(ValueError, match='one and two cannot be combined'):
     combine({'one': Predicting(), 'two': Predicting()})
 
 
-def test_the_teacher_drifts_as_soon_as_one_part_asks():
+def test_teacher_is_in_training_mode_if_one_method_requires_it():
   assert combine({'kd': Kd(), 'd': Drifting()}).teacher_mode == 'train'
   assert create('kd+icd').teacher_mode == 'eval'
 
 
-def test_its_task_weight_is_its_own():
+def test_combination_has_its_own_task_weight():
   method = create('kd+icd')
   assert method.task_weight == 1.0
   assert method.needs_teacher
   assert dataclasses.replace(method, task_weight=0.5).task_weight == 0.5
 
 
-def test_fields_are_the_parts():
+def test_fields_are_the_methods():
   method = create('kd+icd')
   changed = dataclasses.replace(method, icd=Icd(weight=3.0))
   assert changed.icd.weight == 3.0

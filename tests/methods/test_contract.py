@@ -1,7 +1,4 @@
-"""Small methods that use what the contract offers beyond loss terms.
-
-Each is a complete method; none needs more than the contract.
-"""
+"""Small complete methods that use the `Method` interface beyond loss terms."""
 
 import dataclasses
 import functools
@@ -124,7 +121,7 @@ def _variables(method, student=5, teacher=5):
 
 
 def _terms(method, variables, epoch=0.0, index=tuple(range(support.BATCH))):
-  passes = support.made(5, 1), support.made(5, 2)
+  passes = support.make_pass(5, 1), support.make_pass(5, 2)
   batch = {'index': jnp.asarray(index)}
   compute = jax.jit(
     lambda method, variables, epoch: method.terms(
@@ -134,7 +131,7 @@ def _terms(method, variables, epoch=0.0, index=tuple(range(support.BATCH))):
   return compute(method, variables, epoch)
 
 
-def test_a_memory_bank_has_a_row_per_image_and_updates_those_of_the_batch():
+def test_memory_bank_updates_the_rows_of_the_batch():
   method = MemoryBank()
   variables = _variables(method)
   assert variables['state']['bank'].shape == (support.DATA.num_images, 5)
@@ -151,7 +148,7 @@ def test_a_memory_bank_has_a_row_per_image_and_updates_those_of_the_batch():
     variables = {**variables, 'state': updates.state}
 
 
-def test_a_memory_bank_beside_another_method():
+def test_memory_bank_can_be_combined():
   method = combine({'kd': Kd(), 'bank': MemoryBank()})
   terms, updates = _terms(method, _variables(method))
   alone, own = _terms(MemoryBank(), _variables(MemoryBank()))
@@ -162,7 +159,7 @@ def test_a_memory_bank_beside_another_method():
   assert updates.state['kd'] == {}
 
 
-def test_a_float_setting_is_an_argument_of_the_compiled_terms():
+def test_float_setting_is_an_argument_of_compiled_terms():
   method = with_settings(MemoryBank(), {'momentum': 0.0})
   _, updates = _terms(method, _variables(method))
   target = support.features(5, 2).embedding
@@ -172,7 +169,7 @@ def test_a_float_setting_is_an_argument_of_the_compiled_terms():
 @pytest.mark.parametrize(
   ('epoch', 'first'), [(0, True), (1, True), (2, False), (9, False)]
 )
-def test_two_stages_train_one_part_after_the_other(epoch, first):
+def test_two_stages_train_projection_then_student(epoch, first):
   method = TwoStages(task_weight=((2, 1.0),))
   assert method.stage_starts == (2,)
   _, updates = _terms(method, _variables(method), epoch)
@@ -181,7 +178,7 @@ def test_two_stages_train_one_part_after_the_other(epoch, first):
   assert float(value_at(method.task_weight, epoch)) == (not first)
 
 
-def test_two_stages_beside_another_method():
+def test_two_stages_can_be_combined():
   method = combine({'kd': Kd(), 'stages': TwoStages()})
   assert method.stage_starts == (2,)
   _, updates = _terms(method, _variables(method), 1.0)
@@ -193,7 +190,7 @@ def test_two_stages_beside_another_method():
 
 
 def network():
-  """A network of one feature map, whose images are normalized."""
+  """Returns a network with one feature map and image normalization."""
 
   def init(key, images):
     keys = jax.random.split(key)
@@ -230,7 +227,7 @@ def _predicted(method, variables, images, train):
   return predict(variables, own, images), (student, own)
 
 
-def test_a_student_that_predicts_from_feature_maps():
+def test_student_predicts_from_feature_maps():
   method = MapPredictor()
   images = jax.random.uniform(jax.random.key(1), (6, 4, 4, 3))
   spec = network().describe((4, 4, 3))

@@ -1,4 +1,4 @@
-"""The examples in docstrings compute what they show."""
+"""The examples in the docstrings of `kdjax.methods`."""
 
 import doctest
 
@@ -8,7 +8,7 @@ from kdjax.methods import combination, registry, settings
 
 
 @pytest.mark.parametrize('module', [registry, combination, settings])
-def test_examples(module):
+def test_doctest_examples_pass(module):
   results = doctest.testmod(module)
   assert results.attempted >= 3
   assert results.failed == 0

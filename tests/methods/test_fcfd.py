@@ -1,4 +1,4 @@
-"""FCFD's settings, and what it says of pairs it cannot serve."""
+"""FCFD's settings, and errors of unsupported pairs."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def _init(method, student, teacher):
   )
 
 
-def test_the_defaults_are_the_papers():
+def test_defaults_are_those_of_the_paper():
   method = methods.create('fcfd')
   assert isinstance(method, Fcfd)
   assert (method.task_weight, method.kd_weight) == (1.0, 1.0)
@@ -44,7 +44,7 @@ def test_the_defaults_are_the_papers():
   assert Fcfd(teacher_bn='eval').teacher_mode == 'eval'
 
 
-def test_beside_another_method_the_teacher_stays_in_its_mode():
+def test_combination_keeps_the_teacher_mode():
   assert methods.create('fcfd+icd').teacher_mode == 'train'
   made = methods.combine({'fcfd': Fcfd(teacher_bn='eval'), 'kd': methods.Kd()})
   assert made.teacher_mode == 'eval'
@@ -64,7 +64,7 @@ def test_beside_another_method_the_teacher_stays_in_its_mode():
     ({'warmup_epochs': -1}, 'warmup_epochs of Fcfd'),
   ],
 )
-def test_a_setting_that_cannot_be_is_named(settings, message):
+def test_invalid_settings_raise_an_error(settings, message):
   with pytest.raises(ValueError, match=message):
     Fcfd(**settings)
 
@@ -79,15 +79,13 @@ def test_a_setting_that_cannot_be_is_named(settings, message):
     ({'paths': ('0011',), 'directions': 's2t'}, r"no path '0011'"),
   ],
 )
-def test_paths_that_are_not_there_are_named_with_those_that_are(
-  settings, message
-):
+def test_unknown_paths_raise_an_error_with_the_known_ones(settings, message):
   student, teacher = _spec('small', *FOUR), _spec('large', *FOUR)
   with pytest.raises(ValueError, match=message):
     _init(Fcfd(**settings), student, teacher)
 
 
-def test_without_a_number_as_many_paths_are_taken_as_there_are():
+def test_default_number_of_paths_is_limited_by_the_candidates():
   student, teacher = _spec('small', *FOUR), _spec('large', *FOUR)
   for settings in (
     {'directions': 'nomix'},
@@ -97,7 +95,7 @@ def test_without_a_number_as_many_paths_are_taken_as_there_are():
     _init(Fcfd(**settings), student, teacher)
 
 
-def test_different_numbers_of_stages_are_named_with_their_shapes():
+def test_different_numbers_of_stages_raise_an_error():
   student, teacher = _spec('small', *FOUR), _spec('large', *FOUR[:3])
   with pytest.raises(ValueError, match='same number of stages') as caught:
     _init(Fcfd(), student, teacher)
@@ -106,14 +104,14 @@ def test_different_numbers_of_stages_are_named_with_their_shapes():
   assert 'large has 3: (8, 8, 4), (8, 8, 4), (4, 4, 8)' in text
 
 
-def test_sizes_without_a_bridge_are_named_with_stage_and_shapes():
+def test_sizes_without_a_bridge_raise_an_error():
   student = _spec('small', *FOUR[:2], (2, 2, 8), (1, 1, 8))
   teacher = _spec('large', *FOUR[:2], (8, 8, 8), (2, 2, 8))
   with pytest.raises(ValueError, match='small to large at stage 2'):
     _init(Fcfd(), student, teacher)
 
 
-def test_a_network_that_is_no_stack_is_named():
+def test_network_without_tails_raises_an_error():
   stack = _spec('stack', *FOUR)
   uncut = dataclasses.replace(stack, name='uncut', has_tail=False)
   for pair in ((uncut, stack), (stack, uncut)):

@@ -18,7 +18,7 @@ def _variables(method):
   )
 
 
-def test_starts_with_projections_of_both_widths_and_a_scale_of_e():
+def test_initial_projections_and_scale():
   params = _variables(Icd(width=3))['params']
   assert params['student']['kernel'].shape == (5, 3)
   assert params['teacher']['kernel'].shape == (7, 3)
@@ -26,7 +26,7 @@ def test_starts_with_projections_of_both_widths_and_a_scale_of_e():
   assert float(params['bias']) == 0.0
 
 
-def test_the_mean_loss_of_the_projected_embeddings():
+def test_term_is_the_mean_loss_of_projected_embeddings():
   method = Icd(weight=2.0, invariance_weight=0.25, width=3)
   variables = _variables(method)
   params = variables['params']
@@ -42,7 +42,7 @@ def test_the_mean_loss_of_the_projected_embeddings():
 
 
 @pytest.mark.slow
-def test_beyond_its_cap_the_scale_has_no_gradient():
+def test_scale_above_its_maximum_has_zero_gradient():
   method = Icd(width=3, max_scale=2.0)  # exp(1) is above it
   variables = _variables(method)
 
@@ -68,12 +68,12 @@ def test_beyond_its_cap_the_scale_has_no_gradient():
     ({'negatives': 'device'}, "negatives of Icd 'device'. Known: global"),
   ],
 )
-def test_refuses_what_cannot_be(setting, message):
+def test_invalid_settings_raise_an_error(setting, message):
   with pytest.raises(ValueError, match=message):
     Icd(**setting)
 
 
-def test_a_fixed_scale_multiplies_and_leaves_nothing_to_train_in_it():
+def test_fixed_scale_is_not_trained():
   method = Icd(width=3, fixed_scale=0.07)
   variables = _variables(method)
   assert set(variables['params']) == {'student', 'teacher'}
@@ -92,7 +92,7 @@ def test_a_fixed_scale_multiplies_and_leaves_nothing_to_train_in_it():
   )
 
 
-def test_local_negatives_are_those_of_each_part_of_the_batch():
+def test_local_negatives_are_those_of_each_group():
   method = Icd(width=3, negatives='local', local_groups=3)
   variables = _variables(method)
   params = variables['params']
@@ -112,7 +112,7 @@ def test_local_negatives_are_those_of_each_part_of_the_batch():
   assert support.terms(everyone, variables=variables)['icd'] > got
 
 
-def test_groups_that_do_not_divide_a_batch_are_fewer():
+def test_groups_are_fewer_if_they_do_not_divide_the_batch():
   four, two = (
     Icd(width=3, negatives='local', local_groups=groups) for groups in (4, 2)
   )
@@ -137,13 +137,13 @@ def _spec_of(width, images):
     ({'negatives': 'local'}, 8, r'a batch of 8 in 8 group.*local_groups'),
   ],
 )
-def test_refuses_batches_without_negatives(settings, images, message):
+def test_batches_without_negatives_raise_an_error(settings, images, message):
   specs = _spec_of(5, images), _spec_of(7, images)
   with pytest.raises(ValueError, match=message):
     Icd(**settings).init(jax.random.key(0), *specs, support.DATA)
 
 
-def test_a_last_batch_of_one_image_costs_nothing_and_moves_nothing():
+def test_batch_of_one_image_has_zero_loss_and_gradient():
   method = Icd(width=3)
   variables = _variables(method)
   student, teacher = (
@@ -151,7 +151,7 @@ def test_a_last_batch_of_one_image_costs_nothing_and_moves_nothing():
       network,
       features=jax.tree.map(lambda x: x[:1], network.features),
     )
-    for network in (support.made(5, 1), support.made(7, 2))
+    for network in (support.make_pass(5, 1), support.make_pass(7, 2))
   )
 
   def total(params):
@@ -167,7 +167,7 @@ def test_a_last_batch_of_one_image_costs_nothing_and_moves_nothing():
 
 
 @pytest.mark.parametrize('devices', [2, 8])
-def test_negatives_of_all_devices_are_those_of_one(devices):
+def test_sharded_loss_and_gradient_match_one_device(devices):
   method = Icd(width=3)
   params = _variables(method)['params']
   rows = [
@@ -184,8 +184,8 @@ def test_negatives_of_all_devices_are_those_of_one(devices):
         features=dataclasses.replace(network.features, embedding=embedding),
       )
       for network, embedding in (
-        (support.made(5, 1), student),
-        (support.made(7, 2), teacher),
+        (support.make_pass(5, 1), student),
+        (support.make_pass(7, 2), teacher),
       )
     )
     variables = {'params': params, 'state': {}}

@@ -64,7 +64,7 @@ def _term(method, student, teacher, labels, variables=None):
 @pytest.mark.parametrize(
   'metric', [m for m in METRICS if not m.startswith('sinkhorn')]
 )
-def test_every_metric_trains_the_student_and_not_the_teacher(metric):
+def test_every_metric_has_gradients_of_the_student_only(metric):
   student, teacher, labels = _batch()
   method = Kd2m(metric=metric, weight=1.0)
 
@@ -87,7 +87,7 @@ def test_every_metric_trains_the_student_and_not_the_teacher(metric):
 
 @pytest.mark.slow  # importing ott alone takes seconds
 @pytest.mark.parametrize('metric', ['sinkhorn', 'sinkhorn_reg'])
-def test_entropic_metrics(metric):
+def test_entropic_metrics_are_positive_with_finite_gradients(metric):
   student, teacher, labels = _batch()
   method = Kd2m(metric=metric, weight=1.0, epsilon=0.05)
   loss, gradient = jax.value_and_grad(
@@ -97,7 +97,7 @@ def test_entropic_metrics(metric):
   assert np.all(np.isfinite(gradient))
 
 
-def test_weight_and_scale():
+def test_weight_and_scale_are_factors():
   student, teacher, labels = _batch()
   plain = losses.wasserstein2(student[0], teacher[0])
   np.testing.assert_allclose(
@@ -110,7 +110,7 @@ def test_weight_and_scale():
   )
 
 
-def test_a_weight_that_is_not_given_suits_the_scale():
+def test_default_weight_depends_on_metric_and_scale():
   assert Kd2m(metric='cw2').effective_weight == 1e-4  # the released code's
   for metric in METRICS:
     scale = 'none' if metric in UNITLESS else 'teacher_var'
@@ -119,7 +119,7 @@ def test_a_weight_that_is_not_given_suits_the_scale():
   assert Kd2m(metric='cw2', weight=0.0).effective_weight == 0
 
 
-def test_a_teacher_that_does_not_vary_is_not_divided_by():
+def test_zero_teacher_variance_gives_a_finite_term():
   student, teacher, labels = _batch()
   still = (jnp.ones_like(teacher[0]), teacher[1])
   method = Kd2m(scale='teacher_var')
@@ -127,13 +127,13 @@ def test_a_teacher_that_does_not_vary_is_not_divided_by():
 
 
 @pytest.mark.parametrize('metric', ['w2', 'cw2', 'jw2', 'w2_gauss', 'kl_gauss'])
-def test_one_image(metric):
+def test_single_image_gives_a_finite_term(metric):
   student, teacher, labels = _batch(n=1)
   assert np.isfinite(_term(Kd2m(metric=metric), student, teacher, labels))
 
 
 @pytest.mark.parametrize('metric', ['w2', 'cw2', 'jw2', 'w2_gauss_full'])
-def test_local_statistics_are_the_mean_over_parts(metric):
+def test_local_statistics_are_the_mean_over_groups(metric):
   student, teacher, labels = _batch()
   method = Kd2m(metric=metric, weight=1.0, statistics='local', local_groups=4)
   got = jax.jit(lambda s, t: _term(method, s, t, labels))(student, teacher)
@@ -151,7 +151,7 @@ def test_local_statistics_are_the_mean_over_parts(metric):
     assert got > _term(whole, student, teacher, labels)
 
 
-def test_local_statistics_of_a_last_batch_that_does_not_divide():
+def test_groups_are_fewer_if_they_do_not_divide_the_batch():
   student, teacher, labels = _batch(n=6)  # 4 groups do not divide it, 2 do
   four, two = (
     Kd2m(weight=1.0, statistics='local', local_groups=groups)
@@ -163,7 +163,7 @@ def test_local_statistics_of_a_last_batch_that_does_not_divide():
 
 
 @pytest.mark.slow
-def test_projection_starts_as_pytorchs_and_is_trained():
+def test_projection_is_initialized_like_pytorch_and_trained():
   method = Kd2m(projection='linear', weight=1.0)
   variables = method.init(
     jax.random.key(0), _spec('narrow', 100), _spec('wide', 64), support.DATA
@@ -189,14 +189,14 @@ def test_projection_starts_as_pytorchs_and_is_trained():
   )
 
 
-def test_no_variables_without_a_projection():
+def test_method_without_projection_has_no_variables():
   variables = Kd2m().init(
     jax.random.key(0), _spec('a', 8), _spec('b', 8), support.DATA
   )
   assert variables == {'params': {}, 'state': {}}
 
 
-def test_widths_that_differ():
+def test_different_widths_raise_an_error():
   with pytest.raises(ValueError, match=r'resnet8 has 64 and wide has 128.*'):
     _init(Kd2m(), 64, 128)
   with pytest.raises(ValueError, match=r'--method\.projection=linear'):
@@ -220,18 +220,18 @@ def test_widths_that_differ():
     ({'metric': 'kl_gauss', 'scale': 'teacher_var'}, 'kl_gauss has no unit'),
   ],
 )
-def test_settings_that_cannot_be(settings, message):
+def test_invalid_settings_raise_an_error(settings, message):
   with pytest.raises(ValueError, match=message):
     Kd2m(**settings)
 
 
-def test_labels_that_are_not_one_class_each():
+def test_multi_label_targets_raise_an_error():
   student, teacher, _ = _batch()
   with pytest.raises(ValueError, match=r'cw2 needs one class.*\(16, 3\)'):
     _term(Kd2m(metric='cw2'), student, teacher, jnp.zeros((16, _CLASSES)))
 
 
-def test_a_relative_ridge_has_the_teachers_unit():
+def test_relative_ridge_scales_with_the_teacher():
   student, teacher, labels = _batch()
   method = Kd2m(metric='kl_gauss', weight=1.0, ridge=0.1, relative_ridge=True)
   tenfold = [(10 * part[0], part[1]) for part in (student, teacher)]
@@ -242,6 +242,6 @@ def test_a_relative_ridge_has_the_teachers_unit():
   )
 
 
-def test_names_say_what_a_metric_is():
+def test_unitless_metrics_are_a_subset_of_the_metrics():
   assert not set(UNITLESS) & {'paired', 'w2', 'cw2', 'jw2', 'w2_gauss'}
   assert set(UNITLESS) < set(METRICS)

@@ -1,4 +1,4 @@
-"""Both sides of KD²M's theorem, and the hook that logs them."""
+"""Both sides of KD²M's theorem, and their observation."""
 
 import functools
 
@@ -16,7 +16,7 @@ from kdjax.methods.kd2m_bound import AffineHead
 from tests.losses import clouds
 
 _N, _D, _CLASSES = 12, 5, 4
-_ROUNDING = 1e-6  # of a mean of shares, in float32
+_ROUNDING = 1e-6  # of a mean of probabilities, in float32
 
 batches = st.builds(
   functools.partial(clouds.make, n=_N, d=_D),
@@ -39,7 +39,7 @@ def _head(seed, scale=1.0, width=_D, classes=_CLASSES):
 
 
 def _pass(embedding, head=None):
-  """A network's pass, its logits those of the head."""
+  """Returns a pass with the logits of the head."""
   known = _head(0, width=embedding.shape[1]) if head is None else head
   return Pass(
     features=Features((), (), (), embedding, known(embedding)),
@@ -50,21 +50,21 @@ def _pass(embedding, head=None):
   )
 
 
-def _observed(student, teacher, method=None, widths=(_D, _D)):
+def _observe(student, teacher, method=None, widths=(_D, _D)):
   x, y, _ = clouds.make(3, _N, max(widths), kind='clustered')
   passes = _pass(x[:, : widths[0]], student), _pass(y[:, : widths[1]], teacher)
   variables = {'params': {}, 'state': {}}
   if method is not None and method.projection == 'linear':
     layer = {'kernel': jnp.ones(widths), 'bias': jnp.zeros(widths[1])}
     variables = {'params': {'projection': layer}, 'state': {}}
-  found = (method or Kd2m()).observe(variables, *passes, {})
-  assert set(found) == {'bound'}
-  return found['bound']
+  observed = (method or Kd2m()).observe(variables, *passes, {})
+  assert set(observed) == {'bound'}
+  return observed['bound']
 
 
 @few
 @hypothesis.given(batches, st.integers(0, 10**6), scales, scales)
-def test_risks_differ_by_no_more_than_the_laws_do(batch, seed, sharp, other):
+def test_distance_bounds_the_difference_of_risks(batch, seed, sharp, other):
   student, teacher, _ = batch
   right = distances(student, teacher)
   left = risks(student, teacher, _head(seed, sharp), _head(seed + 1, other))
@@ -80,10 +80,8 @@ def test_risks_differ_by_no_more_than_the_laws_do(batch, seed, sharp, other):
 @hypothesis.given(
   st.integers(0, 10**6), st.sampled_from([0.001, 0.1, 1.0, 10.0])
 )
-def test_a_step_of_one_feature_moves_the_loss_by_no_more_than_it_may(
-  seed, size
-):
-  # One sample on each side: the chain is the Lipschitz condition itself.
+def test_loss_is_lipschitz_in_one_feature(seed, size):
+  # With one sample each, the bound is the Lipschitz condition.
   keys = jax.random.split(jax.random.key(seed))
   start = jax.random.normal(keys[0], (1, _D))
   end = start + size * jax.random.normal(keys[1], (1, _D))
@@ -93,9 +91,9 @@ def test_a_step_of_one_feature_moves_the_loss_by_no_more_than_it_may(
   assert gap <= (1 + 1e-5) * reach + _ROUNDING
 
 
-def test_no_smaller_constant_would_do():
-  # Two classes: share p(z) = 1 / (1 + exp(-6 z)), slope 6 / 4 at zero, against
-  # a teacher that is certain of the second class whatever it sees.
+def test_lipschitz_constant_is_attained():
+  # Two classes: probability p(z) = 1 / (1 + exp(-6 z)) with slope 6 / 4 at
+  # zero, and a teacher that always predicts the second class.
   head = AffineHead(jnp.array([[6.0], [0.0]]), jnp.zeros(2))
   certain = AffineHead(jnp.zeros((2, 1)), jnp.array([0.0, 60.0]))
   step = jnp.array([[0.01]])
@@ -106,7 +104,8 @@ def test_no_smaller_constant_would_do():
 
 
 def test_risks_worked_by_hand():
-  # Shares (3/4, 1/4) and (1/2, 1/2) on one law, (1/4, 3/4) on the other.
+  # Probabilities (3/4, 1/4) and (1/2, 1/2) of the student, (1/4, 3/4) of the
+  # teacher.
   head = AffineHead(jnp.array([[np.log(3.0)], [0.0]]), jnp.zeros(2))
   even = AffineHead(jnp.zeros((2, 1)), jnp.zeros(2))
   student, teacher = jnp.array([[1.0], [0.0]]), jnp.array([[-1.0], [-1.0]])
@@ -117,7 +116,7 @@ def test_risks_worked_by_hand():
   assert float(found['risk_gap']) == pytest.approx(0.5 / np.log(3.0))
 
 
-def test_distances_are_the_roots_of_the_losses():
+def test_distances_are_square_roots_of_the_losses():
   student, teacher, _ = clouds.make(1, _N, _D, kind='gaussian')
   found = distances(student, teacher)
   for name, loss in (
@@ -132,21 +131,21 @@ def test_distances_are_the_roots_of_the_losses():
   assert shuffled['paired'] > 1
 
 
-def test_nothing_lies_between_a_network_and_itself():
+def test_distance_and_gap_of_equal_embeddings_are_zero():
   x, _, _ = clouds.make(2, _N, _D, kind='gaussian')
   found = {**distances(x, x), **risks(x, x, _head(1), _head(2))}
   assert found['w2'] == found['paired'] == found['risk_gap'] == 0
   assert found['risk_student'] > 0
 
 
-def test_heads_that_look_at_nothing_have_no_gap():
+def test_constant_heads_have_no_gap():
   x, y, _ = clouds.make(2, _N, _D, kind='gaussian')
   still = AffineHead(jnp.zeros((_CLASSES, _D)), jnp.arange(_CLASSES * 1.0))
   found = risks(x, y, still, still)
   assert found['lipschitz'] == found['risk_gap'] == 0
 
 
-def test_an_affine_head_is_found_whatever_it_computes_in():
+def test_affine_head_is_recovered_in_any_precision():
   rows = jax.random.normal(jax.random.key(0), (_N, _D))
   wanted = _head(3)
   found = kd2m_bound.affine_head(wanted, rows)
@@ -171,14 +170,14 @@ def test_an_affine_head_is_found_whatever_it_computes_in():
   ],
   ids=['bent', 'cosine'],
 )
-def test_a_head_of_another_kind_has_no_risk(head):
-  found = _observed(head, _head(4))
+def test_risks_of_non_affine_heads_are_nan(head):
+  found = _observe(head, _head(4))
   assert np.isfinite([found['w2'], found['paired']]).all()
   assert np.isnan([found['risk_gap'], found['lipschitz']]).all()
 
 
-def test_observes_both_sides():
-  found = _observed(_head(3), _head(4))
+def test_both_sides_are_observed():
+  found = _observe(_head(3), _head(4))
   assert set(found) == {
     *('w2', 'paired', 'lipschitz'),
     *('risk_student', 'risk_teacher', 'risk_gap'),
@@ -197,23 +196,23 @@ def test_observes_both_sides():
   ],
   ids=['no head', 'no teacher head', 'classes', 'projected', 'same width'],
 )
-def test_observes_the_distances_alone_where_heads_cannot_be_compared(
+def test_only_distances_are_observed_if_heads_are_not_comparable(
   student, teacher, method, widths
 ):
-  found = _observed(student, teacher, method, widths)
+  found = _observe(student, teacher, method, widths)
   assert set(found) == {'w2', 'paired'}
   assert 0 < found['w2'] <= found['paired']
 
 
-def test_an_auction_says_how_near_it_is():
-  found = _observed(_head(3), _head(4), Kd2m(solver='auction'))
+def test_gap_of_the_auction_is_observed():
+  found = _observe(_head(3), _head(4), Kd2m(solver='auction'))
   # Its tolerance is a fraction of the mean cost of all pairs.
   x, y, _ = clouds.make(3, _N, _D, kind='clustered')
   mean = np.mean(np.sum((x[:, None] - y) ** 2, axis=-1))
   assert -1e-6 <= found['solver_gap'] <= 1.1e-4 * mean / found['w2'] ** 2
 
 
-def test_a_combination_observes_as_its_parts_do():
+def test_combination_observes_like_its_methods():
   assert not create('kd').observes
   assert not create('kd+icd').observes
   method = create('kd+kd2m')

@@ -29,32 +29,30 @@ def _variables(method, student=7, teacher=7):
 
 
 def _labels(right=RIGHT):
-  """Labels of which the teacher gets so many right."""
-  best = np.argmax(support.made(7, 2).features.logits, axis=1)
+  """Returns labels of which the teacher predicts `right` correctly."""
+  best = np.argmax(support.make_pass(7, 2).features.logits, axis=1)
   wrong = (best + 1) % support.CLASSES
   return jnp.asarray(np.where(np.arange(support.BATCH) < right, best, wrong))
 
 
 def _terms(method, variables, labels=None, student=None):
-  student = student or support.made(7, 1)
+  student = student or support.make_pass(7, 1)
   batch = {'label': _labels() if labels is None else labels}
   return method.terms(
-    variables, student, support.made(7, 2), batch, support.context()
+    variables, student, support.make_pass(7, 2), batch, support.context()
   )
 
 
-def _made(**settings):
+def _lshfm(**settings):
   settings = {'hashes': 30, 'spread': 0.3, **settings}
   return Lshfm(**settings)
 
 
 @pytest.mark.parametrize('hash_loss', ['bce', 'l1', 'l2'])
 @pytest.mark.parametrize('loss', ['l1', 'l2', 'lsh', 'lshl2'])
-def test_the_mean_of_its_parts_over_all_images_or_the_right_ones(
-  loss, hash_loss
-):
+def test_term_is_the_mean_over_all_or_correct_images(loss, hash_loss):
   student, teacher = (support.features(7, n).embedding for n in (1, 2))
-  made = _made(loss=loss, hash_loss=hash_loss, weight=2.5)
+  made = _lshfm(loss=loss, hash_loss=hash_loss, weight=2.5)
   variables = _variables(made)
   values = jnp.zeros(support.BATCH)
   if 'lsh' in loss:
@@ -78,13 +76,13 @@ def test_the_mean_of_its_parts_over_all_images_or_the_right_ones(
   np.testing.assert_allclose(got, 2.5 * values.mean(), rtol=1e-5)
 
 
-def test_where_the_teacher_is_never_right_nothing_is_asked():
-  made = _made()
+def test_no_correct_image_gives_zero_loss_and_gradient():
+  made = _lshfm()
   variables = _variables(made)
 
   def loss(embedding):
     features = dataclasses.replace(support.features(7, 1), embedding=embedding)
-    student = dataclasses.replace(support.made(7, 1), features=features)
+    student = dataclasses.replace(support.make_pass(7, 1), features=features)
     return _terms(made, variables, _labels(0), student)[0]['lshfm']
 
   value, slope = jax.value_and_grad(loss)(support.features(7, 1).embedding)
@@ -92,14 +90,14 @@ def test_where_the_teacher_is_never_right_nothing_is_asked():
   np.testing.assert_array_equal(slope, np.zeros_like(slope))
 
 
-def test_nothing_of_the_teacher_is_differentiated():
-  made = _made(loss='lshl2', hash_loss='l2')
+def test_teacher_has_no_gradient():
+  made = _lshfm(loss='lshl2', hash_loss='l2')
   variables = _variables(made)
 
   def loss(embedding):
     features = dataclasses.replace(support.features(7, 2), embedding=embedding)
-    teacher = dataclasses.replace(support.made(7, 2), features=features)
-    student = support.made(7, 1)
+    teacher = dataclasses.replace(support.make_pass(7, 2), features=features)
+    student = support.make_pass(7, 1)
     given = (variables, student, teacher, {'label': _labels()})
     return made.terms(*given, support.context())[0]['lshfm']
 
@@ -117,7 +115,7 @@ def _classifier():
   return LinearClassifier(kernel, jnp.zeros(support.CLASSES))
 
 
-def test_prepare_takes_spread_and_bias_from_the_teacher():
+def test_prepare_computes_std_and_bias_from_the_teacher():
   made = Lshfm(hashes=50)
   variables = _variables(made)
   got = made.prepare(variables, _walk, _classifier(), jax.random.key(0))
@@ -132,8 +130,8 @@ def test_prepare_takes_spread_and_bias_from_the_teacher():
   )
 
 
-def test_a_spread_that_is_given_needs_no_classifier():
-  made = _made(bias='zero', loss='lshl2')
+def test_given_std_requires_no_classifier():
+  made = _lshfm(bias='zero', loss='lshl2')
   bare = _spec(7, classifier=None, has_head=False)
   variables = made.init(jax.random.key(4), _spec(7), bare, support.DATA)
   got = made.prepare(variables, _walk, None, jax.random.key(0))
@@ -142,11 +140,11 @@ def test_a_spread_that_is_given_needs_no_classifier():
   assert 0.2 < float(got['state']['kernel'].std()) < 0.4
 
 
-def test_by_default_there_are_32_hashes_per_feature():
+def test_default_is_32_hashes_per_feature():
   assert _variables(Lshfm())['state']['kernel'].shape == (7, 224)
 
 
-def test_losses_of_features_alone_draw_no_planes():
+def test_feature_losses_have_no_planes():
   made = Lshfm(loss='l2')
   variables = made.init(
     jax.random.key(4), _spec(7), _spec(7, classifier=None), support.DATA
@@ -156,19 +154,19 @@ def test_losses_of_features_alone_draw_no_planes():
 
 
 class _Replacing:
-  """A network whose variables hold any classifier."""
+  """A network that accepts any classifier."""
 
   def with_classifier(self, variables, classifier):
     return variables, classifier
 
 
-def test_two_layers_predict_as_the_one_they_leave_as():
-  made = _made()
+def test_two_layers_predict_like_the_exported_layer():
+  made = _lshfm()
   variables = _variables(made, student=5)
   layers = variables['params']
   assert layers['embedding']['kernel'].shape == (5, 7)
   assert layers['classifier']['kernel'].shape == (7, support.CLASSES)
-  student = support.made(5, 1)
+  student = support.make_pass(5, 1)
   predicting, state = made.predicting(variables, student, None)
   assert state is None
   network = _Replacing()
@@ -179,7 +177,7 @@ def test_two_layers_predict_as_the_one_they_leave_as():
   want = rows @ merged[1].kernel + merged[1].bias
   np.testing.assert_allclose(predicting.features.logits, want, atol=1e-5)
   np.testing.assert_allclose(predicting.head(rows), want, atol=1e-5)
-  # What is compared with the teacher lies between the two.
+  # The embedding between both layers is compared with the teacher.
   value = _terms(made, variables, student=student)[0]['lshfm']
   between = rows @ layers['embedding']['kernel'] + layers['embedding']['bias']
   one = dataclasses.replace(student.features, embedding=between)
@@ -189,30 +187,30 @@ def test_two_layers_predict_as_the_one_they_leave_as():
   np.testing.assert_allclose(value, want, rtol=1e-5)
 
 
-def test_one_layer_is_the_students_own():
-  made = _made()
+def test_single_layer_is_the_student_s_own():
+  made = _lshfm()
   variables = _variables(made)
   assert variables['params'] == {}
-  student = support.made(7, 1)
+  student = support.make_pass(7, 1)
   assert made.predicting(variables, student, None) == (student, None)
   assert made.export(variables, (None, 'own'), None) == (None, 'own')
   assert _terms(made, variables)[1].student == 'all'
 
 
-def test_what_two_layers_train():
-  variables = _variables(_made(), student=5)
-  student = support.made(5, 1)
-  updates = _terms(_made(), variables, student=student)[1]
+def test_two_layer_head_trains_the_body_and_its_layers():
+  variables = _variables(_lshfm(), student=5)
+  student = support.make_pass(5, 1)
+  updates = _terms(_lshfm(), variables, student=student)[1]
   assert (updates.student, updates.active) == ('body', None)
 
 
-def test_the_first_kernel_may_be_normal_with_no_bias():
-  layers = _variables(_made(embedding_spread=0.01, head='2fc'))['params']
+def test_embedding_kernel_may_be_normal_without_bias():
+  layers = _variables(_lshfm(embedding_spread=0.01, head='2fc'))['params']
   assert 0.005 < float(layers['embedding']['kernel'].std()) < 0.02
   assert not np.any(layers['embedding']['bias'])
 
 
-def test_beside_kd_it_keeps_its_settings():
+def test_combination_keeps_the_default_settings():
   assert create('kd+lshfm').lshfm == Lshfm()
 
 
@@ -240,9 +238,9 @@ def test_beside_kd_it_keeps_its_settings():
     ),
   ],
 )
-def test_refuses_pairs_it_cannot_serve(settings, student, teacher, message):
+def test_unsupported_pairs_raise_an_error(settings, student, teacher, message):
   with pytest.raises(ValueError, match=message):
-    _made(**settings).init(jax.random.key(0), student, teacher, support.DATA)
+    _lshfm(**settings).init(jax.random.key(0), student, teacher, support.DATA)
 
 
 @pytest.mark.parametrize(
@@ -257,12 +255,12 @@ def test_refuses_pairs_it_cannot_serve(settings, student, teacher, message):
     ({'bias': 'mode'}, "'mode'"),
   ],
 )
-def test_refuses_settings_that_cannot_be(settings, message):
+def test_invalid_settings_raise_an_error(settings, message):
   with pytest.raises(ValueError, match=message):
     Lshfm(**settings)
 
 
-def test_refuses_labels_of_several_classes_where_it_asks_who_is_right():
-  made = _made()
+def test_multi_label_targets_raise_an_error_for_correct_only():
+  made = _lshfm()
   with pytest.raises(ValueError, match='one class per image'):
     _terms(made, _variables(made), jnp.zeros((support.BATCH, 3)))

@@ -28,9 +28,7 @@ def _walk(features, batch):
   batch=st.integers(1, 12),
   memory=st.sampled_from([2**9, 2**11, 2**30]),
 )
-def test_the_median_is_the_lower_one_whatever_the_memory(
-  seed, count, batch, memory
-):
+def test_lower_median_is_exact_for_any_memory_limit(seed, count, batch, memory):
   kernel, features = _draw(seed, count)
   got = fit_bias(kernel, _walk(features, batch), 'median', memory=memory)
   hashes = features.astype(np.float64) @ kernel
@@ -38,24 +36,24 @@ def test_the_median_is_the_lower_one_whatever_the_memory(
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
   assert got.dtype == np.float32
   clear = np.abs(hashes + want) > 1e-6
-  # But for the one that the plane goes through, half of them have bit 1.
+  # Half of the features have bit 1, except the one on the plane.
   ones = np.sum((hashes + want > 0) & clear, axis=0)
   np.testing.assert_array_equal(ones, np.full(len(ones), count // 2))
 
 
-def test_the_mean_of_the_hashes():
+def test_mean_bias_is_the_negative_mean_hash():
   kernel, features = _draw(0, 30)
   got = fit_bias(kernel, _walk(features, 7), 'mean')
   np.testing.assert_allclose(got, -(features @ kernel).mean(0), atol=1e-6)
 
 
-def test_zero_looks_at_no_feature():
+def test_zero_bias_reads_no_features():
   kernel, _ = _draw(0, 1)
   np.testing.assert_array_equal(fit_bias(kernel, None, 'zero'), np.zeros(7))
 
 
 @pytest.mark.parametrize('kind', ['mean', 'median'])
-def test_features_that_were_not_seen_count_as_zeros(kind):
+def test_unseen_features_count_as_zeros(kind):
   kernel, features = _draw(0, 20)
   padded = np.concatenate([features, np.zeros((5, 4), np.float32)])
   got = fit_bias(kernel, _walk(features, 7), kind, unseen=5)
@@ -64,8 +62,8 @@ def test_features_that_were_not_seen_count_as_zeros(kind):
 
 
 @pytest.mark.parametrize('memory', [2**20, 2**22])
-def test_it_takes_no_more_memory_than_it_may(memory):
-  # 16 MB of hashes; at 1 MB the features are walked over again for each chunk.
+def test_memory_limit_is_respected(memory):
+  # 16 MB of hashes; with 1 MB the features are read again for each chunk.
   kernel, features = _draw(0, 8000, hashes=512, width=32)
   tracemalloc.start()
   fit_bias(kernel, _walk(features, 250), 'median', memory=memory)
@@ -74,7 +72,7 @@ def test_it_takes_no_more_memory_than_it_may(memory):
   assert peak < 1.05 * memory
 
 
-def test_float64_and_bfloat16_features_are_taken():
+def test_float64_and_bfloat16_features_are_accepted():
   kernel, features = _draw(0, 9)
   exact = fit_bias(
     kernel.astype(np.float64), _walk(features.astype(np.float64), 4), 'median'
@@ -87,7 +85,7 @@ def test_float64_and_bfloat16_features_are_taken():
   np.testing.assert_allclose(rough, -(features @ kernel).mean(0), atol=0.02)
 
 
-def test_equal_features_give_planes_through_all_of_them():
+def test_planes_pass_through_equal_features():
   kernel, _ = _draw(0, 1)
   features = np.ones((6, 4), np.float32)
   for kind in ('mean', 'median'):
@@ -96,18 +94,18 @@ def test_equal_features_give_planes_through_all_of_them():
 
 
 @pytest.mark.parametrize('kind', ['mean', 'median'])
-def test_refuses_no_features_at_all(kind):
+def test_no_features_raise_an_error(kind):
   with pytest.raises(ValueError, match='no features at all'):
     fit_bias(_draw(0, 1)[0], lambda: iter(()), kind)
 
 
-def test_refuses_memory_for_less_than_one_hash():
+def test_memory_limit_below_one_hash_raises_an_error():
   kernel, features = _draw(0, 40)
   with pytest.raises(ValueError, match='median of 40 hashes needs at least'):
     fit_bias(kernel, _walk(features, 7), 'median', memory=300)
 
 
-def test_the_standard_deviation_has_the_divisor_of_pytorch():
+def test_standard_deviation_is_unbiased():
   assert classifier_std(np.array([[1.0, 2.0], [3.0, 4.0]])) == pytest.approx(
     np.sqrt(5 / 3)
   )
@@ -116,6 +114,6 @@ def test_the_standard_deviation_has_the_divisor_of_pytorch():
 @pytest.mark.parametrize('kernel', [np.ones((3, 4)), np.ones((1, 1))])
 @pytest.mark.filterwarnings('ignore:.*egrees of freedom:RuntimeWarning')
 @pytest.mark.filterwarnings('ignore:invalid value:RuntimeWarning')
-def test_refuses_a_classifier_without_a_standard_deviation(kernel):
+def test_classifier_without_standard_deviation_raises_an_error(kernel):
   with pytest.raises(ValueError, match=r'Give --method\.spread'):
     classifier_std(kernel)

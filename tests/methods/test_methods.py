@@ -10,24 +10,24 @@ from kdjax.methods import Icd, Kd, Kd2m, Lshfm, Ssim
 from tests.methods import support
 
 
-def test_every_method_is_made_by_its_name():
-  for name, made in methods.METHODS.items():
-    assert type(methods.create(name)) is made
+def test_methods_are_created_by_name():
+  for name, class_ in methods.METHODS.items():
+    assert type(methods.create(name)) is class_
 
 
-def test_every_method_is_a_frozen_set_of_keyword_settings():
-  for made in methods.METHODS.values():
-    assert dataclasses.is_dataclass(made)
+def test_methods_are_frozen_keyword_only_dataclasses():
+  for class_ in methods.METHODS.values():
+    assert dataclasses.is_dataclass(class_)
     with pytest.raises(dataclasses.FrozenInstanceError):
-      made().task_weight = 2.0
+      class_().task_weight = 2.0
     with pytest.raises(TypeError):
-      made(1.0)
+      class_(1.0)
 
 
-def test_every_setting_is_checked_when_it_is_made():
-  for made in methods.METHODS.values():
+def test_settings_are_checked_on_construction():
+  for class_ in methods.METHODS.values():
     with pytest.raises(ValueError, match='task_weight'):
-      made(task_weight=float('nan'))
+      class_(task_weight=float('nan'))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_every_setting_is_checked_when_it_is_made():
     ('none+kd', 'without none'),
   ],
 )
-def test_refuses_names_that_are_none(name, message):
+def test_invalid_names_raise_an_error(name, message):
   with pytest.raises(ValueError, match=message.replace('+', r'\+')):
     methods.create(name)
 
@@ -60,13 +60,15 @@ STEPS = ((1, 1.0), (3, 2.5))
   ],
   ids=lambda method: type(method).__name__,
 )
-def test_every_weight_may_be_steps_by_epoch(method):
+def test_weights_may_be_step_schedules(method):
   maps = jax.random.normal(jax.random.key(5), (2, support.BATCH, 4, 4, 3))
   passes = [
     dataclasses.replace(
       network, features=dataclasses.replace(network.features, stages=(x, x))
     )
-    for network, x in zip((support.made(5, 1), support.made(5, 2)), maps)
+    for network, x in zip(
+      (support.make_pass(5, 1), support.make_pass(5, 2)), maps
+    )
   ]
   specs = [
     dataclasses.replace(

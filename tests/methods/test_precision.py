@@ -1,8 +1,8 @@
-"""Features come in bfloat16, and no method computes with them.
+"""No method computes in bfloat16 if its features are bfloat16.
 
-FCFD is not here: the networks its features go on through compute in what they
-are made with. Its terms are made of losses, which `losses/test_precision.py`
-holds, and tests/train has a step of it in bfloat16.
+FCFD is not tested here, because it evaluates the networks, which may compute in
+bfloat16. Its losses are tested in `tests/losses/test_precision.py`, and a step
+in bfloat16 in tests/train.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ CASES = {
 
 
 def _features(seed):
-  """Those of a network that computes in bfloat16."""
+  """Returns features of a network that computes in bfloat16."""
   plain = support.features(WIDTH, seed)
   maps = jax.random.normal(jax.random.key(seed), (support.BATCH, 8, 8, 3))
   stages = (maps, maps[:, ::2, ::2])
@@ -54,7 +54,7 @@ def _spec(name):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_nothing_is_computed_with_bfloat16(name):
+def test_no_method_computes_in_bfloat16(name):
   method = CASES[name]
   variables = method.init(
     jax.random.key(4), _spec('student'), _spec('teacher'), support.DATA
@@ -63,11 +63,15 @@ def test_nothing_is_computed_with_bfloat16(name):
     'label': jnp.arange(support.BATCH) % support.CLASSES,
     'index': jnp.arange(support.BATCH),
   }
-  teacher = dataclasses.replace(support.made(WIDTH, 2), features=_features(2))
+  teacher = dataclasses.replace(
+    support.make_pass(WIDTH, 2), features=_features(2)
+  )
 
   def total(features, params):
     own = {**variables, 'params': params}
-    student = dataclasses.replace(support.made(WIDTH, 1), features=features)
+    student = dataclasses.replace(
+      support.make_pass(WIDTH, 1), features=features
+    )
     student, _ = method.predicting(own, student, teacher)
     terms, _ = method.terms(own, student, teacher, batch, support.context())
     return sum(terms.values())

@@ -1,4 +1,4 @@
-"""A branch that is taken is the function itself; one that is not, nothing."""
+"""A chosen branch is the function itself; otherwise it is zero."""
 
 import chex
 import jax
@@ -19,7 +19,7 @@ def _branch(operands):
 
 def _loss(operands, chosen):
   value, rest = if_chosen(chosen, _branch, operands, {'seen': jnp.zeros(3)})
-  # The value may go on into anything; the rest carries no gradient.
+  # The value is differentiated through; the rest has no gradient.
   return jnp.exp(value) + jnp.sum(rest['seen']), rest
 
 
@@ -28,7 +28,7 @@ def _plain(operands):
 
 
 @pytest.mark.parametrize('known', [True, False])
-def test_taken_it_is_the_function_and_its_gradient(known):
+def test_chosen_branch_has_the_value_and_gradient_of_the_function(known):
   chosen = True if known else jnp.array(True)
   run = jax.value_and_grad(_loss, has_aux=True)
   if not known:
@@ -42,7 +42,7 @@ def test_taken_it_is_the_function_and_its_gradient(known):
 
 
 @pytest.mark.parametrize('known', [True, False])
-def test_left_it_is_zero_and_so_is_its_gradient(known):
+def test_other_branch_has_zero_value_and_gradient(known):
   chosen = False if known else jnp.array(False)
   (value, rest), gradient = jax.value_and_grad(_loss, has_aux=True)(
     OPERANDS, chosen
@@ -52,7 +52,7 @@ def test_left_it_is_zero_and_so_is_its_gradient(known):
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
-def test_it_is_a_branch_of_the_compiled_program():
+def test_compiled_program_has_one_conditional():
   run = jax.jit(jax.grad(_loss, has_aux=True))
   text = run.lower(OPERANDS, jnp.array(True)).compile().as_text()
   assert text.count(' conditional(') == 1

@@ -5,13 +5,13 @@ import pytest
 from kdjax.methods.schedules import check_weight, scaled, value_at, warm_up
 
 
-def test_a_number_is_itself_in_every_epoch():
+def test_number_is_a_constant_schedule():
   np.testing.assert_array_equal(
     [value_at(2.5, epoch) for epoch in (0, 7, 1000)], [2.5] * 3
   )
 
 
-def test_steps_hold_from_their_epoch_on():
+def test_steps_apply_from_their_epoch():
   steps = ((0, 1.0), (30, 2.0), (50, 5.0))
   got = [float(value_at(steps, epoch)) for epoch in (0, 29, 30, 49, 50, 99)]
   assert got == [1, 1, 2, 2, 5, 5]
@@ -25,7 +25,7 @@ def test_scaling_multiplies_every_value():
 
 
 @pytest.mark.parametrize(('length', 'want'), [(20, 0.25), (5, 1.0), (0, 1.0)])
-def test_warm_up_counts_the_epoch_itself(length, want):
+def test_warm_up_includes_the_current_epoch(length, want):
   assert float(warm_up(length)(4)) == pytest.approx(want)
 
 
@@ -39,6 +39,6 @@ def test_warm_up_counts_the_epoch_itself(length, want):
     ((), 'must be at least one and rise'),
   ],
 )
-def test_what_cannot_be_a_weight_is_named(weight, message):
+def test_invalid_weights_raise_an_error(weight, message):
   with pytest.raises(ValueError, match=message):
     check_weight('Fcfd', 'kd_weight', weight)

@@ -1,4 +1,4 @@
-"""Settings as a pytree: which are leaves, and how others are put in."""
+"""Settings as a pytree: its leaves and their replacement."""
 
 import jax
 import pytest
@@ -7,7 +7,7 @@ from kdjax.methods import Fcfd, Icd, Kd, Kd2m, Lshfm, Ssim, create
 from kdjax.methods.settings import float_settings, with_settings
 
 
-def test_leaves_are_the_numbers_among_float_settings():
+def test_leaves_are_numeric_float_settings():
   assert float_settings(Kd()) == {
     'task_weight': 0.1,
     'weight': 0.9,
@@ -20,7 +20,7 @@ def test_leaves_are_the_numbers_among_float_settings():
   assert float_settings(create('kd+icd'))['icd.invariance_weight'] == 0.5
 
 
-def test_settings_pass_through_a_compiled_program():
+def test_settings_are_arguments_of_compiled_programs():
   method = Kd2m(weight=((0, 1.0), (5, 2.0)))
   compiled = jax.jit(lambda method: method)
   got = compiled(method)
@@ -30,11 +30,11 @@ def test_settings_pass_through_a_compiled_program():
   assert compiled._cache_size() == 1
 
 
-def test_other_values_by_name():
+def test_settings_are_replaced_by_name():
   changed = with_settings(create('kd+kd2m'), {'kd.weight': 3.0, 'kd2m.beta': 1})
   assert (changed.kd.weight, changed.kd2m.beta) == (3.0, 1)
   assert changed.kd2m.epsilon == 0.1
-  # Also where the present value is none or a word, and without any check.
+  # Also if the current value is None or a string, and without checks.
   assert with_settings(Kd2m(), {'weight': -1.0}).weight == -1.0
   method = Kd(weight=0.3)
   assert with_settings(method, {'weight': 0.9}) == Kd()
@@ -53,6 +53,6 @@ def test_other_values_by_name():
     (create('kd+icd'), 'weight'),
   ],
 )
-def test_refuses_what_is_not_a_float_setting(method, name):
+def test_other_settings_raise_an_error(method, name):
   with pytest.raises(ValueError, match='may be any number; these are'):
     with_settings(method, {name: 1.0})

@@ -1,4 +1,4 @@
-"""SSIM as a method: which maps, the adapter, the sum over stages, mistakes."""
+"""SSIM as a method: stages, adapters, their sum, and mistakes."""
 
 import dataclasses
 import types
@@ -57,10 +57,11 @@ def _term(method, variables, *networks):
 
 
 @pytest.mark.slow
-def test_means_of_stages_add_up_times_the_weight():
+def test_term_is_the_weighted_sum_of_stage_means():
   method = Ssim(weight=2.0)
   variables = _init(method, _SMALL, _LARGE)
-  assert list(variables['params']) == ['0']  # only there do channels differ
+  # Channels differ at stage 0 only.
+  assert list(variables['params']) == ['0']
   assert variables['params']['0']['kernel'].shape == (3, 4)
   student, teacher = _stages(_SMALL), _stages(_LARGE, 1)
   adapted = (apply_linear(variables['params']['0'], student[0]), student[1])
@@ -72,7 +73,7 @@ def test_means_of_stages_add_up_times_the_weight():
   np.testing.assert_allclose(got(student, teacher), 2 * want, rtol=1e-5)
 
 
-def test_trains_student_and_adapter_and_not_the_teacher():
+def test_student_and_adapter_have_gradients_but_not_the_teacher():
   method = Ssim()
   variables = _init(method, _SMALL, _LARGE)
 
@@ -93,14 +94,14 @@ def test_trains_student_and_adapter_and_not_the_teacher():
 
 
 @pytest.mark.parametrize(
-  ('adapter', 'places'), [('always', ['0', '1']), ('if_needed', ['0'])]
+  ('adapter', 'indices'), [('always', ['0', '1']), ('if_needed', ['0'])]
 )
-def test_adapters(adapter, places):
+def test_adapters_are_created_where_needed(adapter, indices):
   variables = _init(Ssim(adapter=adapter), _SMALL, _LARGE)
-  assert sorted(variables['params']) == places
+  assert sorted(variables['params']) == indices
 
 
-def test_stages_may_stand_at_other_places_in_the_teacher():
+def test_teacher_stages_may_have_other_indices():
   method = Ssim(stages=(0,), teacher_stages=(-1,))
   variables = _init(method, [(4, 4, 5)], _LARGE)
   teacher = _stages(_LARGE, 1)
@@ -109,9 +110,9 @@ def test_stages_may_stand_at_other_places_in_the_teacher():
 
 
 @pytest.mark.parametrize('compare', ['ssim', 'l1', 'l2'])
-def test_narrow_features_are_compared_in_float32(compare):
-  # Quarters of small integers: exact in bfloat16, so that only what is
-  # computed with them could differ.
+def test_half_precision_features_are_compared_in_float32(compare):
+  # Quarters of small integers are exact in bfloat16: only computations could
+  # differ.
   maps, other = (
     np.round(4 * _stages([(6, 6, 4)], seed)[0]) / 4 for seed in (0, 1)
   )
@@ -124,7 +125,7 @@ def test_narrow_features_are_compared_in_float32(compare):
     np.testing.assert_array_equal(narrow, wide)
 
 
-def test_l1_and_l2_are_means_over_the_same_rescaled_maps():
+def test_l1_and_l2_compare_the_same_rescaled_maps():
   x, y = _stages([(6, 6, 4)])[0], _stages([(6, 6, 4)], 1)[0]
   u, v = losses.min_max_rescale(x), losses.min_max_rescale(y)
   for compare, power in (('l1', 1), ('l2', 2)):
@@ -133,7 +134,7 @@ def test_l1_and_l2_are_means_over_the_same_rescaled_maps():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_the_larger_map_is_brought_to_the_smaller():
+def test_larger_map_is_resized_to_the_smaller():
   method = Ssim(stages=(-1,), resize='smaller')
   _init(method, [(4, 4, 5)], [(8, 8, 5)])
   rough = np.kron(np.eye(4), np.ones((2, 2)))[None, :, :, None]
@@ -145,8 +146,8 @@ def test_the_larger_map_is_brought_to_the_smaller():
 
 
 @pytest.mark.slow
-def test_maps_of_one_place_are_all_alike_by_channel():
-  # Nothing is left of a single place once it is rescaled by itself.
+def test_single_pixel_maps_have_zero_loss_by_channel():
+  # A single pixel that is rescaled by itself is zero.
   method = Ssim(stages=(-1,))
   x, y = _stages([(1, 1, 5)])[0], _stages([(1, 1, 5)], 1)[0]
   value, slope = jax.value_and_grad(lambda x: method.distance(x, y).sum())(x)
@@ -173,7 +174,7 @@ def test_maps_of_one_place_are_all_alike_by_channel():
     ),
   ],
 )
-def test_pairs_that_cannot_be(settings, student, teacher, message):
+def test_unsupported_pairs_raise_an_error(settings, student, teacher, message):
   with pytest.raises(ValueError, match=message):
     _init(Ssim(**settings), student, teacher)
 
@@ -190,7 +191,7 @@ def test_pairs_that_cannot_be(settings, student, teacher, message):
     ({'teacher_stages': (-1,)}, r'2 stages of the student .*got \(-1,\)'),
   ],
 )
-def test_settings_that_cannot_be(settings, message):
+def test_invalid_settings_raise_an_error(settings, message):
   with pytest.raises(ValueError, match=message):
     Ssim(**settings)
 
@@ -198,7 +199,7 @@ def test_settings_that_cannot_be(settings, message):
 def test_every_setting_is_a_flag():
   @dataclasses.dataclass(frozen=True, kw_only=True)
   class Config:
-    """Only a method."""
+    """Configuration of a method only."""
 
     method: methods.Method
 

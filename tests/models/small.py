@@ -1,4 +1,4 @@
-"""One small network of every kind, for tests of what all have in common."""
+"""One small network of every family, for tests of common properties."""
 
 import functools
 
@@ -54,22 +54,22 @@ SIZE = 32
 
 
 def create(name: str, num_classes: int = 7, **settings) -> models.Network:
-  """A network of seven classes, or of others."""
+  """Returns a network, of seven classes by default."""
   module = _MODULES[name](num_classes=num_classes, **settings)
   return models.linen_network(module, name=name)
 
 
 @functools.cache
 def variables(name: str):
-  """First weights for images of 32 by 32."""
+  """Returns initial variables for images of 32 by 32 pixels."""
   return create(name).initialize(jax.random.key(0), (SIZE, SIZE, 3))
 
 
 def images(batch: int = 2):
-  """Normal noise."""
+  """Returns normal noise."""
   return jax.random.normal(jax.random.key(1), (batch, SIZE, SIZE, 3))
 
 
 def apply(network: models.Network, *args, train: bool = False):
-  """`network.apply`, compiled."""
+  """Calls `network.apply`, compiled."""
   return jax.jit(functools.partial(network.apply, train=train))(*args)

@@ -1,4 +1,4 @@
-"""The examples in the documentation of networks run and print what they say."""
+"""The examples in the docstrings of `kdjax.models`."""
 
 import doctest
 
@@ -8,5 +8,5 @@ from kdjax.models import linen, zoo
 
 
 @pytest.mark.parametrize('module', [zoo, linen])
-def test_examples(module):
+def test_doctest_examples_pass(module):
   assert doctest.testmod(module, raise_on_error=True).attempted > 0

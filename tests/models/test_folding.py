@@ -1,4 +1,4 @@
-"""Folded batch norm: the same outputs of fewer operations."""
+"""Folded batch norm: the same outputs with fewer operations."""
 
 import dataclasses
 import functools
@@ -18,14 +18,14 @@ from kdjax.layers import FOLDED, MARKER, BatchNorm, Conv
 from kdjax.models.folding import fold_batch_norm
 from tests.models import small
 
-# Norms of something else than a convolution that nobody else reads.
-_LEFT = {'wrn': 7}  # the first of each block, and the last of all
+# Number of norms that cannot be folded.
+_LEFT = {'wrn': 7}  # the first norm of each block, and the last norm
 _QUICK = ('resnet', 'resnet, bottlenecks', 'wrn', 'vgg')
 _IMAGE = (small.SIZE, small.SIZE, 3)
 
 
-def _trained(variables):
-  """The variables with statistics and factors as training leaves them."""
+def _with_random_statistics(variables):
+  """Replaces statistics, scales and biases use random values."""
   key = jax.random.key(3)
 
   def drawn(path, leaf):
@@ -43,12 +43,12 @@ def _trained(variables):
 @functools.cache
 def _pair(name):
   network = small.create(name)
-  variables = _trained(small.variables(name))
+  variables = _with_random_statistics(small.variables(name))
   return network, variables, network.folded(variables, _IMAGE)
 
 
-def _norms(variables):
-  """How many norms there are."""
+def _count_norms(variables):
+  """Counts the batch norms."""
   return sum(path[-1] == 'mean' for path in flatten_dict(variables))
 
 
@@ -59,7 +59,7 @@ def _norms(variables):
     for name in small.NAMES
   ],
 )
-def test_all_features_are_those_of_the_unfolded_network(name):
+def test_folded_features_match(name):
   network, variables, folded = _pair(name)
   wanted, _ = small.apply(network, variables, small.images())
   found, _ = small.apply(network, folded, small.images())
@@ -77,13 +77,13 @@ def test_all_features_are_those_of_the_unfolded_network(name):
     for name in small.NAMES
   ],
 )
-def test_norms_of_convolutions_are_gone_and_others_are_left(name):
+def test_norms_after_convolutions_are_folded(name):
   _, variables, folded = _pair(name)
-  assert _norms(folded) == _LEFT.get(name, 0)
-  assert (_norms(variables) > 0) == (name != 'vit')
+  assert _count_norms(folded) == _LEFT.get(name, 0)
+  assert (_count_norms(variables) > 0) == (name != 'vit')
 
 
-def test_accelerators_are_given_a_product_a_sum_and_an_activation():
+def test_folded_program_has_no_normalization():
   network, variables, folded = _pair('resnet')
   images = jax.ShapeDtypeStruct((2, *_IMAGE), jnp.float32)
   forward = jax.jit(functools.partial(network.apply, train=False))
@@ -95,16 +95,16 @@ def test_accelerators_are_given_a_product_a_sum_and_an_activation():
     return re.findall(r'stablehlo\.(\w+)', lowered.as_text())
 
   before, after = operations(variables), operations(folded)
-  assert before.count('rsqrt') == _norms(variables)
+  assert before.count('rsqrt') == _count_norms(variables)
   assert 'rsqrt' not in after
   assert 'rsqrt' not in forward.lower(folded, images).compile().as_text()
-  # What is left: the normalisation of the images.
+  # The remaining ones normalize the images.
   assert after.count('multiply') + after.count('subtract') <= 2
   assert after.count('convolution') == before.count('convolution')
 
 
 @pytest.mark.parametrize('name', ['resnet', 'vgg'])
-def test_the_tail_and_gradients_through_it_are_the_same(name):
+def test_folded_tail_and_its_gradients_match(name):
   network, variables, folded = _pair(name)
   hidden = small.apply(network, variables, small.images())[0].boundaries[0]
 
@@ -120,7 +120,7 @@ def test_the_tail_and_gradients_through_it_are_the_same(name):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_is_as_near_as_without_folding():
+def test_folding_does_not_increase_the_error_of_bfloat16():
   _, variables, folded = _pair('resnet')
   network = small.create('resnet', dtype=jnp.bfloat16)
   exact = small.apply(small.create('resnet'), variables, small.images())[0]
@@ -134,7 +134,7 @@ def test_bfloat16_is_as_near_as_without_folding():
   assert error(folded) < max(2 * error(variables), 0.01)
 
 
-def test_training_folded_variables_is_refused():
+def test_training_folded_variables_raises_an_error():
   network, _, folded = _pair('resnet')
   with pytest.raises(ValueError, match='norm is folded into the layer'):
     network.apply(folded, small.images(), train=True)
@@ -155,7 +155,7 @@ def _without(variables, *paths):
 
 @pytest.mark.parametrize('train', [False, True])
 @pytest.mark.parametrize('path', _MISSING, ids='/'.join)
-def test_a_missing_variable_of_a_norm_is_an_error_that_names_it(path, train):
+def test_missing_norm_variable_raises_an_error_with_its_name(path, train):
   network, variables, folded = _pair('resnet')
   with pytest.raises(ValueError, match=f'lack {"/".join(path)}, which'):
     network.apply(_without(variables, path), small.images(), train=train)
@@ -163,7 +163,7 @@ def test_a_missing_variable_of_a_norm_is_an_error_that_names_it(path, train):
 
 
 @pytest.mark.parametrize('train', [False, True])
-def test_a_norm_without_any_variable_is_an_error_not_a_folded_norm(train):
+def test_norm_without_variables_raises_an_error(train):
   network, variables, _ = _pair('resnet')
   broken = _without(variables, *_MISSING)
   with pytest.raises(ValueError, match='batch norm stage_1/block_0/norm1'):
@@ -172,7 +172,7 @@ def test_a_norm_without_any_variable_is_an_error_not_a_folded_norm(train):
     network.folded(broken, _IMAGE)
 
 
-def test_a_missing_bias_is_an_error_before_and_after_folding():
+def test_missing_bias_raises_an_error_before_and_after_folding():
   network, variables, folded = _pair('vgg')
   bias = ('params', 'stage_1', 'conv_0', 'bias')
   for each in (variables, folded):
@@ -180,19 +180,19 @@ def test_a_missing_bias_is_an_error_before_and_after_folding():
       network.apply(_without(each, bias), small.images(), train=False)
 
 
-def test_without_its_marker_a_folded_norm_is_a_missing_one():
+def test_folded_norm_without_marker_raises_an_error():
   network, _, folded = _pair('resnet')
   marker = (FOLDED, 'stage_0', 'norm', MARKER)
   with pytest.raises(ValueError, match='batch norm stage_0/norm'):
     network.apply(_without(folded, marker), small.images(), train=False)
 
 
-def test_folding_twice_is_folding_once():
+def test_folding_is_idempotent():
   network, _, folded = _pair('wrn')
   chex.assert_trees_all_equal(network.folded(folded, _IMAGE), folded)
 
 
-def test_folded_variables_are_arrays_that_jit_shards_and_donates():
+def test_folded_variables_can_be_sharded_and_donated():
   network, _, folded = _pair('resnet')
   assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(folded))
   mesh = Mesh(np.array(jax.devices()), ('batch',))
@@ -209,42 +209,44 @@ def test_folded_variables_are_arrays_that_jit_shards_and_donates():
   chex.assert_trees_all_equal(kept, folded)
 
 
-def test_a_network_that_cannot_fold_keeps_its_variables():
+def test_network_without_folding_keeps_its_variables():
   network = dataclasses.replace(small.create('resnet'), fold=None)
   variables = small.variables('resnet')
   assert network.folded(variables, _IMAGE) is variables
 
 
-class _Read(nn.Module):
-  """A convolution with a bias, and who reads it."""
+class _ConvolutionAndNorm(nn.Module):
+  """A convolution with a bias, and different uses of its output."""
 
-  by: str
+  use: str
 
   @nn.compact
   def __call__(self, x, *, train):
     convolution = Conv(4, use_bias=True)
     norm = BatchNorm()
     x = convolution(x)
-    if self.by == 'a sum too':
+    if self.use == 'a sum too':
       return norm(x, train=train) + x
-    if self.by == 'the caller too':
+    if self.use == 'the caller too':
       return norm(x, train=train), x
-    if self.by == 'two norms':
+    if self.use == 'two norms':
       return norm(x, train=train) + BatchNorm()(x, train=train)
-    if self.by == 'itself':
+    if self.use == 'itself':
       return norm(convolution(x), train=train)
     return norm(x, train=train)
 
 
 @pytest.mark.parametrize(
-  'by', ['a norm', 'a sum too', 'the caller too', 'two norms', 'itself']
+  'use', ['a norm', 'a sum too', 'the caller too', 'two norms', 'itself']
 )
-def test_only_what_a_norm_alone_reads_is_folded(by):
-  module, images = _Read(by), jnp.ones((2, 8, 8, 4))
-  variables = _trained(module.init(jax.random.key(0), images, train=False))
+def test_convolution_is_folded_only_if_its_norm_is_the_only_reader(use):
+  module, images = _ConvolutionAndNorm(use), jnp.ones((2, 8, 8, 4))
+  variables = _with_random_statistics(
+    module.init(jax.random.key(0), images, train=False)
+  )
   shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
   folded = fold_batch_norm(module, variables, shape)
-  assert (_norms(folded) == 0) == (by == 'a norm')
+  assert (_count_norms(folded) == 0) == (use == 'a norm')
   found, wanted = (
     module.apply(each, images, train=False) for each in (folded, variables)
   )

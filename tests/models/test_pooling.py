@@ -11,9 +11,7 @@ IMAGES = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
 @pytest.mark.parametrize(
   ('pooling', 'share_of_max'), [('gap', 0), ('gmp', 1), ('gwp', 0.5)]
 )
-def test_the_embedding_is_the_mean_the_maximum_or_half_of_both(
-  pooling, share_of_max
-):
+def test_embedding_is_mean_maximum_or_average_of_both(pooling, share_of_max):
   network = models.create('convnet_4_8', num_classes=3, pooling=pooling)
   variables = network.initialize(jax.random.key(1), IMAGES.shape[1:])
   features, _ = network.apply(variables, IMAGES, train=False)
@@ -25,7 +23,7 @@ def test_the_embedding_is_the_mean_the_maximum_or_half_of_both(
   assert jnp.ptp(want) > 0
 
 
-def test_a_pooling_that_is_asked_for_takes_the_place_of_windows():
+def test_pooling_setting_replaces_pooling_windows():
   own, whole = (
     models.create('cifar100_resnet8', num_classes=3, pooling=pooling)
     .describe((32, 48, 3))
@@ -35,7 +33,7 @@ def test_a_pooling_that_is_asked_for_takes_the_place_of_windows():
   assert (own, whole) == (64 * 2 * 3, 64)
 
 
-def test_what_cannot_pool_so_says_it():
+def test_unsupported_pooling_raises_an_error():
   with pytest.raises(ValueError, match="did you mean 'gmp'"):
     models.create('resnet8', num_classes=3, pooling='gm')
   with pytest.raises(ValueError, match='has no pooling'):

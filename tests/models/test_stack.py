@@ -1,4 +1,4 @@
-"""A network entered at any boundary ends where the whole one ends."""
+"""Stacks: tails from every boundary, classifiers and precision."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from tests.models import small
 
 @functools.cache
 def _passes(name, train=False):
-  """Features of the whole network, and of its tail from every boundary."""
+  """Returns features of the network, and of its tail from every boundary."""
   network = small.create(name)
 
   @jax.jit
@@ -32,12 +32,12 @@ def _passes(name, train=False):
 
 class TailTest(parameterized.TestCase):
   @parameterized.parameters(*small.NAMES)
-  def test_from_every_boundary_gives_the_whole(self, name):
+  def test_tail_from_every_boundary_matches_the_network(self, name):
     self._check_tails(name, train=False)
 
   @pytest.mark.slow
   @parameterized.parameters('resnet', 'wrn', 'shufflenet_v2')
-  def test_in_training_mode_as_well(self, name):
+  def test_tails_match_in_training_mode(self, name):
     self._check_tails(name, train=True)
 
   def _check_tails(self, name, train):
@@ -51,14 +51,14 @@ class TailTest(parameterized.TestCase):
       self.assertEqual(tail.boundaries[:start], (None,) * start)
 
   @parameterized.parameters(*small.NAMES)
-  def test_head_gives_the_logits_of_the_embedding(self, name):
+  def test_head_of_the_embedding_gives_the_logits(self, name):
     whole, _ = _passes(name)
     got = small.create(name).head(small.variables(name), whole.embedding)
     np.testing.assert_allclose(got, whole.logits, atol=1e-6)
 
   @parameterized.parameters(*small.NAMES)
   @pytest.mark.slow
-  def test_another_classifier_takes_the_place_of_its_own(self, name):
+  def test_classifier_can_be_replaced(self, name):
     network, variables = small.create(name), small.variables(name)
     own = network.classifier(variables)
     other = jax.tree.map(lambda array: 2 * array + 1, own)
@@ -75,7 +75,7 @@ class TailTest(parameterized.TestCase):
     count = sum(jax.tree.leaves(sizes))
     self.assertEqual(count, own.kernel.size + own.bias.size)
 
-  def test_says_that_it_was_given_no_linear_classifier(self):
+  def test_missing_linear_classifier_raises_an_error(self):
     network = dataclasses.replace(
       small.create('resnet'), read_classifier=None, write_classifier=None
     )
@@ -88,31 +88,31 @@ class TailTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'resnet does not say where'):
         ask()
 
-  def test_says_that_it_was_given_no_head(self):
+  def test_missing_head_raises_an_error(self):
     network = dataclasses.replace(small.create('resnet'), forward_head=None)
     with self.assertRaisesRegex(ValueError, 'resnet cannot classify'):
       network.head(small.variables('resnet'), jnp.zeros((1, 16)))
 
   @parameterized.parameters(-1, 4)
-  def test_refuses_a_stage_that_is_not_there(self, start):
+  def test_invalid_start_stage_raises_an_error(self, start):
     network, variables = small.create('resnet'), small.variables('resnet')
     with self.assertRaisesRegex(ValueError, f'to 3, got start={start}'):
       network.tail(variables, jnp.zeros((1, 4, 4, 16)), start, train=False)
 
-  def test_classifier_rectifies_what_another_network_brings(self):
+  def test_tail_rectifies_hidden_features(self):
     network, variables = small.create('resnet'), small.variables('resnet')
     hidden = jax.random.normal(jax.random.key(2), (2, 4, 4, 16))
     got, _ = network.tail(variables, hidden, 3, train=False)
     want, _ = network.tail(variables, jnp.maximum(hidden, 0), 3, train=False)
     np.testing.assert_array_equal(got.logits, want.logits)
 
-  def test_base_says_that_it_has_no_stages(self):
+  def test_base_class_has_no_stages(self):
     with self.assertRaises(NotImplementedError):
       Stack(num_classes=2).init(jax.random.key(0), small.images(), train=False)
 
 
 class BoundaryTest(parameterized.TestCase):
-  def test_pre_relu_cut_changes_no_output(self):
+  def test_pre_relu_boundary_has_the_same_outputs(self):
     want, _ = _passes('resnet')
     got, _ = _passes('resnet, pre_relu')
     np.testing.assert_allclose(got.logits, want.logits, atol=1e-6)
@@ -120,7 +120,7 @@ class BoundaryTest(parameterized.TestCase):
       np.testing.assert_allclose(hidden, pre, atol=1e-6)
 
   @parameterized.parameters(*small.NAMES)
-  def test_kind_says_what_the_boundaries_are(self, name):
+  def test_boundary_kind_matches_the_features(self, name):
     features, _ = _passes(name)
     lowest = [hidden.min() for hidden in features.boundaries]
     if small.create(name).boundary == 'post_relu':
@@ -131,7 +131,7 @@ class BoundaryTest(parameterized.TestCase):
   @parameterized.parameters(
     'convnet', 'resnet', 'vgg', 'mobilenet_v1', 'shufflenet_v1'
   )
-  def test_stages_are_their_pre_stages_rectified(self, name):
+  def test_stages_are_rectified_pre_stages(self, name):
     features, _ = _passes(name)
     for stage, pre in zip(features.stages, features.pre_stages):
       np.testing.assert_array_equal(stage, jnp.maximum(pre, 0))
@@ -148,7 +148,7 @@ class BoundaryTest(parameterized.TestCase):
 
 class PrecisionTest(parameterized.TestCase):
   @parameterized.parameters(*small.NAMES)
-  def test_bfloat16_computes_but_keeps_float32_variables(self, name):
+  def test_bfloat16_network_has_float32_variables(self, name):
     network = small.create(name, dtype=jnp.bfloat16)
     spec = network.describe((small.SIZE, small.SIZE, 3))
     for leaf in jax.tree.leaves(spec.features):
@@ -162,7 +162,7 @@ class PrecisionTest(parameterized.TestCase):
 
   @parameterized.parameters('resnet', 'mobilenet_v2', 'vit')
   @pytest.mark.slow
-  def test_bfloat16_is_near_float32(self, name):
+  def test_bfloat16_logits_are_close_to_float32(self, name):
     short = small.create(name, dtype=jnp.bfloat16)
     got, _ = small.apply(short, small.variables(name), small.images())
     want, _ = _passes(name)
@@ -171,7 +171,7 @@ class PrecisionTest(parameterized.TestCase):
 
 
 class WideResNetTest(parameterized.TestCase):
-  def test_statistics_move_once_by_the_listed_features(self):
+  def test_statistics_are_updated_once_from_stage_features(self):
     features, stats = small.apply(
       small.create('wrn'), small.variables('wrn'), small.images(4), train=True
     )
@@ -182,11 +182,11 @@ class WideResNetTest(parameterized.TestCase):
       rtol=1e-5,
       atol=1e-7,
     )
-    # With first weights the norm's output has mean 0.
+    # With initial parameters the norm's output has mean 0.
     for pre in features.pre_stages[1:]:
       np.testing.assert_allclose(pre.mean((0, 1, 2)), 0.0, atol=1e-5)
 
-  def test_refuses_other_depths(self):
+  def test_invalid_depth_raises_an_error(self):
     network = models.linen_network(
       models.WideResNet(num_classes=7, depth=18, widen=1), name='wrn_18_1'
     )

@@ -1,4 +1,4 @@
-"""Networks trained elsewhere see real images as they did there."""
+"""Published weights have their published accuracy on real images."""
 
 import functools
 
@@ -18,7 +18,7 @@ _MEAN, _STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 
 
 def _correct(network: models.Network, name: str, count: int) -> int:
-  """How many of the first `count` test images of CIFAR-100 it gets right."""
+  """Counts correct predictions of the first `count` CIFAR-100 test images."""
   data = SHARED / 'data'
   with np.load(data / 'teachers' / f'{name}.npz') as arrays:
     variables = torch_layout.from_torch(
@@ -33,13 +33,13 @@ def _correct(network: models.Network, name: str, count: int) -> int:
     features, _ = network.apply(variables, images, train=False)
     return features.logits.argmax(-1)
 
-  found = [predict(part) for part in np.split(images, count // 500)]
-  return int((np.concatenate(found) == labels).sum())
+  counts = [predict(part) for part in np.split(images, count // 500)]
+  return int((np.concatenate(counts) == labels).sum())
 
 
 @needs_shared
 @pytest.mark.slow
-def test_all_test_images_as_published():
+def test_accuracy_is_that_published():
   name = 'cifar100_resnet8'
   network = models.create(name, num_classes=100, mean=_MEAN, std=_STD)
   assert _correct(network, name, 10_000) == 6411
@@ -47,12 +47,12 @@ def test_all_test_images_as_published():
 
 @needs_shared
 @pytest.mark.slow
-def test_a_relu_after_each_block_would_ruin_it():
+def test_relu_between_blocks_reduces_the_accuracy_to_chance():
   name = 'cifar100_resnet20'
   create = functools.partial(
     ResNet, num_classes=100, blocks=(3, 3, 3), stem_width=64, pool=4
   )
-  found = {
+  counts = {
     between: _correct(
       models.linen_network(
         create(relu_between=between), name=name, mean=_MEAN, std=_STD
@@ -62,5 +62,5 @@ def test_a_relu_after_each_block_would_ruin_it():
     )
     for between in (False, True)
   }
-  assert found[False] > 0.65 * 500
-  assert found[True] < 0.15 * 500
+  assert counts[False] > 0.65 * 500
+  assert counts[True] < 0.15 * 500

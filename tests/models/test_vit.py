@@ -1,4 +1,4 @@
-"""The transformer's attention and block are PyTorch's and timm's."""
+"""Attention and stages of the vision transformer."""
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,13 @@ class AttentionTest(parameterized.TestCase):
     want = jnp.broadcast_to(v.mean(1, keepdims=True), v.shape)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
-  def test_a_sharp_query_reads_one_value(self):
+  def test_large_queries_select_one_value(self):
     keys = jnp.eye(4)[None]
     values = jax.random.normal(jax.random.key(0), (1, 4, 4))
     qkv = jnp.concatenate([1e4 * keys, keys, values], -1)
     np.testing.assert_allclose(vit.attention(qkv, heads=1), values, rtol=1e-6)
 
-  def test_agrees_with_torch(self):
+  def test_attention_matches_torch(self):
     torch = pytest.importorskip('torch', reason='compares with PyTorch')
     qkv = np.random.default_rng(0).normal(size=(2, 7, 36)).astype(np.float32)
     parts = torch.from_numpy(qkv).reshape(2, 7, 3, 3, 4).permute(2, 0, 3, 1, 4)
@@ -46,7 +46,7 @@ class VisionTransformerTest(parameterized.TestCase):
       features.stages[-1].reshape(2, 16, 24), last[:, 1:]
     )
 
-  def test_places_tell_patches_apart(self):
+  def test_logits_depend_on_patch_positions(self):
     network, variables = small.create('vit'), small.variables('vit')
     images = small.images()
     turned = jnp.roll(images, 8, axis=1)  # by one patch
@@ -54,7 +54,7 @@ class VisionTransformerTest(parameterized.TestCase):
     want, _ = small.apply(network, variables, images)
     self.assertGreater(jnp.abs(got.logits - want.logits).max(), 1e-4)
 
-  def test_refuses_blocks_that_do_not_fall_into_stages(self):
+  def test_depth_not_divisible_into_stages_raises_an_error(self):
     network = small.create('vit', depth=6)
     with self.assertRaisesRegex(ValueError, '6 blocks.*into 4 stages'):
       network.describe((32, 32, 3))

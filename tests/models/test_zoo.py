@@ -1,4 +1,4 @@
-"""The zoo by name: sizes as published, boundaries as the specs cut them."""
+"""The zoo by name: published sizes, boundaries and PyTorch names."""
 
 import jax
 import numpy as np
@@ -37,9 +37,8 @@ _CIFAR = {
   'ShuffleV1': (949_258, (24, 240, 480, 960)),
   'ShuffleV2': (1_355_528, (24, 116, 232, 1024)),
 }
-# Heights of the boundaries, and what they are, by the beginning of a name: the
-# table of FCFD's cuts.
-_CUTS = {
+# Heights and kind of the boundaries by prefix of the name: FCFD's table.
+_BOUNDARIES = {
   'resnet': ((32, 32, 16, 8), 'post_relu'),
   'ResNet50': ((32, 32, 16, 8, 4), 'post_relu'),
   'wrn_': ((32, 32, 16, 8), 'pre_norm'),
@@ -64,7 +63,7 @@ _IMAGENET = {
 _HALVINGS = (56, 28, 14, 7)
 
 
-def _count(spec) -> int:
+def _num_parameters(spec) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(spec.variables['params']))
 
 
@@ -74,15 +73,17 @@ def _channels(spec) -> tuple[int, ...]:
 
 class ZooTest(parameterized.TestCase):
   @parameterized.parameters(*_CIFAR)
-  def test_cifar(self, name):
+  def test_cifar_networks_have_published_sizes_and_boundaries(self, name):
     spec = models.create(name, num_classes=100).describe((32, 32, 3))
-    self.assertEqual((_count(spec), _channels(spec)), _CIFAR[name])
+    self.assertEqual((_num_parameters(spec), _channels(spec)), _CIFAR[name])
     heights = tuple(hidden.shape[1] for hidden in spec.features.boundaries)
-    (cut,) = [cut for prefix, cut in _CUTS.items() if name.startswith(prefix)]
+    (cut,) = [
+      cut for prefix, cut in _BOUNDARIES.items() if name.startswith(prefix)
+    ]
     self.assertEqual((heights, spec.boundary), cut)
 
   @parameterized.parameters('resnet8', 'resnet32x4', 'ResNet50')
-  def test_o_networks_have_the_same_weights_and_cut_before_the_relu(self, name):
+  def test_o_networks_have_the_same_weights_and_pre_relu_boundaries(self, name):
     spec, cut = (
       models.create(each, num_classes=100).describe((32, 32, 3))
       for each in (name, f'{name}o')
@@ -92,26 +93,26 @@ class ZooTest(parameterized.TestCase):
     self.assertEqual(names.rules_of(f'{name}o'), names.rules_of(name))
 
   @parameterized.parameters(*_IMAGENET)
-  def test_imagenet(self, name):
+  def test_imagenet_networks_have_published_sizes(self, name):
     spec = models.create(name, num_classes=1000).describe((224, 224, 3))
-    self.assertEqual((_count(spec), _channels(spec)), _IMAGENET[name])
+    self.assertEqual((_num_parameters(spec), _channels(spec)), _IMAGENET[name])
     heights = tuple(stage.shape[1] for stage in spec.features.stages[1:])
     vit = name.startswith('vit_')
     self.assertEqual(heights, (14,) * 4 if vit else _HALVINGS)
 
   @parameterized.parameters((8, 1), (24, 3), (64, 2))
-  def test_any_size_and_channels(self, size, channels):
+  def test_image_size_and_channels_are_free(self, size, channels):
     for name in ('convnet_4_8', 'resnet8', 'wrn_16_1', 'vgg8', 'ShuffleV2'):
       network = models.create(name, num_classes=5)
       spec = network.describe((size, size, channels), batch_size=3)
       self.assertEqual(spec.features.logits.shape, (3, 5))
 
   @parameterized.parameters((32, 4), (64, 4), (16, 2))
-  def test_vgg_pools_a_fourth_time_from_64_pixels_on(self, size, last):
+  def test_vgg_has_a_fourth_pooling_for_64_pixels_and_more(self, size, last):
     spec = models.create('vgg8', num_classes=5).describe((size, size, 3))
     self.assertEqual(spec.features.boundaries[-1].shape[1], last)
 
-  def test_unfit_images_are_refused_with_their_size(self):
+  def test_unsuitable_image_sizes_raise_an_error(self):
     narrow = models.create('cifar100_resnet8', num_classes=5)
     with self.assertRaisesRegex(ValueError, 'windows of 4.*2 by 2'):
       narrow.describe((8, 8, 3))
@@ -127,7 +128,7 @@ class ZooTest(parameterized.TestCase):
       models.create(name, num_classes=2)
 
 
-# A few names and shapes as torchvision, timm and the papers' code have them.
+# Some names and shapes of torchvision, timm and the papers' code.
 _PYTORCH = {
   'imagenet_resnet50': {
     'conv1.weight': (64, 3, 7, 7),
@@ -164,7 +165,7 @@ _PYTORCH = {
 
 
 @pytest.mark.parametrize('name', sorted(models.NETWORKS))
-def test_every_variable_has_a_pytorch_name_of_its_own(name):
+def test_every_variable_has_a_unique_pytorch_name(name):
   variables = models.create(name, num_classes=3).describe((32, 32, 3)).variables
   found = torch_layout.torch_names(variables, names.rules_of(name))
   assert len(set(found.values())) == len(jax.tree.leaves(variables))
@@ -182,7 +183,7 @@ def test_pytorch_names_and_shapes(name):
 @pytest.mark.parametrize(
   'name', ['resnet8', 'wrn_16_1', 'ShuffleV1', 'MobileNetV2', 'convnet_4_8']
 )
-def test_there_and_back_is_the_same_to_the_bit(name):
+def test_pytorch_layout_round_trip_is_bit_identical(name):
   spec = models.create(name, num_classes=3).describe((32, 32, 3))
   rng = np.random.default_rng(0)
   variables = jax.tree.map(

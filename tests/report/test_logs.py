@@ -90,7 +90,7 @@ def test_a_folder_without_metrics_is_an_unfinished_run(tmp_path):
   assert read_study(tmp_path).runs[0].lines == ()
 
 
-def test_of_a_repeated_measurement_the_later_line_counts(tmp_path):
+def test_later_line_of_a_repeated_measurement_is_used(tmp_path):
   def line(epoch, loss, split='test'):
     return {
       'kind': 'eval',

@@ -1,4 +1,4 @@
-"""Stored arrays are those that were saved, or they are refused."""
+"""Hashes detect stored arrays that differ from the saved ones."""
 
 import json
 import random
@@ -20,7 +20,7 @@ TREE = {
 HASHES = array_hashes.metadata(TREE)['sha256']
 
 
-def test_the_saved_arrays_pass():
+def test_saved_arrays_pass_the_check():
   array_hashes.check(TREE, HASHES)
   transposed = np.asfortranarray(TREE['kernel'])  # the order in memory is free
   array_hashes.check({**TREE, 'kernel': transposed}, HASHES)
@@ -39,12 +39,12 @@ def test_the_saved_arrays_pass():
     ('none', np.zeros((0, 3), np.float32)),
   ],
 )
-def test_another_value_shape_or_dtype_is_refused(name, array):
+def test_changed_value_shape_or_dtype_raises_an_error(name, array):
   with pytest.raises(array_hashes.DamagedError, match=name):
     array_hashes.check({**TREE, name: array}, HASHES)
 
 
-def test_missing_and_additional_arrays_are_refused():
+def test_missing_and_additional_arrays_raise_an_error():
   fewer = {name: array for name, array in TREE.items() if name != 'half'}
   with pytest.raises(array_hashes.DamagedError, match='half'):
     array_hashes.check(fewer, HASHES)
@@ -53,7 +53,7 @@ def test_missing_and_additional_arrays_are_refused():
 
 
 @pytest.mark.parametrize('reader', ['checkpoint', 'teacher', 'student'])
-def test_no_flipped_bit_gives_other_weights(tmp_path, reader):
+def test_flipped_bits_are_detected_or_harmless(tmp_path, reader):
   folder, read, expected = bit_flips.readers(tmp_path, 'resnet8')[reader]
   assert bit_flips.equal(read(folder), expected)
   outcomes = [
@@ -65,7 +65,7 @@ def test_no_flipped_bit_gives_other_weights(tmp_path, reader):
   assert bit_flips.equal(read(folder), expected)  # repaired
 
 
-def test_damaged_hashes_are_not_taken_for_missing_ones(tmp_path):
+def test_damaged_hashes_raise_an_error(tmp_path):
   variables = {'params': {'kernel': np.ones((2, 2), np.float32)}}
   checkpoints.save_variables(tmp_path, variables)
   path = tmp_path / '_CHECKPOINT_METADATA'
@@ -80,7 +80,7 @@ def test_damaged_hashes_are_not_taken_for_missing_ones(tmp_path):
     convert.read(tmp_path)
 
 
-def test_variables_come_back_in_the_expected_dtype(tmp_path):
+def test_variables_are_loaded_in_the_expected_dtype(tmp_path):
   variables = {'kernel': np.float32([1.5, 2.25])}
   checkpoints.save_variables(tmp_path, variables)
   like = {'kernel': np.zeros(2, ml_dtypes.bfloat16)}

@@ -1,4 +1,4 @@
-"""Checkpoints come back as saved, and unreadable ones are passed over."""
+"""Saved checkpoints are restored, and unreadable ones are skipped."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ def _state(step: int):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Checkpoints of the steps 1 to 3, the best one of step 3."""
+  """Checkpoints of steps 1 to 3, the best one at step 3."""
   saving = checkpoints.Checkpoints(tmp_path)
   for step in (1, 2, 3):
     saving.save(step, _state(step))
@@ -41,7 +41,7 @@ def _restore(folder, like=None):
   return tree, warnings
 
 
-def test_the_newest_of_two_is_restored_with_its_key(folder):
+def test_latest_of_two_checkpoints_is_restored_with_its_key(folder):
   assert {path.name for path in (folder / 'latest').iterdir()} == {'2', '3'}
   tree, warnings = _restore(folder)
   assert not warnings
@@ -49,7 +49,7 @@ def test_the_newest_of_two_is_restored_with_its_key(folder):
   assert (folder / 'best' / '3').is_dir()
 
 
-def test_a_torn_checkpoint_is_kept_aside_and_the_previous_one_used(folder):
+def test_torn_checkpoint_is_renamed_and_the_previous_one_restored(folder):
   manifest = folder / 'latest' / '3' / 'default' / 'manifest.ocdbt'
   manifest.write_bytes(manifest.read_bytes()[:5])
   tree, (warning,) = _restore(folder)
@@ -60,7 +60,7 @@ def test_a_torn_checkpoint_is_kept_aside_and_the_previous_one_used(folder):
   assert not (folder / 'best' / '3').exists()
 
 
-def test_one_kept_aside_earlier_does_not_block_the_next(folder):
+def test_existing_broken_folder_does_not_block_another_rename(folder):
   (folder / 'latest' / '3.broken').mkdir()
   (folder / 'latest' / '3' / 'default' / 'manifest.ocdbt').write_bytes(b'')
   tree, (warning,) = _restore(folder)
@@ -70,7 +70,7 @@ def test_one_kept_aside_earlier_does_not_block_the_next(folder):
   assert (folder / 'latest' / '3.broken2').is_dir()
 
 
-def test_a_checkpoint_of_other_values_than_saved_is_not_used(folder):
+def test_checkpoint_with_changed_arrays_is_not_restored(folder):
   path = folder / 'latest' / '3' / '_CHECKPOINT_METADATA'
   saved = json.loads(path.read_text())
   other = array_hashes.metadata(checkpoints.on_host(_state(2)))
@@ -80,7 +80,7 @@ def test_a_checkpoint_of_other_values_than_saved_is_not_used(folder):
   assert 'key is damaged: it is not the array that was saved' in warning
 
 
-def test_another_tree_is_an_error_that_lists_the_differences(folder):
+def test_tree_mismatch_lists_the_differences(folder):
   like = {'weights': np.zeros((3, 4), np.float32), 'more': np.zeros(1)}
   with pytest.raises(ValueError, match='of another network or method') as error:
     _restore(folder, like)
@@ -91,11 +91,11 @@ def test_another_tree_is_an_error_that_lists_the_differences(folder):
   ]
 
 
-def test_an_empty_folder_has_no_state(tmp_path):
+def test_empty_folder_restores_nothing(tmp_path):
   assert _restore(tmp_path) == (None, [])
 
 
-def test_variables_come_back_and_others_are_refused(tmp_path):
+def test_variables_round_trip_and_mismatches_are_rejected(tmp_path):
   variables = {'params': {'kernel': np.ones((2, 2), np.float32)}}
   checkpoints.save_variables(tmp_path / 'student', variables)
   like = jax.eval_shape(lambda: variables)
@@ -108,7 +108,7 @@ def test_variables_come_back_and_others_are_refused(tmp_path):
     checkpoints.load_variables(tmp_path, like)
 
 
-def test_a_full_disk_is_one_error_and_leaves_no_file(tmp_path, monkeypatch):
+def test_full_disk_raises_an_error_and_leaves_no_file(tmp_path, monkeypatch):
   def full(*_):
     raise OSError(errno.ENOSPC, 'No space left on device')
 

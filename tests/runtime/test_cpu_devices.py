@@ -15,7 +15,7 @@ SHARED = (
 
 
 @given(batch=st.integers(1, 5000), cores=st.integers(1, 300))
-def test_cores_share_a_batch_evenly_and_each_has_enough(batch, cores):
+def test_cores_split_a_batch_evenly_with_at_least_16_images_each(batch, cores):
   count = cores_for(batch, cores)
   assert 1 <= count <= cores
   assert batch % count == 0
@@ -28,12 +28,12 @@ def test_cores_share_a_batch_evenly_and_each_has_enough(batch, cores):
   ('batch', 'cores', 'count'),
   [(64, 1, 1), (64, 2, 2), (64, 3, 2), (64, 6, 4), (64, 96, 4), (25, 8, 1)],
 )
-def test_how_many_cores_share_a_batch(batch, cores, count):
+def test_number_of_cores_of_a_batch(batch, cores, count):
   assert cores_for(batch, cores) == count
 
 
 def _count(batch: int, **environment: str) -> int:
-  """How many devices JAX finds in a process that shares its cores."""
+  """Returns JAX's device count in a process that shares its cores."""
   inherited = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   done = subprocess.run(
     [sys.executable, '-c', SHARED.format(batch=batch)],
@@ -46,7 +46,7 @@ def _count(batch: int, **environment: str) -> int:
 
 
 @pytest.mark.slow
-def test_each_core_is_a_device_unless_somebody_has_chosen():
+def test_each_core_is_a_device_unless_configured_otherwise():
   batch = 16 * 5 * 7 * 8
   assert _count(batch) == cores_for(batch, len(os.sched_getaffinity(0)))
   flag = '--xla_force_host_platform_device_count=5'
@@ -54,6 +54,6 @@ def test_each_core_is_a_device_unless_somebody_has_chosen():
   assert _count(batch, JAX_NUM_CPU_DEVICES='7') == 7
 
 
-def test_refuses_no_device():
+def test_zero_devices_are_rejected():
   with pytest.raises(ValueError, match='cpu_devices must be positive, got 0'):
     use_cores(0)

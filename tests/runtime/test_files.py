@@ -1,4 +1,4 @@
-"""JSON lines that a run leaves, and who may read them."""
+"""JSON lines of a run, their readers and their writer."""
 
 import subprocess
 import sys

@@ -6,7 +6,7 @@ from kdjax.messages import first_line, printable
 from kdjax.runtime.named_arrays import compare, leaves_by_name, shapes
 
 
-def test_every_kind_of_difference_has_its_lines():
+def test_each_kind_of_difference_is_listed():
   differences = compare(
     {'a': (1,), 'b': (2, 3), 'd\n': ()}, {'a': (1,), 'b': (2,), 'c': (4,)}
   )

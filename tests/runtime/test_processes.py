@@ -17,11 +17,11 @@ GONE = 'UNKNOWN: Gloo AllGather failed: Connection closed by peer'
     ({'TPU_WORKER_HOSTNAMES': '10.0.0.1,10.0.0.2'}, True),
   ],
 )
-def test_a_cluster_is_seen_by_what_it_sets(environment, several):
+def test_cluster_is_detected_from_environment_variables(environment, several):
   assert in_cluster(environment) is several
 
 
-def test_only_one_of_several_processes_can_lose_another(monkeypatch):
+def test_lost_process_is_detected_with_several_processes_only(monkeypatch):
   assert lost_process(ValueError(GONE)) is None
   monkeypatch.setattr(processes_lib.jax, 'process_count', lambda: 2)
   said = lost_process(ValueError(f'{GONE}\n  a stack'))

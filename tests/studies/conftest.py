@@ -1,4 +1,4 @@
-"""Teachers that tests train stay out of the user's cache."""
+"""A temporary cache folder, so that tests do not use the user's."""
 
 import pytest
 

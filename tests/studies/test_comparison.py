@@ -1,4 +1,4 @@
-"""Which arms of a comparison share a program."""
+"""Grouping of arms that share a compiled program."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Sweep(StudyConfig):
     return {**swept, 'learning_rate': 0.1} if 'rate' in arm else swept
 
 
-def test_arms_that_differ_in_swept_settings_alone_share_a_program(
+def test_arms_that_differ_only_in_swept_settings_share_a_program(
   tmp_path, monkeypatch
 ):
   session = Session(

@@ -1,4 +1,4 @@
-"""Linear probes: what is drawn anew, what moves, and what must not."""
+"""Linear probes: the new classifier and the frozen remainder."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from tests.train import support
 
 
 @pytest.mark.parametrize('name', small.NAMES)
-def test_of_every_family_the_classifier_is_drawn_anew_and_nothing_else(name):
+def test_only_the_classifier_is_new_in_every_family(name):
   probe = linear_probe(small.create(name), bn='adapt')
   images = jnp.zeros((1, small.SIZE, small.SIZE, 3))
   params = jax.eval_shape(probe.init, jax.random.key(0), images)['params']
@@ -32,7 +32,7 @@ def test_of_every_family_the_classifier_is_drawn_anew_and_nothing_else(name):
   assert shapes == [7, 7]
 
 
-def test_a_network_that_does_not_say_where_its_classifier_is():
+def test_network_without_a_classifier_raises_an_error():
   network = models.Network(name='mine', init=_never, forward=_never)
   with pytest.raises(ValueError, match='mine cannot be probed: it does not'):
     linear_probe(network, bn='adapt')
@@ -42,7 +42,7 @@ def _never(*_):
   raise AssertionError
 
 
-# Of the network that trains in a moment.
+# The trained parameters of `support.network`.
 CLASSIFIER = {
   'hidden': {'kernel': False},
   'norm': {'bias': False, 'scale': False},
@@ -50,7 +50,7 @@ CLASSIFIER = {
 }
 
 
-def test_the_new_classifier_is_normal_with_deviation_001_and_no_bias():
+def test_new_classifier_is_normal_with_standard_deviation_001():
   wide = support.network(width=20000)
   probe = linear_probe(wide, bn='adapt')
   fresh = probe.initialize(jax.random.key(3), support.IMAGE_SHAPE)
@@ -62,7 +62,7 @@ def test_the_new_classifier_is_normal_with_deviation_001_and_no_bias():
   np.testing.assert_array_equal(fresh['params']['head']['bias'], 0)
   again = probe.initialize(jax.random.key(4), support.IMAGE_SHAPE)
   assert not np.array_equal(kernel, again['params']['head']['kernel'])
-  # What is not the classifier is drawn as ever.
+  # The other parameters are initialized as usual.
   support.identical(
     {**fresh['params'], 'head': 0},
     {
@@ -73,8 +73,8 @@ def test_the_new_classifier_is_normal_with_deviation_001_and_no_bias():
 
 
 @functools.cache
-def steps(bn: str, count: int = 4):
-  """States of a probe from given weights, before and after some steps."""
+def train_steps(bn: str, count: int = 4):
+  """Returns given weights, and states of a probe before and after steps."""
   network = support.network()
   given = network.initialize(jax.random.key(5), support.IMAGE_SHAPE)
   given['batch_stats'] = jax.tree.map(lambda x: x + 0.25, given['batch_stats'])
@@ -102,8 +102,8 @@ def steps(bn: str, count: int = 4):
 
 
 @pytest.mark.parametrize('bn', ['adapt', 'frozen'])
-def test_only_the_classifier_moves(bn):
-  given, _, states, _ = steps(bn)
+def test_only_the_classifier_is_trained(bn):
+  given, _, states, _ = train_steps(bn)
   body = {**given['params'], 'head': 0}
   for state in states:
     support.identical({**state.params['student'], 'head': 0}, body)
@@ -113,14 +113,14 @@ def test_only_the_classifier_moves(bn):
     assert np.all(one != next_one)
 
 
-def test_frozen_statistics_stay_to_the_bit():
-  given, _, states, _ = steps('frozen')
+def test_frozen_statistics_are_bit_identical():
+  given, _, states, _ = train_steps('frozen')
   for state in states:
     support.identical(state.batch_stats, given['batch_stats'])
 
 
-def test_adapting_statistics_move_to_the_images_and_are_evaluated_with():
-  given, parts, states, _ = steps('adapt', 200)
+def test_adapted_statistics_are_those_of_the_new_images():
+  given, parts, states, _ = train_steps('adapt', 200)
   batch = support.first_batch()
   images = batch['image'] / jnp.float32(255)
   hidden = images.reshape(len(images), -1) @ given['params']['hidden']['kernel']
@@ -128,7 +128,7 @@ def test_adapting_statistics_move_to_the_images_and_are_evaluated_with():
     [state.batch_stats['norm']['mean']] for state in (states[0], states[-1])
   )
   far = np.abs(first - hidden.mean(0)).max()
-  # What is left of the start is 0.9^200; the crops still move it a little.
+  # The initial value has weight 0.9^200; random crops cause small changes.
   assert np.abs(last - hidden.mean(0)).max() < 0.3 * far
   adapted, _ = parts.student.apply(
     states[-1].student_variables, images, train=False
@@ -137,8 +137,8 @@ def test_adapting_statistics_move_to_the_images_and_are_evaluated_with():
   assert not np.allclose(adapted.embedding, before.embedding, atol=1e-2)
 
 
-def test_frozen_features_are_those_of_the_network_as_it_was_given():
-  given, parts, states, _ = steps('frozen')
+def test_frozen_features_equal_those_of_the_given_network():
+  given, parts, states, _ = train_steps('frozen')
   images = support.first_batch()['image'] / jnp.float32(255)
   want, _ = support.network().apply(given, images, train=False)
   for train in (False, True):
@@ -149,7 +149,7 @@ def test_frozen_features_are_those_of_the_network_as_it_was_given():
 
 
 def test_no_gradient_is_computed_below_the_classifier():
-  _, parts, states, metrics = steps('adapt')
+  _, parts, states, metrics = train_steps('adapt')
   state = states[-2]
 
   def loss(params):
@@ -165,9 +165,9 @@ def test_no_gradient_is_computed_below_the_classifier():
 
 
 @pytest.mark.slow
-def test_the_step_is_pytorch_s_sgd_on_a_linear_layer():
-  """Three steps by hand: g + wd w, then momentum, then the rate."""
-  given, parts, states, _ = steps('frozen')
+def test_step_matches_pytorch_sgd_on_a_linear_layer():
+  """Compares with three manual steps of momentum SGD with weight decay."""
+  given, parts, states, _ = train_steps('frozen')
   recipe = Recipe(epochs=1)
   kernel, buffer = states[0].params['student']['head']['kernel'], 0.0
   batch = support.first_batch()
@@ -186,7 +186,7 @@ def test_the_step_is_pytorch_s_sgd_on_a_linear_layer():
   )
 
 
-def test_the_optimiser_keeps_no_momentum_for_what_is_frozen():
+def test_optimizer_has_no_momentum_for_frozen_parameters():
   optimizer = probe_optimizer(optax.sgd(0.1, momentum=0.9), support.network())
   params = {'student': small_tree(), 'method': {}}
   state = optimizer.init(params)

@@ -1,4 +1,4 @@
-"""Runs that train at once, a thread per device, end as they end alone."""
+"""Concurrent runs, one thread per device, match sequential runs."""
 
 import dataclasses
 
@@ -39,9 +39,9 @@ def epochs():
 
 
 @pytest.fixture(scope='module')
-def alone(epochs, tmp_path_factory):
-  """The folder of runs that were trained one after the other."""
-  folder = tmp_path_factory.mktemp('alone')
+def sequential_folder(epochs, tmp_path_factory):
+  """Folder of runs that were trained sequentially."""
+  folder = tmp_path_factory.mktemp('sequential_folder')
   _train(_runs(folder, epochs), 'never')
   return folder
 
@@ -56,21 +56,21 @@ def _assert_same_ends(epochs, folder, other):
     support.same_end(epochs, folder / seed, other / seed)
 
 
-# With two devices the third run waits for one of the others to end.
+# With two devices the third run starts when another one ends.
 @pytest.mark.parametrize(
   'devices', [3, pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_runs_on_devices_of_their_own_end_with_the_same_bits(
-  tmp_path, epochs, alone, monkeypatch, devices
+def test_runs_on_separate_devices_are_bit_identical(
+  tmp_path, epochs, sequential_folder, monkeypatch, devices
 ):
   _use_devices(monkeypatch, devices)
   _train(_runs(tmp_path, epochs), 'auto')
-  _assert_same_ends(epochs, tmp_path, alone)
+  _assert_same_ends(epochs, tmp_path, sequential_folder)
 
 
 @pytest.mark.slow
-def test_all_are_saved_when_asked_to_stop_and_go_on_with_the_same_bits(
-  tmp_path, epochs, alone, monkeypatch
+def test_stop_saves_all_runs_and_they_resume_bit_identically(
+  tmp_path, epochs, sequential_folder, monkeypatch
 ):
   _use_devices(monkeypatch, 3)
   runs = _runs(tmp_path, epochs)
@@ -85,12 +85,12 @@ def test_all_are_saved_when_asked_to_stop_and_go_on_with_the_same_bits(
   assert all(steps_done(run.folder) > 0 for run in runs)
   assert not runs[1].finished()
   _train(runs, 'auto')
-  _assert_same_ends(epochs, tmp_path, alone)
+  _assert_same_ends(epochs, tmp_path, sequential_folder)
 
 
 @pytest.mark.parametrize('together', ['auto', 'never'])
-def test_one_that_diverges_does_not_stop_the_others(
-  tmp_path, epochs, alone, monkeypatch, together
+def test_diverged_run_does_not_stop_the_other_runs(
+  tmp_path, epochs, sequential_folder, monkeypatch, together
 ):
   _use_devices(monkeypatch, 3)
   runs = _runs(tmp_path, epochs)
@@ -104,14 +104,14 @@ def test_one_that_diverges_does_not_stop_the_others(
   kinds = [support.lines(run.folder)[-1]['kind'] for run in runs]
   assert kinds == ['end', 'diverged', 'end']
   for seed in ('0', '2'):
-    support.same_end(epochs, tmp_path / seed, alone / seed)
-  # A command that is given again leaves it as it is.
+    support.same_end(epochs, tmp_path / seed, sequential_folder / seed)
+  # A repeated command does not train it again.
   (message,) = _train(runs, together)
   assert 'diverged at step 0 before' in message
 
 
 @pytest.mark.slow
-def test_runs_with_a_table_end_with_the_same_bits_as_alone(
+def test_concurrent_runs_with_a_teacher_table_are_bit_identical(
   tmp_path, epochs, monkeypatch
 ):
   _use_devices(monkeypatch, 3)
@@ -124,17 +124,19 @@ def test_runs_with_a_table_end_with_the_same_bits_as_alone(
   _assert_same_ends(epochs, *ends.values())
 
 
-def test_runs_that_have_ended_are_not_trained_again(epochs, alone):
-  before = (alone / '0' / 'metrics.jsonl').stat().st_mtime_ns
-  _train(_runs(alone, epochs), 'never')
-  assert (alone / '0' / 'metrics.jsonl').stat().st_mtime_ns == before
+def test_finished_runs_are_not_trained_again(epochs, sequential_folder):
+  before = (sequential_folder / '0' / 'metrics.jsonl').stat().st_mtime_ns
+  _train(_runs(sequential_folder, epochs), 'never')
+  assert (
+    sequential_folder / '0' / 'metrics.jsonl'
+  ).stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
   ('left', 'devices', 'count'),
   [(6, 1, 1), (6, 2, 2), (1, 2, 1), (3, 4, 3), (2, 4, 1), (6, 4, 4)],
 )
-def test_how_many_runs_train_at_once(
+def test_number_of_concurrent_runs(
   left, devices, count, epochs, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(jax, 'local_device_count', lambda: devices)
@@ -143,23 +145,19 @@ def test_how_many_runs_train_at_once(
   assert runs_at_once(run, left, 'never') == 1
 
 
-def _on(tmp_path, devices):
+def _run_on(tmp_path, devices):
   return support.run(tmp_path, support.epochs(support.parts('kd'), devices))
 
 
-def test_cores_that_share_a_batch_train_one_run_after_the_other(
-  tmp_path, monkeypatch
-):
-  run = _on(tmp_path, first_devices(2))
+def test_runs_are_sequential_if_cores_share_a_batch(tmp_path, monkeypatch):
+  run = _run_on(tmp_path, first_devices(2))
   monkeypatch.setattr(jax, 'local_device_count', lambda: 2)
   assert runs_at_once(run, 2, 'auto') == 1
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   assert runs_at_once(run, 2, 'auto') == 2
 
 
-def test_a_sharded_teacher_keeps_runs_one_after_the_other(
-  tmp_path, monkeypatch
-):
-  run = _on(tmp_path, first_devices(4, fsdp=2))
+def test_runs_are_sequential_with_a_sharded_teacher(tmp_path, monkeypatch):
+  run = _run_on(tmp_path, first_devices(4, fsdp=2))
   monkeypatch.setattr(jax, 'local_device_count', lambda: 4)
   assert runs_at_once(run, 4, 'auto') == 1

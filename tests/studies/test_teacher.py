@@ -1,4 +1,4 @@
-"""Where a teacher comes from, and what it leaves behind."""
+"""Teachers from checkpoints, from training and from the cache."""
 
 import shutil
 
@@ -18,7 +18,7 @@ from tests.train import support
 
 
 def _obtain(workdir, **settings):
-  """Returns a teacher, and what was said besides loading the dataset."""
+  """Returns a teacher and the messages, except that of loading the dataset."""
   progress = support.Listener()
   session = Session(
     workdir=epath.Path(workdir),
@@ -46,7 +46,7 @@ def _kinds(workdir):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-  """A file of weights from elsewhere, and these weights."""
+  """A weight file and its weights."""
   config = StudyConfig(
     dataset='digits',
     limit=7,
@@ -70,11 +70,13 @@ def checkpoint(tmp_path):
   return path, variables
 
 
-def test_given_weights_are_evaluated_once_and_not_trained(tmp_path, checkpoint):
+def test_teacher_checkpoint_is_evaluated_once_and_not_trained(
+  tmp_path, checkpoint
+):
   path, variables = checkpoint
   for workdir, message in (
     ('one', None),
-    ('one', None),  # where the folder says it
+    ('one', None),  # from the work folder
     ('two', 'scores are taken from'),  # from the cache
   ):
     teacher, said = _obtain(tmp_path / workdir, teacher_checkpoint=path)
@@ -84,7 +86,7 @@ def test_given_weights_are_evaluated_once_and_not_trained(tmp_path, checkpoint):
 
 
 @pytest.mark.slow
-def test_a_teacher_is_trained_once_and_kept_for_later_commands(tmp_path):
+def test_teacher_is_trained_once_and_cached(tmp_path):
   first, said = _obtain(tmp_path / 'one')
   assert said == []
   again, said = _obtain(tmp_path / 'two')
@@ -92,7 +94,7 @@ def test_a_teacher_is_trained_once_and_kept_for_later_commands(tmp_path):
   assert first.hash == again.hash
   support.identical(first.variables, again.variables)
   assert _kinds(tmp_path / 'one') == _kinds(tmp_path / 'two')
-  # Another recipe makes another teacher.
+  # Another recipe gives another teacher.
   other, said = _obtain(tmp_path / 'three', teacher_learning_rate=0.01)
   assert said == []
   assert other.hash != first.hash
@@ -109,7 +111,7 @@ def test_a_teacher_is_trained_once_and_kept_for_later_commands(tmp_path):
     ('student/_CHECKPOINT_METADATA', 'is damaged'),
   ],
 )
-def test_a_damaged_cached_teacher_is_replaced(tmp_path, damaged, reason):
+def test_damaged_cached_teacher_is_replaced(tmp_path, damaged, reason):
   first, _ = _obtain(tmp_path / 'one')
   (folder,) = (tmp_path / 'cache' / 'teachers').iterdir()
   path = folder / damaged
@@ -127,7 +129,7 @@ def test_a_damaged_cached_teacher_is_replaced(tmp_path, damaged, reason):
   assert said == [f'The teacher is taken from {folder}']
 
 
-def test_damaged_scores_of_a_given_teacher_are_replaced(tmp_path, checkpoint):
+def test_damaged_cached_scores_of_a_teacher_are_replaced(tmp_path, checkpoint):
   path, _ = checkpoint
   _obtain(tmp_path / 'one', teacher_checkpoint=path)
   (folder,) = (tmp_path / 'cache' / 'scores').iterdir()

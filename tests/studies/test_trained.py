@@ -1,4 +1,4 @@
-"""What a run exported is loaded again, also where its method predicts."""
+"""Loading the exported student of a run, also if its method predicts."""
 
 import json
 
@@ -39,22 +39,22 @@ def images():
   ],
   ids=lambda method: type(method).__name__,
 )
-def test_settings_come_back_from_json(method):
+def test_settings_round_trip_through_json(method):
   stored = json.loads(json.dumps(files.to_json(method)))
   again = methods.from_json(stored)
   assert files.to_json(again) == files.to_json(method)
 
 
 @pytest.mark.parametrize(
-  ('stored', 'said'),
+  ('stored', 'message'),
   [
     ({'type': 'Kb'}, "did you mean 'Kd'"),
     ({'type': 'Kd', 'wieght': 1.0}, "did you mean 'weight'"),
     ({'type': 'Kd', 'weight': -1.0}, 'must be zero or more'),
   ],
 )
-def test_unknown_settings_are_named(stored, said):
-  with pytest.raises(ValueError, match=said):
+def test_invalid_settings_raise_an_error(stored, message):
+  with pytest.raises(ValueError, match=message):
     methods.from_json(stored)
 
 
@@ -91,7 +91,7 @@ def test_two_layers_are_loaded_as_one_classifier(tmp_path, images):
   np.testing.assert_allclose(got.logits, want.logits, rtol=1e-6)
 
 
-def test_a_predicting_part_is_loaded_with_its_student(
+def test_predicting_method_is_loaded_with_its_student(
   tmp_path, images, monkeypatch
 ):
   monkeypatch.setitem(methods.METHODS, 'predictor', Predictor)
@@ -107,25 +107,25 @@ def test_a_predicting_part_is_loaded_with_its_student(
   np.testing.assert_array_equal(got.logits, want.logits)
 
 
-def test_a_run_without_a_student_has_not_ended(tmp_path):
+def test_run_without_a_student_raises_an_error(tmp_path):
   with pytest.raises(ValueError, match='the run has not ended'):
     load_trained(tmp_path)
 
 
 @pytest.mark.parametrize('type_', ['Theirs', 'kd+theirs'])
-def test_the_student_of_an_unknown_method_is_taken_for_a_plain_network(type_):
+def test_student_of_an_unknown_method_is_a_plain_network(type_):
   network, _ = exported_template({**ABOUT, 'method': {'type': type_}})
   assert network.name == 'convnet_4_8'
 
 
 @pytest.mark.parametrize('type_', ['Kd', 'kd+icd'])
-def test_a_damaged_setting_of_a_known_method_is_refused(type_):
+def test_invalid_setting_of_a_known_method_raises_an_error(type_):
   about = {**ABOUT, 'method': {'type': type_, 'task_weight': -1.0}}
   with pytest.raises(ValueError, match=r'task_weight of .* must be zero'):
     exported_template(about)
 
 
-def test_a_plain_student_is_its_network():
+def test_plain_student_has_the_template_of_its_network():
   network, template = exported_template({**ABOUT, 'teacher': 'convnet_8_16'})
   assert network.name == 'convnet_4_8'
   assert set(template) == {'params', 'batch_stats'}

@@ -1,4 +1,4 @@
-"""What a process of several computes; `python -m tests.train.pod` is one."""
+"""Computations of one of several processes: `python -m tests.train.pod`."""
 
 import dataclasses
 import functools
@@ -20,14 +20,14 @@ BATCH, STEPS, TEST = 4, 2, 7
 
 
 def whole_batch(devices: Devices):
-  """State and sums after an epoch of losses that are of the whole batch."""
+  """Returns the carry after an epoch with losses of the whole batch."""
   made = support.epochs(support.parts('icd+kd2m'), devices)
   carry, frozen, key = support.start(made)
   return support.advance(made, carry, frozen, key, 3)
 
 
 def streamed(devices: Devices):
-  """The carry after an epoch of a stream, an evaluation, what was decoded."""
+  """Returns carry and evaluation of streamed data, and the decoded indices."""
   parts = dataclasses.replace(
     support.parts(),
     task=MultiLabel(),
@@ -58,14 +58,14 @@ def streamed(devices: Devices):
 
 
 def flat(tree) -> dict[str, np.ndarray]:
-  """The arrays of a tree by name."""
+  """Returns the arrays of a tree by name."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(support.numbers(tree))
   return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 @functools.cache
 def alone() -> dict[str, np.ndarray]:
-  """What one process with one device computes."""
+  """Returns the results of one process with one device."""
   devices = support.first_devices(1)
   return flat((whole_batch(devices), streamed(devices)[0]))
 

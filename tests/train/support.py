@@ -1,4 +1,4 @@
-"""Small things to train: an image set, networks that compile in a moment."""
+"""A small dataset, networks that compile fast, and runs for tests."""
 
 import contextlib
 import dataclasses
@@ -48,11 +48,11 @@ from kdjax.typing import PyTree
 CLASSES = 3
 IMAGE_SHAPE = (4, 4, 1)
 _OF_PROCESS = ('seconds', 'images_per_second', 'compilations')
-TRAIN, TEST, BATCH = 21, 13, 8  # two whole batches and one of five
+TRAIN, TEST, BATCH = 21, 13, 8  # two full batches and one of five
 
 
 class Dense(nn.Module):
-  """A hidden layer with batch norm; as much of a network as a step needs."""
+  """A network of one hidden layer with batch norm."""
 
   width: int
   dtype: Any = jnp.float32
@@ -60,8 +60,7 @@ class Dense(nn.Module):
   classifier_name = 'head'
 
   def setup(self):
-    # Without a bias, which batch norm would take away: its gradient would be
-    # nothing but rounding.
+    # No bias: batch norm would cancel it, and its gradient would be rounding.
     self.hidden = layers.Dense(self.width, use_bias=False, dtype=self.dtype)
     self.norm = layers.BatchNorm(dtype=self.dtype)
     self.head = layers.Dense(CLASSES, dtype=self.dtype)
@@ -81,7 +80,7 @@ def network(name: str = 'dense', width: int = 6, **kwargs: Any) -> Network:
 
 
 def arrays(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-  """Noisy images of three patterns, uint8, and which pattern each shows."""
+  """Returns noisy uint8 images of three patterns, and their patterns."""
   rng = np.random.default_rng(seed)
   patterns = np.random.default_rng(0).integers(0, 200, (CLASSES, *IMAGE_SHAPE))
   labels = np.arange(count) % CLASSES
@@ -104,7 +103,7 @@ def parts(
   student: Network | None = None,
   teacher: Network | None = None,
 ) -> Parts:
-  """What a step is made of, in the stages of the recipe."""
+  """Returns the parts of a step, with the stages of the recipe."""
   made = methods.create(method) if isinstance(method, str) else method
   recipe = recipe or Recipe(epochs=3, batch_size=BATCH)
   student = student or network()
@@ -122,7 +121,7 @@ def parts(
 
 @functools.cache
 def teacher_variables(made: Parts) -> PyTree:
-  """Variables of the teacher, the same each time; empty without one."""
+  """Returns fixed variables of the teacher; empty without a teacher."""
   if made.teacher is None:
     return {}
   return made.teacher.initialize(jax.random.key(99), IMAGE_SHAPE)
@@ -151,7 +150,7 @@ def first_batch(count: int = BATCH) -> dict[str, jax.Array]:
 def program(
   made: Parts, devices: Devices | None = None, recipe: Recipe | None = None
 ) -> Program:
-  """A program over the dataset, with the averages of a recipe."""
+  """Returns a program over the dataset, with the averages of a recipe."""
   return Program(
     parts=made,
     devices=devices or first_devices(1),
@@ -165,12 +164,12 @@ def program(
 def epochs(
   made: Parts, devices: Devices | None = None, recipe: Recipe | None = None
 ) -> ResidentEpochs:
-  """Epochs over the dataset; see `program`."""
+  """Returns epochs over the dataset; see `program`."""
   return ResidentEpochs(program(made, devices, recipe))
 
 
 def start(made: Epochs) -> tuple[Carry, Frozen, jax.Array]:
-  """Returns what `advance` takes: carry, frozen arguments and data key."""
+  """Returns the arguments of `advance`: carry, frozen arguments, data key."""
   own, devices = made.program, made.program.devices
   teacher = teacher_variables(own.parts)
   frozen = Frozen(teacher=devices.replicate(teacher))
@@ -190,7 +189,7 @@ def advance(
 def run(
   folder: pathlib.Path, made: Epochs | None = None, **changes: Any
 ) -> Run:
-  """A run of three epochs, evaluated and saved after each."""
+  """Returns a run of three epochs, evaluated and saved after each."""
   made = made or epochs(parts())
   settings = {
     'recipe': Recipe(epochs=3, batch_size=BATCH),
@@ -217,7 +216,7 @@ def train(made: Run, request: StopRequest | None = None) -> list[str]:
 
 
 def lines(folder: pathlib.Path, kind: str | None = None) -> list[dict]:
-  """Returns what a run logged, without what the clock and compiler say."""
+  """Returns the log of a run without times and compilations."""
   return [
     {name: value for name, value in line.items() if name not in _OF_PROCESS}
     for line in files.read_lines(folder / 'metrics.jsonl')
@@ -238,7 +237,7 @@ def same_end(
   other: pathlib.Path,
   networks: tuple[str, ...] = ('student',),
 ) -> None:
-  """Asserts that two runs left the same log, samples and networks."""
+  """Asserts that two runs have the same log, samples and networks."""
   assert lines(one) == lines(other)
   for name in networks:
     identical(stored(made, one, name), stored(made, other, name))
@@ -263,7 +262,7 @@ def first_carry(made: Run) -> Carry:
 
 
 class StopAfter(StopRequest):
-  """A request that comes after it has been looked for some times."""
+  """A stop request that becomes true after `looks` checks."""
 
   signal_number = signal.SIGTERM
 
@@ -277,7 +276,7 @@ class StopAfter(StopRequest):
 
 
 class StopWhen(StopRequest):
-  """A request that comes once a condition holds."""
+  """A stop request that becomes true when a condition holds."""
 
   signal_number = signal.SIGTERM
 
@@ -290,7 +289,7 @@ class StopWhen(StopRequest):
 
 
 def stop_after_epoch(made: Run, epoch: int) -> None:
-  """Trains a run until an epoch is logged, and asks it to stop there."""
+  """Trains a run until an epoch is logged, and stops it."""
   request = StopWhen(lambda: len(lines(made.folder, 'train')) >= epoch)
   with pytest.raises(Interrupted):
     train(made, request)
@@ -298,7 +297,7 @@ def stop_after_epoch(made: Run, epoch: int) -> None:
 
 
 class Listener(Progress):
-  """Progress that nobody sees, and that remembers what was said besides."""
+  """Invisible progress that records the messages."""
 
   def __init__(self):
     super().__init__(enabled=False)
@@ -312,7 +311,7 @@ class Listener(Progress):
 
 
 def close(one: PyTree, other: PyTree, tolerance: float) -> None:
-  """Asserts that trees agree, relative to each array's largest number."""
+  """Asserts that trees agree, relative to each array's largest value."""
 
   def check(path, a, b):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -326,12 +325,12 @@ def close(one: PyTree, other: PyTree, tolerance: float) -> None:
 
 
 def identical(one: PyTree, other: PyTree) -> None:
-  """Asserts that trees hold the same bits."""
+  """Asserts that trees are bit-identical."""
   jax.tree.map(np.testing.assert_array_equal, numbers(one), numbers(other))
 
 
 def numbers(tree: PyTree) -> PyTree:
-  """Arrays on the host, keys as the integers they are made of."""
+  """Returns arrays on the host, with keys as integers."""
 
   def number(leaf):
     if isinstance(leaf, jax.Array) and jnp.issubdtype(

@@ -1,4 +1,4 @@
-"""Averages of weights: of the last epochs and exponential, in whole runs."""
+"""Averages of weights in whole runs: of the last epochs and exponential."""
 
 import dataclasses
 from unittest import mock
@@ -29,7 +29,7 @@ def epochs():
 
 @pytest.fixture(scope='module')
 def whole(epochs, tmp_path_factory):
-  """The run that was never stopped, and its weights at the end of epochs."""
+  """Uninterrupted run, and its weights at the end of each epoch."""
   made = support.run(tmp_path_factory.mktemp('whole'), epochs, recipe=LAST)
   weights, advance = [], epochs.advance
 
@@ -51,9 +51,7 @@ def _mean(weights, factors):
   )
 
 
-def test_the_mean_of_weights_and_statistics_is_left_beside_the_last(
-  epochs, whole
-):
+def test_average_of_the_last_epochs_is_saved_beside_the_student(epochs, whole):
   folder, weights = whole
   assert len(weights) == 4
   average = support.stored(epochs, folder, 'student_average')
@@ -63,7 +61,7 @@ def test_the_mean_of_weights_and_statistics_is_left_beside_the_last(
     support.close(average, weights[-1], 1e-4)
 
 
-def _right(epochs, variables):
+def _count_correct(epochs, variables):
   """Returns how many test images a student classifies correctly."""
   test = support.dataset().test
   features, _ = epochs.program.parts.student.apply(
@@ -72,18 +70,18 @@ def _right(epochs, variables):
   return (np.argmax(features.logits, -1) == test.labels).sum()
 
 
-def test_the_mean_is_what_the_end_line_scores(epochs, whole):
+def test_end_line_has_the_score_of_the_average(epochs, whole):
   folder, _ = whole
   average = support.stored(epochs, folder, 'student_average')
   end = files.read_lines(folder / 'metrics.jsonl')[-1]
-  assert end['average_correct'] == _right(epochs, average)
+  assert end['average_correct'] == _count_correct(epochs, average)
   assert end['average_accuracy'] == pytest.approx(
     end['average_correct'] / support.TEST
   )
 
 
 @pytest.mark.parametrize('looks', [2, 3, 4])
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(
+def test_average_of_a_resumed_run_is_bit_identical(
   epochs, whole, tmp_path, looks
 ):
   run = support.run(tmp_path, epochs, recipe=LAST)
@@ -93,7 +91,7 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(
   support.same_end(epochs, tmp_path, whole[0], ('student', 'student_average'))
 
 
-def test_as_published_the_second_epoch_stands_for_the_first(whole, tmp_path):
+def test_published_form_counts_the_second_epoch_twice(whole, tmp_path):
   recipe = dataclasses.replace(LAST, average_form='as_published')
   epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)
   support.train(support.run(tmp_path, epochs, recipe=recipe))
@@ -103,19 +101,19 @@ def test_as_published_the_second_epoch_stands_for_the_first(whole, tmp_path):
 
 @pytest.mark.parametrize('form', ['mean', 'as_published'])
 @pytest.mark.parametrize('count', [1, 2, 3, 10])
-def test_there_are_as_many_factors_as_their_sum(count, form):
+def test_epoch_weights_sum_to_their_number(count, form):
   factors = epoch_weights(count, form)
   assert len(factors) == sum(factors) == count
 
 
 @pytest.mark.parametrize('last', [0, 5])
-def test_refuses_epochs_that_there_are_not(last):
+def test_invalid_number_of_averaged_epochs_raises_an_error(last):
   with pytest.raises(ValueError, match='from 1 to the 4 epochs, got'):
     Recipe(epochs=4, average_last=last)
 
 
 @pytest.mark.slow
-def test_the_exponential_average_worked_by_hand():
+def test_exponential_average_worked_by_hand():
   recipe = dataclasses.replace(BOTH, ema_decay=0.15)
   epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)
   carry, frozen, key = support.start(epochs)
@@ -137,7 +135,7 @@ def test_the_exponential_average_worked_by_hand():
 
 
 def _residual(method):
-  """Parts of networks with two stages of feature maps."""
+  """Returns parts of networks with two stages of feature maps."""
   student, teacher = (
     linen_network(
       ResNet(
@@ -167,7 +165,7 @@ MAPS = {'fcfd': Fcfd(feature_weight=0.5), 'ssim': Ssim(adapter='always')}
     pytest.param('icd+kd', marks=pytest.mark.slow),
   ],
 )
-def test_averages_of_a_method_with_parameters_are_resumed_to_the_bit(
+def test_resumed_averages_with_method_parameters_are_bit_identical(
   method, tmp_path
 ):
   _assert_resumed(support.parts(method, BOTH), tmp_path)
@@ -175,14 +173,14 @@ def test_averages_of_a_method_with_parameters_are_resumed_to_the_bit(
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', MAPS)
-def test_averages_of_a_method_that_reads_maps_are_resumed_to_the_bit(
+def test_resumed_averages_with_feature_maps_are_bit_identical(
   name, tmp_path, hasty_compiler
 ):
   _assert_resumed(_residual(MAPS[name]), tmp_path)
 
 
 def _assert_resumed(parts, tmp_path):
-  """Asserts that a run that was stopped ends as one that was not."""
+  """Asserts that a stopped and resumed run is bit-identical."""
   epochs = support.epochs(parts, recipe=BOTH)
   whole, resumed = (
     support.run(tmp_path / name, epochs, recipe=BOTH)
@@ -208,7 +206,7 @@ def _checkpoint(run):
   return carry
 
 
-def test_the_better_of_average_and_latest_weights_is_the_student(tmp_path):
+def test_better_of_average_and_latest_weights_is_the_student(tmp_path):
   recipe = dataclasses.replace(BOTH, average_last=None)
   epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)
   support.train(support.run(tmp_path, epochs, recipe=recipe))
@@ -217,5 +215,7 @@ def test_the_better_of_average_and_latest_weights_is_the_student(tmp_path):
     assert line['weights'] == max(scores, key=scores.__getitem__)
     assert line['accuracy'] == max(scores.values())
   end = support.lines(tmp_path, 'end')[0]
-  assert end['correct'] == _right(epochs, support.stored(epochs, tmp_path))
+  assert end['correct'] == _count_correct(
+    epochs, support.stored(epochs, tmp_path)
+  )
   assert end['weights'] in ('ema', 'raw')

@@ -66,7 +66,7 @@ def _compiled(devices: int, metric: str) -> str:
     ),
   ],
 )
-def test_the_search_does_not_communicate(devices, metric, hasty_compiler):
+def test_transport_search_does_not_communicate(devices, metric, hasty_compiler):
   text = _compiled(devices, metric)
   assert loop_depth(text) > 1  # the search inside the loop over steps
   sent = collectives(text, outer_loops=1)

@@ -1,7 +1,7 @@
-"""The compiled program of the loop, read: what is in it, and what must not be.
+"""The compiled program of the training loop.
 
-On the CPU the compiler's result; for a GPU and a TPU, which nothing here has,
-what their compilers would be given.
+On the CPU the compiled program is tested, for GPUs and TPUs the input of their
+compilers.
 """
 
 import functools
@@ -18,7 +18,7 @@ from kdjax.runtime.mesh import first_devices
 from kdjax.train import Frozen, Program, ResidentEpochs
 from tests.train import support
 
-# Maps of 8 at the least: one smaller than its kernel is turned round by XLA.
+# Maps of at least 8 pixels: XLA swaps smaller maps with their kernels.
 SHAPE = (16, 16, 3)
 FORWARD = 'b01f_01io->b01f'
 STEM, BLOCK, SHORTCUT = 1, 2, 1  # convolutions
@@ -65,7 +65,7 @@ def _compiled():
 
 
 def _computations():
-  """Lines of each computation of the compiled program, by name."""
+  """Returns the lines of each computation of the program, by name."""
   found, name = {}, ''
   for line in _compiled()[0].as_text().splitlines():
     head = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', line)
@@ -77,8 +77,8 @@ def _computations():
   return found
 
 
-def _below(computations, name):
-  """All lines of a computation and of those that it calls."""
+def _all_lines(computations, name):
+  """Returns all lines of a computation and of those that it calls."""
   lines = list(computations[name])
   for line in computations[name]:
     called = re.findall(
@@ -88,7 +88,7 @@ def _below(computations, name):
     if several:
       called += re.findall(r'%?([\w.\-]+)', several[1])
     for inner in called:
-      lines += _below(computations, inner)
+      lines += _all_lines(computations, inner)
   return lines
 
 
@@ -101,29 +101,29 @@ def _loops_with_convolutions(computations, lines):
   return [
     body
     for body in bodies
-    if any(' convolution(' in line for line in _below(computations, body))
+    if any(' convolution(' in line for line in _all_lines(computations, body))
   ]
 
 
 @pytest.mark.slow
-def test_one_loop_does_the_steps_of_a_dispatch():
+def test_dispatch_is_one_loop_over_steps():
   computations = _computations()
-  whole = _below(computations, 'ENTRY')
+  whole = _all_lines(computations, 'ENTRY')
   (body,) = _loops_with_convolutions(computations, whole)
   (line,) = [x for x in computations['ENTRY'] if f'body=%{body},' in x]
-  # The whole carry goes round in it: no step waits for the host.
+  # The loop carries the complete state: no step waits for the host.
   leaves = jax.tree.leaves(_compiled()[1])
   assert line.count('f32[') + line.count('s32[') >= len(leaves)
-  inside = _below(computations, body)
+  inside = _all_lines(computations, body)
   assert _loops_with_convolutions(computations, inside) == []
-  # The step once: forward twice, and one and one more by kernel and images.
+  # One step: two forward passes, gradients of kernels, and of images.
   passes = STEM + 2 * BLOCK + SHORTCUT
   count = sum(' convolution(' in line for line in inside)
   assert count == 4 * passes - STEM  # images have no gradient
 
 
 @pytest.mark.slow
-def test_the_carry_is_updated_in_place():
+def test_carry_is_updated_in_place():
   compiled, carry = _compiled()
   leaves = jax.tree.leaves(carry)
   aliases = re.search(r'input_output_alias=\{(.*?) \}', compiled.as_text())[1]
@@ -134,7 +134,7 @@ def test_the_carry_is_updated_in_place():
 
 
 @pytest.mark.slow
-def test_nothing_but_a_kernels_gradient_is_turned_round():
+def test_only_kernel_gradients_are_transposed():
   text = _compiled()[0].as_text()
   assert set(re.findall(r'dim_labels=([\w>\-]+)', text)) == {FORWARD}
   turned = [
@@ -145,14 +145,14 @@ def test_nothing_but_a_kernels_gradient_is_turned_round():
   assert turned
   for line in turned:
     name = re.search(r'op_name="([^"]*)"', line)[1]
-    # Cropping images turns them as well, before any network sees them.
+    # Cropping transposes images, too, before the networks.
     if 'ResNet' in name:
       assert 'transpose(jvp(' in name
       assert re.search(r'conv\d?/', name)
 
 
 @pytest.mark.slow
-def test_the_compiled_program_calls_nobody():
+def test_compiled_program_does_not_call_the_host():
   text = _compiled()[0].as_text()
   for word in ('callback', 'infeed', 'outfeed', ' send(', ' recv(', 'xla_py'):
     assert word not in text
@@ -164,12 +164,12 @@ def test_the_compiled_program_calls_nobody():
 @pytest.mark.slow
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 @pytest.mark.parametrize('method', ['kd', 'fcfd'])
-def test_accelerators_are_given_no_more(method, platform):
+def test_accelerator_programs_do_not_call_the_host(method, platform):
   lowered = _traced(method)[0].lower(lowering_platforms=(platform,))
   text = lowered.as_text()
   for word in ('callback', 'infeed', 'outfeed', 'stablehlo.send', 'f64'):
     assert word not in text
-  # Gradients as XLA makes them, which its compilers there know.
+  # Gradients have the layouts of XLA, which its compilers optimize.
   assert set(re.findall(r'dim_numbers = (\[.*?\]->\[.*?\])', text)) == {
     '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]',
     '[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]',

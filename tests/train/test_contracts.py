@@ -1,6 +1,6 @@
-"""Methods and a task of a user's own train in whole runs.
+"""User-defined methods and a user-defined task train in whole runs.
 
-Each toy has at most 40 lines and touches no file of the library.
+Each example has at most 40 lines and changes no file of the library.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from tests.train import support
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryBank(Method):
-  """Pulls embeddings to a running mean of the teacher's, kept per image."""
+  """Distance of embeddings to running means of the teacher's per image."""
 
   weight: float = 0.1
   momentum: float = 0.5
@@ -57,7 +57,7 @@ class MemoryBank(Method):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TwoStages(Method):
-  """Trains a projection alone for an epoch, then the student as well."""
+  """Trains a projection for one epoch, then the student as well."""
 
   task_weight: float | tuple[tuple[int, float], ...] = ((0, 0.0), (1, 1.0))
 
@@ -75,7 +75,7 @@ class TwoStages(Method):
 
 
 class Predictor(Method):
-  """Predicts from a normalized feature map by the teacher's classifier."""
+  """Predicts from a normalized feature map with the teacher's classifier."""
 
   def init(self, key, student, teacher, data):
     maps = jnp.zeros(student.features.stages[-1].shape)
@@ -157,7 +157,7 @@ TOYS = (MemoryBank, TwoStages, Predictor, Pointing)
 
 
 @pytest.mark.parametrize('toy', TOYS)
-def test_a_toy_has_at_most_40_lines(toy):
+def test_example_has_at_most_40_lines(toy):
   assert len(inspect.getsourcelines(toy)[0]) <= 40
 
 
@@ -165,8 +165,8 @@ def _lines(folder) -> list[dict[str, Any]]:
   return files.read_lines(folder / 'metrics.jsonl')
 
 
-def _trained(tmp_path, method: Method) -> tuple[support.Run, TrainState]:
-  """A run to its end, and the state in its last checkpoint."""
+def _train_run(tmp_path, method: Method) -> tuple[support.Run, TrainState]:
+  """Trains a run; returns it and the state of its last checkpoint."""
   epochs = support.epochs(support.parts(method))
   run = support.run(tmp_path, epochs)
   support.train(run)
@@ -180,8 +180,8 @@ def _last_checkpoint(run, carry) -> TrainState:
 
 
 @pytest.mark.parametrize('method', [MemoryBank(), TwoStages(), Predictor()])
-def test_a_run_ends_and_logs_terms_that_add_up(tmp_path, method):
-  run, state = _trained(tmp_path, method)
+def test_run_finishes_and_its_terms_sum_to_the_loss(tmp_path, method):
+  run, state = _train_run(tmp_path, method)
   assert int(state.step) == run.total_steps
   for line in _lines(run.folder):
     if line['kind'] == 'train':
@@ -190,8 +190,8 @@ def test_a_run_ends_and_logs_terms_that_add_up(tmp_path, method):
       )
 
 
-def test_a_memory_is_filled_row_by_row_and_saved(tmp_path):
-  _, state = _trained(tmp_path, MemoryBank())
+def test_memory_bank_is_updated_and_saved(tmp_path):
+  _, state = _train_run(tmp_path, MemoryBank())
   bank = np.asarray(state.method_state['bank'])
   assert bank.shape == (support.TRAIN, 6)
   assert (np.abs(bank).sum(1) > 0).all()
@@ -200,12 +200,12 @@ def test_a_memory_is_filled_row_by_row_and_saved(tmp_path):
 
 
 class OneOptimizer(TwoStages):
-  """The same without a reset between the stages."""
+  """The same method without an optimizer reset between the stages."""
 
   stage_starts: ClassVar = ()
 
 
-def test_the_student_of_two_stages_is_frozen_first_and_momentum_reset():
+def test_student_is_frozen_in_the_first_stage_and_momentum_reset():
   after = {}
   for method in (TwoStages(), OneOptimizer()):
     epochs = support.epochs(support.parts(method))
@@ -222,15 +222,15 @@ def test_the_student_of_two_stages_is_frozen_first_and_momentum_reset():
     after[type(method)] = support.numbers(carry.state.params)
     moved = jax.tree.map(np.array_equal, after[type(method)], first)
     assert not any(jax.tree.leaves(moved['student']['hidden']))
-  # Without the reset 0.9 of the old momentum moves the kernel as well.
+  # Without the reset, 0.9 of the old momentum changes the kernel as well.
   kernels = [params['method']['kernel'] for params in after.values()]
   np.testing.assert_allclose(
     kernels[0] - kernels[1], 0.05 * 0.9 * trace, atol=1e-6
   )
 
 
-def test_what_a_predictor_predicts_by_is_exported(tmp_path):
-  run, state = _trained(tmp_path, Predictor())
+def test_predictor_is_exported_with_its_student(tmp_path):
+  run, state = _train_run(tmp_path, Predictor())
   parts = run.epochs.program.parts
   network, template = parts.method.export(
     state.method_variables,
@@ -244,7 +244,7 @@ def test_what_a_predictor_predicts_by_is_exported(tmp_path):
   )
   right = int((jnp.argmax(features.logits, -1) == test.labels).sum())
   assert right == _lines(run.folder)[-1]['correct']
-  # Its norm has moved away from where it started.
+  # The running mean of its norm has changed.
   assert np.any(np.asarray(state.method_state['mean']) != 0)
 
 
@@ -255,7 +255,7 @@ def _points(count: int, seed: int) -> data.Split:
   return data.Split(images, {'point': point})
 
 
-def test_a_task_without_logits_trains_and_evaluates(tmp_path):
+def test_task_without_logits_trains_and_evaluates(tmp_path):
   train, test = _points(support.TRAIN, 1), _points(support.TEST, 2)
   recipe = Recipe(epochs=3, batch_size=support.BATCH)
   student = linen_network(Pointer(), name='pointer')
@@ -292,7 +292,7 @@ def _no_samples(folder) -> bool:
 
 
 @pytest.mark.slow
-def test_predictions_do_not_depend_on_the_number_of_devices(tmp_path):
+def test_predictor_state_is_the_same_on_two_devices(tmp_path):
   ends: list[PyTree] = []
   for devices in (1, 2):
     epochs = support.epochs(support.parts(Predictor()), first_devices(devices))

@@ -1,4 +1,4 @@
-"""FCFD in the step: what its paths add, train, and leave alone."""
+"""FCFD in the training step: paths, gradients and statistics."""
 
 import dataclasses
 import functools
@@ -97,8 +97,8 @@ def _momentum(state):
 
 
 @functools.cache
-def _walk(method, steps=6):
-  """The states and metrics of some steps."""
+def _run_steps(method, steps=6):
+  """Returns the states and metrics of several steps."""
   states, metrics = [_state(_compiled(method)[0])], []
   for _ in range(steps):
     state, reported = _step(method, states[-1])
@@ -107,38 +107,38 @@ def _walk(method, steps=6):
   return states, metrics
 
 
-def _moved(states, way, stage):
-  """In which steps a bridge's parameters changed."""
+def _changed(states, direction, stage):
+  """Returns for each step whether a bridge's parameters changed."""
   kernels = [
-    np.asarray(state.params['method'][way][stage]['conv']['kernel'])
+    np.asarray(state.params['method'][direction][stage]['conv']['kernel'])
     for state in states
   ]
   return [bool(np.any(a != b)) for a, b in itertools.pairwise(kernels)]
 
 
-def test_a_sampled_step_takes_two_paths_and_no_more():
-  states, metrics = _walk(SAMPLED)
+def test_sampled_step_uses_two_paths():
+  states, metrics = _run_steps(SAMPLED)
   for before, after, reported in zip(states, states[1:], metrics):
     names = ('terms/function', 'terms/function_t2s')
     into_teacher, into_student = (float(reported[name]) for name in names)
     moved = sum(
-      _moved([before, after], 'to_student', f'stage_{i}')[0] for i in (1, 2)
+      _changed([before, after], 'to_student', f'stage_{i}')[0] for i in (1, 2)
     )
     assert (into_student > 0) == (moved > 0)
     assert (into_teacher > 0) == (moved < 2)
   draws = {
-    tuple(_moved([a, b], 'to_student', f'stage_{i}')[0] for i in (1, 2))
+    tuple(_changed([a, b], 'to_student', f'stage_{i}')[0] for i in (1, 2))
     for a, b in itertools.pairwise(states)
   }
   assert len(draws) > 1  # not the same paths in every step
 
 
-def test_a_bridge_that_was_not_sampled_keeps_value_and_momentum():
-  states, _ = _walk(SAMPLED)
+def test_unsampled_bridge_keeps_value_and_momentum():
+  states, _ = _run_steps(SAMPLED)
   rested = coasting = 0
   for before, after in itertools.pairwise(states):
     for stage in ('stage_1', 'stage_2', 'stage_3'):
-      if not _moved([before, after], 'to_student', stage)[0]:
+      if not _changed([before, after], 'to_student', stage)[0]:
         rested += 1
         for tree in (
           lambda state: state.params['method'],
@@ -150,13 +150,13 @@ def test_a_bridge_that_was_not_sampled_keeps_value_and_momentum():
           )
         trace = _momentum(after)['method']['to_student'][stage]
         coasting += bool(np.any(trace['conv']['kernel']))
-      assert all(_moved([before, after], 'to_teacher', stage))
-  assert rested > len(states)  # the one at the last stage in every step
+      assert all(_changed([before, after], 'to_teacher', stage))
+  assert rested > len(states)  # includes that of the last stage in every step
   assert coasting  # one of them had momentum
 
 
-def test_the_teacher_is_not_trained_but_its_statistics_drift():
-  states, _ = _walk(SAMPLED)
+def test_teacher_statistics_change_but_not_its_parameters():
+  states, _ = _run_steps(SAMPLED)
   assert set(states[-1].params) == {'student', 'method'}
   first, last = states[0].teacher_stats, states[-1].teacher_stats
   changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), first, last)
@@ -164,8 +164,8 @@ def test_the_teacher_is_not_trained_but_its_statistics_drift():
 
 
 @pytest.mark.parametrize('method', [SAMPLED, FORCED])
-def test_borrowed_stages_leave_all_running_statistics_alone(method):
-  # Those of a step without any path are the pure passes' alone.
+def test_paths_do_not_change_running_statistics(method):
+  # In a step without paths only the passes of the networks update them.
   pure, _ = _step(NONE)
   mixed, _ = _step(method)
   support.identical(pure.batch_stats, mixed.batch_stats)
@@ -179,8 +179,8 @@ def _loss(method, state):
   return float(_step(method, state)[1]['loss'])
 
 
-def test_paths_add_up():
-  state = _walk(SAMPLED)[0][3]
+def test_terms_of_paths_are_additive():
+  state = _run_steps(SAMPLED)[0][3]
   alone = {
     path: _loss(Fcfd(**WEIGHTS, paths=(path,)), state)
     for path in ('0011', '1100', '1110')
@@ -193,7 +193,7 @@ def test_paths_add_up():
 
 
 def _key_that_draws(state, wanted):
-  """A state whose next step takes just these paths."""
+  """Returns a state whose next step draws exactly these paths."""
   for seed in range(200):
     key = jax.random.key(seed)
     tried = dataclasses.replace(state, key=key)
@@ -205,8 +205,8 @@ def _key_that_draws(state, wanted):
   raise AssertionError('no key draws these')
 
 
-def test_a_sampled_path_is_the_path_itself():
-  # The same update, whether a path is a branch or always taken.
+def test_sampled_paths_match_forced_paths():
+  # The update is the same for conditional and unconditional paths.
   state = _key_that_draws(_state(_compiled(SAMPLED)[0]), {'0011', '1100'})
   sampled, _ = _step(SAMPLED, state)
   forced, _ = _step(FORCED, state)
@@ -215,7 +215,7 @@ def test_a_sampled_path_is_the_path_itself():
 
 
 @pytest.mark.parametrize('count', [2, 8])
-def test_several_devices_take_the_step_of_one(count):
+def test_step_is_the_same_on_several_devices(count):
   parts = _parts(SAMPLED)
   devices = first_devices(count)
   state, teacher = devices.replicate((_state(parts), _teacher()))
@@ -232,7 +232,7 @@ def test_several_devices_take_the_step_of_one(count):
 
 
 @pytest.mark.parametrize('other', ['kd2m', 'icd'])
-def test_in_a_combination_the_terms_have_their_names(other):
+def test_terms_keep_their_names_in_combinations(other):
   method = create(f'fcfd+{other}')
   _, metrics = _step(method)
   names = {name for name in metrics if name.startswith('terms/')}
@@ -242,7 +242,7 @@ def test_in_a_combination_the_terms_have_their_names(other):
   assert float(metrics['loss']) == pytest.approx(total, rel=1e-6)
 
 
-def test_in_bfloat16_all_terms_are_float32_and_near():
+def test_bfloat16_terms_are_float32_and_close():
   parts = _parts(FORCED, jnp.bfloat16)
   step = jax.jit(functools.partial(train_step, parts=parts))
   after, metrics = step(_state(parts), _teacher(), _batch())
@@ -258,9 +258,9 @@ def test_in_bfloat16_all_terms_are_float32_and_near():
       assert float(metrics[name]) == pytest.approx(float(value), rel=0.1)
 
 
-def test_branches_hold_no_convolution_of_the_slow_order():
-  # XLA's CPU compiler puts only those of the entry into the fast order. Images
-  # of 16: where a map is smaller than its kernel, XLA turns the two round.
+def test_branches_have_convolutions_in_the_fast_layout():
+  # XLA's CPU compiler changes only layouts in the entry computation. Images
+  # have 16 pixels because XLA swaps maps with kernels that are larger.
   parts = _parts(SAMPLED)
   shape = (16, 16, 3)
   state = init_state(parts, KEY, shape, BATCH, _teacher(), DATA)
@@ -272,7 +272,7 @@ def test_branches_hold_no_convolution_of_the_slow_order():
   assert text.count(' conditional(') >= 4
 
 
-def test_a_vision_transformer_teaches_a_residual_network():
+def test_vision_transformer_teaches_a_residual_network():
   shape = (16, 16, 3)
   small = ResNet(
     num_classes=CLASSES, blocks=(1, 1, 1, 1), widths=(4, 4, 8, 8), stem_width=4
@@ -304,8 +304,8 @@ def test_a_vision_transformer_teaches_a_residual_network():
   assert all(jax.tree.leaves(moved['student']))
 
 
-def test_observed_gaps_vanish_for_a_student_that_is_the_teacher():
-  # Bridges that change nothing: each channel to itself, a norm of none.
+def test_observed_gaps_are_zero_for_the_teacher_as_student():
+  # Bridges that are the identity.
   network = _network('teacher', (1, 2, 1))
   variables = _teacher()
   spec = network.describe(SHAPE)
@@ -337,8 +337,8 @@ def test_observed_gaps_vanish_for_a_student_that_is_the_teacher():
     assert steepest > random > 0
 
 
-def test_an_error_of_nothing_changes_nothing_however_many_images_there_are():
-  # More of them than are looked at, and a teacher that normalises with those.
+def test_zero_error_has_zero_effect_for_many_images():
+  # More images than are used, and a teacher that normalizes with the batch.
   network = _network('teacher', (1, 2, 1))
   images = jax.random.uniform(KEY, (80, *SHAPE))
 

@@ -1,4 +1,4 @@
-"""A folded teacher teaches the same."""
+"""Folding of the teacher in training."""
 
 import functools
 
@@ -31,20 +31,20 @@ def _variables(**settings):
   'settings',
   [{'use': 'never'}, {'use': 'auto'}, {'method': Fcfd(teacher_bn='train')}],
 )
-def test_it_is_not_folded_where_that_is_of_no_use(settings):
+def test_teacher_is_not_folded_if_that_is_useless_or_wrong(settings):
   assert _variables(**settings) is _start()[1]
 
 
 @pytest.mark.parametrize(
   'settings', [{}, {'use': 'auto'}, {'method': Fcfd(teacher_bn='eval')}]
 )
-def test_it_is_folded_elsewhere(settings, monkeypatch):
+def test_teacher_is_folded_otherwise(settings, monkeypatch):
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   variables = _variables(**settings)
   assert not jax.tree.leaves(variables['batch_stats'])
 
 
-def test_steps_with_it_are_steps_with_the_teacher():
+def test_training_with_a_folded_teacher_matches():
   made, _ = _start()
   ends = []
   for use in ('never', 'always'):

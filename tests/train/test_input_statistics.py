@@ -20,7 +20,7 @@ def _loop(waiting, working, steps=4):
   ('waiting', 'working', 'binds'),
   [(0.02, 0.0, 'input'), (0.0, 0.02, 'step')],
 )
-def test_tells_the_bottleneck(waiting, working, binds):
+def test_bottleneck_is_detected(waiting, working, binds):
   line = _loop(waiting, working).summary(batch_size=8)
   assert line['binds'] == binds
   assert (line['waited_for_images'] > 0.5) == (binds == 'input')
@@ -31,11 +31,11 @@ def test_tells_the_bottleneck(waiting, working, binds):
   assert ('--workers' in said) == (binds == 'input')
 
 
-def test_the_summary_of_no_steps_is_empty():
+def test_summary_without_steps_is_empty():
   assert InputStatistics().summary(8) == {}
 
 
-def test_a_reset_forgets_the_measurements():
+def test_reset_clears_the_measurements():
   statistics = _loop(0.0, 0.0)
   statistics.reset()
   assert statistics.summary(8) == {}

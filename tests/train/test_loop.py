@@ -23,7 +23,7 @@ def epochs():
 
 @pytest.fixture(scope='module')
 def trained(epochs, tmp_path_factory):
-  """A run that was never stopped, and what XLA compiled for it."""
+  """Uninterrupted run, and the names of the compiled functions."""
   compiled = []
 
   def note(event, seconds, *, fun_name='', **more):
@@ -39,17 +39,17 @@ def trained(epochs, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(trained):
-  """The folder of a run that was never stopped."""
+  """Folder of an uninterrupted run."""
   return trained[0].folder
 
 
-def test_xla_compiles_the_step_once_for_a_whole_run(trained):
+def test_step_is_compiled_once_per_run(trained):
   _, compiled = trained
   assert sum('_steps' in name for name in compiled) == 1
   assert sum('_evaluate_batches' in name for name in compiled) == 1
 
 
-def test_leaves_what_the_report_needs(whole):
+def test_run_folder_has_log_and_config(whole):
   kinds = [line['kind'] for line in support.lines(whole)]
   assert kinds == ['train', 'eval'] * 3 + ['end']
   end = files.read_lines(whole / 'metrics.jsonl')[-1]
@@ -61,10 +61,8 @@ def test_leaves_what_the_report_needs(whole):
   assert config['network'] == 'dense'
 
 
-def test_a_dispatch_is_never_asked_for_more_than_an_epoch(
-  epochs, tmp_path, monkeypatch
-):
-  # Processes agree on it by an integer of 64 bits, and epochs can be short.
+def test_dispatch_size_is_at_most_one_epoch(epochs, tmp_path, monkeypatch):
+  # Processes exchange it as an integer of 64 bits.
   asked = []
 
   def of_first(self, number):
@@ -78,9 +76,7 @@ def test_a_dispatch_is_never_asked_for_more_than_an_epoch(
 
 
 @pytest.mark.parametrize('looks', [0, 1, 2, 3])
-def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
-  epochs, whole, tmp_path, looks
-):
+def test_resumed_run_is_bit_identical(epochs, whole, tmp_path, looks):
   with pytest.raises(Interrupted):
     support.train(support.run(tmp_path, epochs), support.StopAfter(looks))
   assert not support.run(tmp_path, epochs).finished()
@@ -90,30 +86,26 @@ def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_stopped_again_and_again_ends_with_the_same_bits(
-  epochs, whole, tmp_path
-):
+def test_run_stopped_at_every_step_is_bit_identical(epochs, whole, tmp_path):
   stops = 0
   while not (made := support.run(tmp_path, epochs)).finished():
     try:
       support.train(made, support.StopAfter(0))
     except Interrupted:
       stops += 1
-  # Each start dispatches once, so that this is a checkpoint after each step.
+  # Each attempt runs one dispatch of one step and saves a checkpoint.
   assert stops == 9
   support.same_end(epochs, whole, tmp_path)
 
 
 @pytest.mark.usefixtures('whole')
-def test_a_run_that_is_finished_is_compiled_for_no_second_seed(
-  epochs, tmp_path
-):
+def test_second_seed_reuses_the_compiled_program(epochs, tmp_path):
   before = epochs.compilations()
   support.train(support.run(tmp_path, epochs, key=jax.random.key(1)))
   assert epochs.compilations() == before == 1
 
 
-def test_a_torn_line_is_written_again(epochs, whole, tmp_path):
+def test_torn_last_line_is_written_again(epochs, whole, tmp_path):
   shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
   path = tmp_path / 'metrics.jsonl'
   path.write_bytes(path.read_bytes()[:-20])
@@ -123,7 +115,7 @@ def test_a_torn_line_is_written_again(epochs, whole, tmp_path):
 
 
 @pytest.mark.parametrize('kept', ['nothing', 'a byte', 'half'])
-def test_a_torn_checkpoint_is_set_aside_for_the_one_before(
+def test_torn_checkpoint_is_renamed_and_previous_one_restored(
   epochs, whole, tmp_path, kept
 ):
   shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
@@ -140,7 +132,7 @@ def test_a_torn_checkpoint_is_set_aside_for_the_one_before(
   support.same_end(epochs, whole, tmp_path)
 
 
-def test_without_a_readable_checkpoint_it_does_not_start_again_unasked(
+def test_run_without_readable_checkpoint_is_not_restarted(
   epochs, whole, tmp_path
 ):
   shutil.copytree(whole, tmp_path / 'run')
@@ -153,12 +145,12 @@ def test_without_a_readable_checkpoint_it_does_not_start_again_unasked(
   with pytest.raises(ValueError, match='3 epochs, but none of its checkpoints'):
     support.train(made)
   assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == log
-  shutil.rmtree(tmp_path / 'run')  # which the message asks for
+  shutil.rmtree(tmp_path / 'run')  # as the message says
   support.train(made)
   support.same_end(epochs, whole, tmp_path / 'run')
 
 
-def test_a_torn_line_of_the_log_is_said_and_the_best_is_kept(
+def test_torn_log_line_is_reported_and_best_score_is_kept(
   epochs, whole, tmp_path
 ):
   shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
@@ -166,7 +158,7 @@ def test_a_torn_line_of_the_log_is_said_and_the_best_is_kept(
   path = tmp_path / 'metrics.jsonl'
   lines = path.read_text().splitlines(True)
   scores = [json.loads(x).get('accuracy', 0) for x in lines]
-  torn = scores.index(max(scores))  # the line that holds the best score
+  torn = scores.index(max(scores))  # the line with the best score
   lines[torn] = lines[torn][:20] + '\n'
   path.write_text(''.join(lines))
   said = support.train(support.run(tmp_path, epochs))
@@ -177,27 +169,27 @@ def test_a_torn_line_of_the_log_is_said_and_the_best_is_kept(
 
 @pytest.fixture(scope='module')
 def observing():
-  """Epochs of two methods, of which one observes."""
+  """Epochs of two methods, one of which has observations."""
   return support.epochs(support.parts('kd+kd2m'))
 
 
 @pytest.fixture(scope='module')
 def observed(observing, tmp_path_factory):
-  """The folder of its run."""
+  """Folder of a run with observations."""
   made = support.run(tmp_path_factory.mktemp('observed'), observing)
   support.train(made)
   return made.folder
 
 
-def test_a_method_observes_before_the_first_step_and_at_each_evaluation(
+def test_observations_are_logged_initially_and_at_evaluations(
   observed,
 ):
   lines = support.lines(observed)
   kinds = [line['kind'] for line in lines]
   assert kinds == ['bound', *(['train', 'eval', 'bound'] * 3), 'end']
   bounds = [line for line in lines if line['kind'] == 'bound']
-  places = [(line['epoch'], line['step']) for line in bounds]
-  assert places == [(0, 0), (1, 3), (2, 6), (3, 9)]
+  positions = [(line['epoch'], line['step']) for line in bounds]
+  assert positions == [(0, 0), (1, 3), (2, 6), (3, 9)]
   for line in bounds:
     assert 0 <= line['risk_gap'] <= line['w2'] <= line['paired']
     assert np.isclose(
@@ -208,14 +200,14 @@ def test_a_method_observes_before_the_first_step_and_at_each_evaluation(
 
 
 @pytest.mark.parametrize('checkpoint', ['newest', 'none'])
-def test_what_was_observed_is_logged_once_by_a_run_that_goes_on(
+def test_resumed_run_logs_each_observation_once(
   observing, observed, tmp_path, checkpoint
 ):
   shutil.copytree(observed, tmp_path, dirs_exist_ok=True)
   _cut_end(tmp_path)
   shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '9')
   said = []
-  if checkpoint == 'none':  # killed before the first one was whole
+  if checkpoint == 'none':  # killed before the first one was complete
     shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '6')
     path = tmp_path / 'metrics.jsonl'
     lines = path.read_text().splitlines(True)
@@ -227,14 +219,12 @@ def test_what_was_observed_is_logged_once_by_a_run_that_goes_on(
 
 
 def _cut_end(folder):
-  """Takes the last line away, as if the run had not come to it."""
+  """Removes the last log line, as if the run had been interrupted."""
   path = folder / 'metrics.jsonl'
   path.write_text(''.join(path.read_text().splitlines(True)[:-1]))
 
 
-def test_a_checkpoint_of_another_network_is_refused_with_what_differs(
-  whole, tmp_path
-):
+def test_checkpoint_of_another_network_lists_the_differences(whole, tmp_path):
   shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
   _cut_end(tmp_path)
   wide = support.parts('kd', student=support.network(width=9))
@@ -246,7 +236,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_what_differs(
   assert (tmp_path / 'checkpoints' / 'latest' / '9').is_dir()
 
 
-def test_another_configuration_is_refused_with_what_differs(epochs, whole):
+def test_another_configuration_lists_the_differences(epochs, whole):
   made = support.run(whole, epochs, about={'arm': 'kd', 'seed': 0})
   with pytest.raises(ValueError, match='another configuration') as caught:
     support.train(made)
@@ -254,7 +244,7 @@ def test_another_configuration_is_refused_with_what_differs(epochs, whole):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path):
+def test_non_finite_loss_stops_the_run_at_its_step(tmp_path):
   recipe = Recipe(
     epochs=4,
     batch_size=support.BATCH,
@@ -264,45 +254,49 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path):
   )
   epochs = support.epochs(support.parts(recipe=recipe))
   made = support.run(tmp_path, epochs, recipe=recipe)
-  # The rate is huge from epoch 2 on: step 6 breaks the weights, 7 finds out.
+  # The rate is huge from epoch 2: step 6 breaks the weights, 7 detects it.
   with pytest.raises(DivergedError, match=r'not finite at step 7 \(epoch 2\)'):
     support.train(made)
   line = support.lines(tmp_path)[-1]
   assert line == {'kind': 'diverged', 'epoch': 2, 'step': 7}
   saved = tmp_path / 'checkpoints' / 'latest'
   assert sorted(folder.name for folder in saved.iterdir()) == ['3', '6']
-  # It is readable: a second attempt begins there, and ends the same way.
+  # It is readable: a second attempt resumes there and fails again.
   with pytest.raises(DivergedError, match='step 7'):
     support.train(made)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cusp(Method):
-  """A term whose value is finite, and whose slope at step 4 is not."""
+  """A term with a finite value and an infinite gradient at step 4."""
 
   needs_teacher: ClassVar[bool] = False
 
   def terms(self, variables, student, teacher, batch, context):
     slope = jnp.where(context.step == 4, jnp.inf, 1.0)
-    return {'cusp': _sloped(student.features.logits.mean(), slope)}, Updates()
+    return {
+      'cusp': _with_gradient_factor(student.features.logits.mean(), slope)
+    }, Updates()
 
 
 @jax.custom_vjp
-def _sloped(value, slope):
+def _with_gradient_factor(value, slope):
   return value
 
 
-_sloped.defvjp(lambda v, slope: (v, slope), lambda slope, g: (g * slope, None))
+_with_gradient_factor.defvjp(
+  lambda v, slope: (v, slope), lambda slope, g: (g * slope, None)
+)
 
 
 @pytest.mark.slow
-def test_a_gradient_that_is_not_finite_stops_at_its_step(tmp_path):
+def test_non_finite_gradient_stops_the_run_at_its_step(tmp_path):
   epochs = support.epochs(support.parts(Cusp()))
   with pytest.raises(DivergedError, match=r'not finite at step 4 \(epoch 1\)'):
     support.train(support.run(tmp_path, epochs))
 
 
-def test_the_best_and_the_two_latest_checkpoints_are_kept(whole):
+def test_best_and_two_latest_checkpoints_are_kept(whole):
   scores = [
     (line['accuracy'], -line['step'])
     for line in support.lines(whole)
@@ -314,7 +308,7 @@ def test_the_best_and_the_two_latest_checkpoints_are_kept(whole):
   assert {path.name for path in (folder / 'latest').iterdir()} == {'6', '9'}
 
 
-def test_logs_the_learning_rate_of_each_epoch(tmp_path):
+def test_learning_rate_of_each_epoch_is_logged(tmp_path):
   recipe = Recipe(epochs=3, batch_size=support.BATCH, decay_at=(1 / 3,))
   epochs = support.epochs(support.parts(recipe=recipe))
   support.train(support.run(tmp_path, epochs, recipe=recipe))
@@ -322,7 +316,7 @@ def test_logs_the_learning_rate_of_each_epoch(tmp_path):
   np.testing.assert_allclose(rates, [0.05, 0.005, 0.005], rtol=1e-6)
 
 
-def test_any_optimizer_trains_a_run(tmp_path):
+def test_custom_optimizer_trains_a_run(tmp_path):
   parts = dataclasses.replace(support.parts(), optimizer=optax.adam(1e-3))
   support.train(support.run(tmp_path, support.epochs(parts)))
   assert [line['kind'] for line in support.lines(tmp_path)][-1] == 'end'
@@ -330,7 +324,7 @@ def test_any_optimizer_trains_a_run(tmp_path):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared(Kd):
-  """Looks at the teacher's embeddings twice, and notes each batch."""
+  """Reads the teacher's embeddings twice and records each batch."""
 
   def init(self, key, student, teacher, data):
     del key, data
@@ -366,7 +360,7 @@ def preparing():
 
 @pytest.fixture(scope='module')
 def prepared(preparing, tmp_path_factory):
-  """The folder of a run whose method was prepared, and never stopped."""
+  """Folder of an uninterrupted run whose method was prepared."""
   made = support.run(tmp_path_factory.mktemp('prepared'), preparing)
   support.train(made)
   return made.folder
@@ -374,12 +368,12 @@ def prepared(preparing, tmp_path_factory):
 
 @pytest.fixture
 def seen():
-  """Batches that methods have been prepared with."""
+  """The batches that the preparation has read."""
   _seen.clear()
   return _seen
 
 
-def test_a_method_is_prepared_once_and_never_for_a_run_that_is_resumed(
+def test_method_is_prepared_once_and_not_on_resumption(
   preparing, prepared, seen, tmp_path
 ):
   made = support.run(tmp_path, preparing)
@@ -390,7 +384,7 @@ def test_a_method_is_prepared_once_and_never_for_a_run_that_is_resumed(
   support.same_end(preparing, tmp_path, prepared)
 
 
-def test_a_request_stops_the_preparation_within_one_batch(
+def test_stop_request_interrupts_the_preparation_within_one_batch(
   preparing, prepared, seen, tmp_path
 ):
   made = support.run(tmp_path, preparing)

@@ -1,4 +1,4 @@
-"""LSHFM in a run: its planes, its two layers, and the student that leaves."""
+"""LSHFM in a run: planes, two layers and the exported student."""
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ def epochs():
 
 @pytest.fixture(scope='module')
 def whole(epochs, tmp_path_factory):
-  """The folder of a run that was never stopped."""
+  """Folder of an uninterrupted run."""
   made = support.run(tmp_path_factory.mktemp('whole'), epochs, recipe=RECIPE)
   support.train(made)
   return made.folder
@@ -39,9 +39,7 @@ def whole(epochs, tmp_path_factory):
   ('name', 'score'),
   [('student', 'correct'), ('student_average', 'average_correct')],
 )
-def test_the_plain_student_is_right_where_the_run_says_so(
-  epochs, whole, name, score
-):
+def test_exported_student_has_the_logged_score(epochs, whole, name, score):
   variables = support.stored(epochs, whole, name)
   test = support.dataset().test
   features, _ = epochs.program.parts.student.apply(
@@ -51,7 +49,7 @@ def test_the_plain_student_is_right_where_the_run_says_so(
   assert files.read_lines(whole / 'metrics.jsonl')[-1][score] == right.sum()
 
 
-def test_its_classifier_is_the_two_layers_and_not_its_own(
+def test_exported_classifier_is_the_product_of_two_layers(
   epochs, whole, tmp_path
 ):
   run = support.run(tmp_path, epochs, recipe=RECIPE)
@@ -74,9 +72,7 @@ def test_its_classifier_is_the_two_layers_and_not_its_own(
   np.testing.assert_allclose(features.logits, rows, atol=1e-5)
 
 
-def test_the_planes_are_the_teachers_and_last_through_a_resume(
-  epochs, whole, tmp_path
-):
+def test_planes_are_fitted_to_the_teacher_and_restored(epochs, whole, tmp_path):
   made = support.run(tmp_path, epochs, recipe=RECIPE)
   state = support.first_carry(made).state
   kernel = epochs.program.parts.teacher.classifier(
@@ -92,7 +88,7 @@ def test_the_planes_are_the_teachers_and_last_through_a_resume(
   support.same_end(epochs, tmp_path, whole, networks)
 
 
-def test_the_students_own_classifier_keeps_its_first_weights(epochs):
+def test_student_s_own_classifier_is_not_trained(epochs):
   carry, frozen, key = support.start(epochs)
   before = support.numbers(carry.state.params['student'])
   carry = support.advance(epochs, carry, frozen, key, 3)
@@ -103,7 +99,7 @@ def test_the_students_own_classifier_keeps_its_first_weights(epochs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('devices', [2, 8])
-def test_several_devices_are_as_one(epochs, devices):
+def test_training_is_the_same_on_several_devices(epochs, devices):
   ends = []
   for made in (epochs, _epochs(devices)):
     carry, frozen, key = support.start(made)

@@ -1,4 +1,4 @@
-"""Inactive parameters by PyTorch's rule for `grad = None`, resets, rates."""
+"""Inactive parameters as in PyTorch, resets and learning rates."""
 
 import chex
 import jax
@@ -24,13 +24,13 @@ PARAMS = {
 }
 
 
-def _of(recipe, method=None):
+def _optimizer_of(recipe, method=None):
   return recipe.optimizer(1, support.network(), method or Supervised())
 
 
 OPTIMIZERS = {
-  'recipe': _of(Recipe(nesterov=True)),
-  'no momentum': _of(Recipe(momentum=0.0)),
+  'recipe': _optimizer_of(Recipe(nesterov=True)),
+  'no momentum': _optimizer_of(Recipe(momentum=0.0)),
   'adam': optax.adamw(1e-2),
 }
 
@@ -49,7 +49,7 @@ def _run(optimizer, actives):
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
-def test_with_all_taking_part_it_is_the_optimiser_itself(name):
+def test_all_active_updates_match_the_optimizer(name):
   inner = OPTIMIZERS[name]
   plain = _run(inner, [None] * 3)
   all_of_them = {'a': jnp.array(True), 'b': {'x': True, 'y': jnp.array(True)}}
@@ -60,7 +60,7 @@ def test_with_all_taking_part_it_is_the_optimiser_itself(name):
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
-def test_what_sits_out_keeps_its_value_and_its_state(name):
+def test_inactive_parameters_keep_value_and_state(name):
   optimizer = partial_updates(OPTIMIZERS[name])
   before = _run(optimizer, [None] * 2)
   after = _run(optimizer, [None, None, {'a': True, 'b': {'x': 0, 'y': False}}])
@@ -77,7 +77,7 @@ def test_what_sits_out_keeps_its_value_and_its_state(name):
       np.testing.assert_array_equal(new, old)
 
 
-def test_sitting_out_may_be_decided_while_running():
+def test_activity_may_be_a_traced_value():
   optimizer = partial_updates(OPTIMIZERS['recipe'])
   state = optimizer.init(PARAMS)
 
@@ -93,10 +93,10 @@ def test_sitting_out_may_be_decided_while_running():
   )
 
 
-def test_momentum_goes_on_where_it_stopped():
+def test_momentum_resumes_after_inactive_steps():
   # v = g; skipped; v = 0.9 v + g: worked by hand, rate 0.1, no decay.
   recipe = Recipe(learning_rate=0.1, weight_decay=0.0, decay_at=())
-  optimizer = partial_updates(_of(recipe))
+  optimizer = partial_updates(_optimizer_of(recipe))
   params = {'w': jnp.array(0.0)}
   state = optimizer.init(params)
   for gradient, active in ((1.0, True), (5.0, False), (2.0, True)):
@@ -125,7 +125,7 @@ def _changes(optimizer, gradients, actives=None):
   return changes
 
 
-def test_momentum_is_zero_where_a_stage_starts():
+def test_momentum_is_reset_at_stage_starts():
   # v: 1, 1.9; reset: 1, 1.9; reset: 1.
   changes = _changes(reset_at(MOMENTUM, (2, 4)), [1.0] * 5)
   np.testing.assert_allclose(
@@ -134,7 +134,7 @@ def test_momentum_is_zero_where_a_stage_starts():
   assert reset_at(MOMENTUM, ()) is MOMENTUM
 
 
-def test_a_parameter_that_is_inactive_where_a_stage_starts_is_reset_as_well():
+def test_momentum_of_inactive_parameters_is_reset_as_well():
   # v: 1, 1.9; the stage starts without it; then 1, not 0.9 · 1.9 + 1.
   optimizer = partial_updates(reset_at(MOMENTUM, (2,)))
   actives = [True, True, jnp.array(False), True]
@@ -142,16 +142,16 @@ def test_a_parameter_that_is_inactive_where_a_stage_starts_is_reset_as_well():
   np.testing.assert_allclose(changes, [-0.1, -0.19, 0.0, -0.1], rtol=1e-6)
 
 
-def test_a_parameter_without_gradient_is_skipped_in_early_steps_only():
-  # v: 1; skipped; 0.9 + 1; then it moves by momentum alone.
+def test_zero_gradients_are_skipped_in_early_steps_only():
+  # v: 1; skipped; 0.9 + 1; then it changes by momentum only.
   changes = _changes(skip_zero_gradients(MOMENTUM, 3), [1.0, 0.0, 1.0, 0.0])
   np.testing.assert_allclose(changes, [-0.1, 0.0, -0.19, -0.171], rtol=1e-6)
 
 
-def test_a_learning_rate_that_is_scaled_scales_every_step():
+def test_scaled_learning_rate_applies_to_every_step():
   params = {'w': jnp.float32(1.0)}
   recipe = Recipe(learning_rate=0.5, decay_at=(), weight_decay=0.0)
-  optimizer = _of(recipe)
+  optimizer = _optimizer_of(recipe)
   state = scale_learning_rate(optimizer.init(params), 0.2)
   for _ in range(2):
     update, state = optimizer.update({'w': jnp.float32(1.0)}, state, params)
@@ -159,5 +159,5 @@ def test_a_learning_rate_that_is_scaled_scales_every_step():
   assert float(update['w']) == pytest.approx(-0.1 * 1.9)
 
 
-def test_an_optimizer_of_another_kind_tells_no_rate():
+def test_learning_rate_of_other_optimizers_is_none():
   assert learning_rate_of(MOMENTUM.init({'w': jnp.float32(1.0)})) is None

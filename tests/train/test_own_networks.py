@@ -1,4 +1,4 @@
-"""Networks of one's own: dropout, and messages about wrong ones."""
+"""User-defined networks: dropout, and errors of invalid ones."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def _logits(variables, key, *, train):
   return NETWORK.apply(variables, images, train=train)[0].logits
 
 
-def test_dropout_draws_from_the_key_in_training_mode_only():
+def test_dropout_depends_on_the_key_in_training_mode_only():
   variables = NETWORK.initialize(KEYS[0], support.IMAGE_SHAPE)
   first, again, other = (
     _logits(variables, key, train=True) for key in (KEYS[0], *KEYS)
@@ -100,7 +100,7 @@ class PlainLogits(nn.Module):
     (lambda num_classes, dtype: None, 'makes a NoneType; it must make a Linen'),
   ],
 )
-def test_wrong_networks_are_named_before_anything_trains(
+def test_invalid_networks_raise_an_error_before_training(
   monkeypatch, make, message
 ):
   monkeypatch.setitem(models.NETWORKS, 'mine', make)

@@ -1,4 +1,4 @@
-"""Four processes of a device each compute what one process does."""
+"""Four processes with one device each match one process."""
 
 import socket
 import subprocess
@@ -13,11 +13,11 @@ from tests.train import pod, support
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_four_processes_compute_what_one_does(tmp_path):
+def test_four_processes_match_one(tmp_path):
   with socket.socket() as free:
     free.bind(('localhost', 0))
-    place = f'localhost:{free.getsockname()[1]}'
-  command = [sys.executable, '-m', 'tests.train.pod', place, '4']
+    address = f'localhost:{free.getsockname()[1]}'
+  command = [sys.executable, '-m', 'tests.train.pod', address, '4']
   processes = [
     subprocess.Popen(
       [*command, str(number), str(tmp_path)],

@@ -9,7 +9,7 @@ from tests.train import support
 
 
 def _steps(recipe, gradients, weight, steps_per_epoch=1):
-  """A weight after each update by the given gradients."""
+  """Returns a weight after each update with the given gradients."""
   network, method = support.network(), Supervised()
   optimizer = recipe.optimizer(steps_per_epoch, network, method)
   params = {'w': jnp.float32(weight)}
@@ -24,7 +24,7 @@ def _steps(recipe, gradients, weight, steps_per_epoch=1):
   return weights
 
 
-def test_two_steps_worked_by_hand():
+def test_two_sgd_steps_worked_by_hand():
   # d1 = 1 + 0.1·2 = 1.2, b1 = 1.2, w1 = 2 - 0.5·1.2 = 1.4;
   # d2 = -1 + 0.1·1.4 = -0.86, b2 = 0.9·1.2 - 0.86 = 0.22, w2 = 1.4 - 0.11.
   recipe = Recipe(learning_rate=0.5, weight_decay=0.1, decay_at=())
@@ -33,7 +33,7 @@ def test_two_steps_worked_by_hand():
   )
 
 
-def test_two_steps_of_nesterov_worked_by_hand():
+def test_two_nesterov_steps_worked_by_hand():
   # w1 = 2 - 0.5·(1.2 + 0.9·1.2) = 0.86; d2 = -1 + 0.086 = -0.914,
   # b2 = 1.08 - 0.914 = 0.166, w2 = 0.86 - 0.5·(-0.914 + 0.1494) = 1.2423.
   recipe = Recipe(
@@ -45,7 +45,7 @@ def test_two_steps_of_nesterov_worked_by_hand():
 
 
 @pytest.mark.parametrize('nesterov', [False, True])
-def test_steps_across_a_decay_are_those_of_torch(nesterov):
+def test_steps_across_a_decay_match_torch(nesterov):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   gradients = np.random.default_rng(0).normal(size=7)
   recipe = Recipe(
@@ -67,13 +67,13 @@ def test_steps_across_a_decay_are_those_of_torch(nesterov):
   np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_step_schedule_is_the_fields_over_240_epochs():
+def test_default_step_schedule_over_240_epochs():
   rates = [float(Recipe().learning_rate_at(epoch)) for epoch in range(240)]
   want = [0.05] * 150 + [0.005] * 30 + [5e-4] * 30 + [5e-5] * 30
   np.testing.assert_allclose(rates, want, rtol=1e-6)
 
 
-def test_cosine_falls_from_the_first_rate_to_the_last():
+def test_cosine_schedule_decreases_to_the_final_rate():
   recipe = Recipe(
     epochs=4, schedule='cosine', learning_rate=0.4, final_learning_rate=0.2
   )
@@ -83,7 +83,7 @@ def test_cosine_falls_from_the_first_rate_to_the_last():
   np.testing.assert_allclose(rates, want, rtol=1e-6)
 
 
-def test_the_rate_changes_between_epochs_not_within():
+def test_step_schedule_is_constant_within_epochs():
   recipe = Recipe(
     epochs=2,
     learning_rate=1.0,
@@ -112,6 +112,6 @@ def test_the_rate_changes_between_epochs_not_within():
     ({'ema_decay': -0.1}, r'ema_decay must be in \[0, 1\)'),
   ],
 )
-def test_refuses_what_cannot_be(setting, message):
+def test_invalid_settings_raise_an_error(setting, message):
   with pytest.raises(ValueError, match=message):
     Recipe(**setting)

@@ -14,8 +14,8 @@ from kdjax.train import Frozen, Recipe, ResidentEpochs, evaluate
 from kdjax.train.evaluate import SAMPLES
 from tests.train import support
 
-# The weight of `kd2m` is one at which training is stable: at 1.0 three steps
-# of this small network enlarge what float32 rounds twentyfold.
+# With this weight of `kd2m` training is stable; with 1.0, three steps of this
+# small network amplify float32 rounding twentyfold.
 METHODS = {
   'none': 'none',
   'kd': 'kd',
@@ -28,7 +28,7 @@ STEPS = 3  # of an epoch; the last has five examples
 
 @functools.cache
 def _epochs(name, devices):
-  """Epochs have no state, so that tests can share their executables."""
+  """Returns cached epochs: they have no state, so tests share programs."""
   return support.epochs(support.parts(METHODS[name]), first_devices(devices))
 
 
@@ -58,13 +58,13 @@ def _epoch(name, devices):
     ),
   ],
 )
-def test_an_epoch_is_the_same_on_any_number_of_devices(name, devices):
+def test_epoch_is_the_same_on_any_number_of_devices(name, devices):
   # Parameters, momentum (sums of gradients), statistics and reported sums.
   # Two and eight devices divide the batch of 8, but not the last one of 5.
   support.close(_epoch(name, 1), _epoch(name, devices), 1e-5)
 
 
-def test_examples_lie_on_all_devices_while_the_batch_can_be_split():
+def test_batch_is_sharded_if_the_devices_divide_it():
   devices = first_devices(8)
   seen = []
 
@@ -78,7 +78,7 @@ def test_examples_lie_on_all_devices_while_the_batch_can_be_split():
 
 
 @pytest.mark.slow
-def test_a_teacher_that_is_split_over_devices_teaches_the_same():
+def test_training_with_a_sharded_teacher_matches():
   parts, devices = support.parts('kd'), first_devices(4, fsdp=2)
   made = support.epochs(parts, devices)
   carry, _, key = support.start(made)
@@ -92,13 +92,13 @@ def test_a_teacher_that_is_split_over_devices_teaches_the_same():
   assert held < 0.6 * sum(leaf.nbytes for leaf in jax.tree.leaves(whole))
 
 
-def test_refuses_parts_that_do_not_divide_the_devices():
+def test_fsdp_must_divide_the_devices():
   with pytest.raises(ValueError, match=r'fsdp must divide .* got 3 and 4'):
     first_devices(4, fsdp=3)
 
 
 @pytest.mark.parametrize('name', ['none', 'kd'])
-def test_one_dispatch_is_bitwise_many(name):
+def test_dispatch_sizes_give_identical_bits(name):
   made = _epochs(name, 1)
   once = _advance(made, [STEPS])
   support.identical(once, _advance(made, [1, 2, 3]))
@@ -106,7 +106,7 @@ def test_one_dispatch_is_bitwise_many(name):
   assert made.compilations() == 1
 
 
-def test_a_dispatch_ends_with_its_epoch_and_the_next_one_counts_anew():
+def test_dispatch_ends_with_its_epoch_and_sums_are_reset():
   made = _epochs('none', 1)
   first = _advance(made, [99])
   assert int(first.state.step) == STEPS
@@ -115,7 +115,7 @@ def test_a_dispatch_ends_with_its_epoch_and_the_next_one_counts_anew():
   assert float(second.sums['examples']) == support.BATCH
 
 
-def test_reports_means_over_the_examples_of_an_epoch():
+def test_sums_are_over_the_examples_of_an_epoch():
   sums = _epoch('kd', 1).sums
   assert sums['loss'] == pytest.approx(
     sums['terms/task'] + sums['terms/kd'], rel=1e-6
@@ -127,7 +127,7 @@ def test_reports_means_over_the_examples_of_an_epoch():
 
 @pytest.mark.parametrize('devices', [1, 8])
 @pytest.mark.parametrize('count', [13, 300])
-def test_evaluation_counts_every_example_once(count, devices):
+def test_evaluation_covers_every_example_once(count, devices):
   made = _epochs('none', devices)
   images, labels = support.arrays(count, 5)
   split = Split(images, labels.astype(np.int32))
@@ -157,8 +157,8 @@ def _walk(made, read):
   ]
 
 
-def test_batches_of_a_walk_are_computed_one_after_the_other(monkeypatch):
-  # In flight together they could hold all threads and wait for each other.
+def test_teacher_passes_wait_for_each_batch(monkeypatch):
+  # Concurrent batches could occupy all threads and deadlock.
   made, awaited = _epochs('kd', 8), []
   devices = type(made.program.devices)
   wait = devices.awaited
@@ -169,7 +169,7 @@ def test_batches_of_a_walk_are_computed_one_after_the_other(monkeypatch):
   assert len(awaited) == len(walked) == STEPS
 
 
-def test_an_evaluation_is_one_dispatch_of_one_executable(monkeypatch):
+def test_evaluation_is_one_dispatch_of_one_program(monkeypatch):
   made = _epochs('none', 2)
   images, labels = support.arrays(900, 5)
   data = made.place(Split(images, labels.astype(np.int32)))
@@ -188,7 +188,7 @@ def test_an_evaluation_is_one_dispatch_of_one_executable(monkeypatch):
   assert compiled._compiled._cache_size() == before + 1
 
 
-def test_evaluation_of_the_first_examples_is_the_start_of_the_whole():
+def test_partial_evaluation_is_a_prefix_of_the_full_one():
   made = _epochs('none', 1)
   carry, frozen, _ = support.start(made)
   test = made.place(support.dataset().test)
@@ -200,14 +200,14 @@ def test_evaluation_of_the_first_examples_is_the_start_of_the_whole():
 
 @functools.cache
 def _observing(devices):
-  """Of a student and a teacher of one architecture."""
+  """Returns epochs of a student and a teacher with one architecture."""
   recipe = Recipe(batch_size=support.BATCH, ema_decay=0.9)
   parts = support.parts('kd2m', recipe)
   return support.epochs(parts, first_devices(devices), recipe)
 
 
 def _observe(made, count=support.TEST, **changes):
-  """Returns the lines of some test images."""
+  """Returns the observations on some test images."""
   carry, frozen, _ = support.start(made)
   state = dataclasses.replace(carry.state, **changes)
   test = support.dataset().test
@@ -216,13 +216,13 @@ def _observe(made, count=support.TEST, **changes):
 
 
 @pytest.mark.parametrize('count', [8, 13])
-def test_observes_the_same_on_any_number_of_devices(count):
+def test_observations_are_the_same_on_any_number_of_devices(count):
   one, many = (_observe(_observing(devices), count) for devices in (1, 8))
   assert one['bound']['risk_gap'] > 0
   support.close(one, many, 1e-5)
 
 
-def test_observes_the_first_images_and_no_more_than_there_are(monkeypatch):
+def test_observations_use_the_first_images_only(monkeypatch):
   made = _observing(1)
   whole = _observe(made)
   assert support.TEST < SAMPLES
@@ -230,8 +230,8 @@ def test_observes_the_first_images_and_no_more_than_there_are(monkeypatch):
   assert _observe(made) == _observe(made, 8) != whole
 
 
-def test_observes_the_student_that_is_evaluated():
-  # Its weights are the teacher's own: the two do not differ.
+def test_observations_use_the_evaluated_student():
+  # The student has the teacher's weights: there is no difference.
   made = _observing(1)
   teacher = support.teacher_variables(made.program.parts)
   lines = _observe(
@@ -244,31 +244,31 @@ def test_observes_the_student_that_is_evaluated():
   assert bound['lipschitz'] > 0
 
 
-def test_a_method_that_observes_nothing_compiles_nothing_for_it():
+def test_methods_without_observations_compile_nothing():
   made = _epochs('kd', 1)
   assert _observe(made) == {}
   assert made.evaluator._observe._cache_size() == 0
 
 
-def test_what_is_not_finite_is_left_out():
+def test_non_finite_observations_are_omitted():
   made = _observing(1)
   params = support.start(made)[0].state.params
   broken = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
   assert _observe(made, params=broken) == {}
 
 
-def test_refuses_a_batch_larger_than_the_set():
+def test_batch_larger_than_the_dataset_raises_an_error():
   made = support.program(support.parts())
   with pytest.raises(ValueError, match=r'batch of 22 .*21 images.*=21'):
     dataclasses.replace(made, batch_size=22)
 
 
-def test_refuses_devices_that_are_not_there():
+def test_too_many_devices_raise_an_error():
   with pytest.raises(ValueError, match='99 devices were asked for'):
     first_devices(99)
 
 
-def test_a_walk_of_the_teacher_sees_the_set_in_order():
+def test_teacher_pass_reads_the_dataset_in_order():
   made = _epochs('kd', 2)
 
   def read(features, batch):
@@ -287,26 +287,26 @@ def test_a_walk_of_the_teacher_sees_the_set_in_order():
   np.testing.assert_allclose(seen['logits'], wanted.logits, atol=1e-5)
 
 
-def test_counts_the_operations_of_one_image():
+def test_operations_of_one_image_are_counted():
   made = _epochs('none', 1)
   state = support.start(made)[0].state
-  # Two products, 16 x 6 and 6 x 3, of two operations an entry at the least.
+  # At least two products, 16 x 6 and 6 x 3, of two operations per entry.
   assert made.program.forward_flops(state) >= 2 * (16 * 6 + 6 * 3)
 
 
-def test_methods_by_name_are_all_here():
-  # Those that need stages have such tests beside their own: test_fcfd,
-  # test_lshfm, and losses/test_ssim.
+def test_all_methods_are_tested():
+  # Methods that need stages are tested in test_fcfd, test_lshfm and
+  # losses/test_ssim.
   elsewhere = {'dcd', 'fcfd', 'lshfm', 'ssim'}
   assert set(methods.METHODS) - elsewhere <= set(METHODS)
 
 
-def test_a_set_is_in_memory_once_for_all_devices_of_a_cpu():
+def test_cpu_devices_share_one_copy_of_the_dataset():
   train = support.dataset().train
   program = support.program(support.parts(), first_devices(2))
   made = ResidentEpochs(dataclasses.replace(program, train=train))
-  places = {
+  pointers = {
     piece.data.unsafe_buffer_pointer()
     for piece in made.train_data['image'].addressable_shards
   }
-  assert places == {train.images.ctypes.data}
+  assert pointers == {train.images.ctypes.data}

@@ -37,7 +37,7 @@ def _carries(epochs, *stops):
 
 
 @pytest.mark.slow
-def test_first_the_parts_between_the_networks_move_and_then_everything(epochs):
+def test_only_method_parameters_are_trained_in_the_first_stage(epochs):
   before, aligned, after = _carries(epochs, STEPS, 2 * STEPS)
   began, state, sums = before.state, aligned.state, aligned.sums
   support.identical(state.params['student'], began.params['student'])
@@ -61,7 +61,7 @@ def test_first_the_parts_between_the_networks_move_and_then_everything(epochs):
   assert (kernels[0] != kernels[1]).any()
 
 
-def test_the_rate_has_a_schedule_for_each_stage():
+def test_learning_rate_has_one_schedule_per_stage():
   rates = [float(RECIPE.learning_rate_at(epoch)) for epoch in range(6)]
   half = np.cos(np.pi / 8) ** 2
   want = [1, 0.5, 1, half, 0.5, 1 - half]
@@ -70,13 +70,13 @@ def test_the_rate_has_a_schedule_for_each_stage():
   assert rates[3] < within < rates[2]
 
 
-def test_without_stages_only_the_epochs_are_left():
+def test_recipe_without_stages_has_the_second_stage_only():
   plain = RECIPE.without_stages()
   assert (plain.all_epochs, RECIPE.all_epochs) == (4, 6)
   assert plain.learning_rate_at(1) == RECIPE.learning_rate_at(3)
 
 
-def test_what_begins_well_moves_less_than_what_begins_at_random():
+def test_body_factor_scales_the_updates_of_the_body():
   network = support.network()
   variables = network.initialize(jax.random.key(0), support.IMAGE_SHAPE)
   params = {'student': variables['params'], 'method': {'kernel': jnp.ones(2)}}
@@ -97,7 +97,7 @@ def test_what_begins_well_moves_less_than_what_begins_at_random():
   support.identical(slow, plain)
 
 
-def test_bad_settings_are_named():
+def test_invalid_settings_raise_an_error():
   with pytest.raises(ValueError, match='align_epochs must be zero or more'):
     dataclasses.replace(RECIPE, align_epochs=-1)
   with pytest.raises(ValueError, match='align_factor positive, got -1 and 0'):

@@ -16,7 +16,7 @@ from tests.train import support
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Toy(Method):
-  """Two trained numbers, of which even steps touch one and odd steps both."""
+  """Two parameters: even steps train one of them, odd steps both."""
 
   def init(self, key, student, teacher, data):
     assert data.num_images == len(data.labels) == support.TRAIN
@@ -50,14 +50,14 @@ class Toy(Method):
 
 
 class Drifting(Kd):
-  """A method whose paper leaves the teacher in training mode."""
+  """A method with the teacher in training mode."""
 
   teacher_mode: ClassVar = 'train'
 
 
 @functools.cache
 def _parts(method):
-  """What tests share, so that each step is compiled once."""
+  """Returns cached parts, so that each step is compiled once."""
   return support.parts(method)
 
 
@@ -66,7 +66,7 @@ def _compiled(made):
   return jax.jit(functools.partial(train_step, parts=made))
 
 
-def _one(made, state):
+def _step(made, state):
   teacher = support.teacher_variables(made)
   return _compiled(made)(state, teacher, support.first_batch())
 
@@ -75,25 +75,25 @@ def _momentum(state):
   return optax.tree.get(state.opt_state, 'trace')
 
 
-def test_what_was_minimised_is_the_sum_of_the_reported_terms():
+def test_loss_is_the_sum_of_the_reported_terms():
   made = _parts('kd+icd')
-  _, metrics = _one(made, support.first_state(made))
+  _, metrics = _step(made, support.first_state(made))
   terms = {k: v for k, v in metrics.items() if k.startswith('terms/')}
   assert set(terms) == {'terms/task', 'terms/kd', 'terms/icd'}
   assert float(metrics['loss']) == pytest.approx(float(sum(terms.values())))
 
 
-def test_the_update_is_the_gradient_of_the_reported_loss():
+def test_update_is_the_gradient_of_the_reported_loss():
   recipe = Recipe(learning_rate=0.25, momentum=0.0, weight_decay=0.0)
   made = support.parts('kd', recipe)
   state = support.first_state(made)
-  after, _ = _one(made, state)
+  after, _ = _step(made, state)
 
   def loss(weight):
     params = jax.tree.map(lambda leaf: leaf, state.params)
     params['student']['hidden']['kernel'] = weight
     moved = dataclasses.replace(state, params=params)
-    return _one(made, moved)[1]['loss']
+    return _step(made, moved)[1]['loss']
 
   weight = state.params['student']['hidden']['kernel']
   direction = jax.random.normal(jax.random.key(1), weight.shape)
@@ -105,14 +105,14 @@ def test_the_update_is_the_gradient_of_the_reported_loss():
   )
 
 
-def test_parts_that_take_no_part_keep_value_and_momentum_to_the_bit():
+def test_inactive_method_parameters_keep_value_and_momentum():
   made = _parts(Toy())
   state = support.first_state(made)
-  state, _ = _one(made, state)  # step 0: even
+  state, _ = _step(made, state)  # step 0: even
   support.identical(state.params['method']['odd']['w'], jnp.ones(3))
-  state, _ = _one(made, state)  # step 1: odd, so that there is momentum
+  state, _ = _step(made, state)  # step 1: odd, so that there is momentum
   before = state
-  state, _ = _one(made, state)  # step 2: even again
+  state, _ = _step(made, state)  # step 2: even again
   old, new = before.params['method'], state.params['method']
   support.identical(old['odd'], new['odd'])
   assert old['always'] != new['always']
@@ -140,10 +140,10 @@ class Nothing(Kd):
 
 
 @pytest.mark.parametrize('method', [Body(), Nothing()])
-def test_parts_of_the_student_that_sit_out_keep_value_and_momentum(method):
+def test_inactive_student_parameters_keep_value_and_momentum(method):
   made = support.parts(method)
   state = support.first_state(made)
-  after, _ = _one(made, state)
+  after, _ = _step(made, state)
   old, new = state.params['student'], after.params['student']
   support.identical(old['head'], new['head'])
   momentum = _momentum(after)['student']
@@ -156,31 +156,31 @@ def test_parts_of_the_student_that_sit_out_keep_value_and_momentum(method):
     assert np.any(stats != moved)
 
 
-def test_in_a_combination_the_student_sits_out_if_one_part_says_so():
+def test_combination_freezes_what_one_method_freezes():
   made = support.parts(combine({'body': Body(), 'toy': Toy()}))
   state = support.first_state(made)
-  after, _ = _one(made, state)
+  after, _ = _step(made, state)
   support.identical(
     state.params['student']['head'], after.params['student']['head']
   )
 
 
-def test_in_a_combination_each_part_is_active_or_not_by_itself():
+def test_activity_is_kept_by_method_in_combinations():
   made = support.parts(combine({'kd': Kd(), 'toy': Toy()}))
   state = support.first_state(made)
-  after, _ = _one(made, state)
+  after, _ = _step(made, state)
   old, new = state.params['method']['toy'], after.params['method']['toy']
   support.identical(old['odd'], new['odd'])
   assert old['always'] != new['always']
   assert int(after.method_state['toy']['steps']) == 1
 
 
-def test_a_teacher_in_training_mode_drifts_by_its_batches():
+def test_statistics_of_a_teacher_in_training_mode_change():
   made = support.parts(Drifting())
   state = support.first_state(made)
   assert made.teacher is not None
   variables = support.teacher_variables(made)
-  after, _ = _one(made, state)
+  after, _ = _step(made, state)
   images = made.augment(jax.random.key(0), support.first_batch())['image']
   assert images.shape == (8, 4, 4, 1)
   moved = jax.tree.map(
@@ -189,18 +189,18 @@ def test_a_teacher_in_training_mode_drifts_by_its_batches():
     variables['batch_stats'],
   )
   assert all(jax.tree.leaves(moved))
-  twice, _ = _one(made, after)
+  twice, _ = _step(made, after)
   with pytest.raises(AssertionError):
     support.identical(twice.teacher_stats, after.teacher_stats)
 
 
-def test_any_other_teacher_does_not():
+def test_statistics_of_other_teachers_are_not_in_the_state():
   made = _parts('kd')
-  state, _ = _one(made, support.first_state(made))
+  state, _ = _step(made, support.first_state(made))
   assert state.teacher_stats == {}
 
 
-def test_the_student_starts_the_same_whatever_it_is_taught_by():
+def test_initial_student_does_not_depend_on_the_method():
   states = [
     support.first_state(_parts(method))
     for method in ('none', 'kd', 'kd+icd', Toy())
@@ -211,14 +211,14 @@ def test_the_student_starts_the_same_whatever_it_is_taught_by():
     support.identical(states[0].key, state.key)
 
 
-def test_another_seed_is_another_student():
+def test_initial_student_depends_on_the_seed():
   made = support.parts()
   one, other = (support.first_state(made, seed).params for seed in (0, 1))
   with pytest.raises(AssertionError):
     support.identical(one, other)
 
 
-def test_prepare_and_predict_reach_the_method(tmp_path):
+def test_prepare_and_predicting_of_the_method_are_called(tmp_path):
   made = support.epochs(support.parts(Toy()))
   run, parts = support.run(tmp_path, made), made.program.parts
   carry = support.first_carry(run)
@@ -241,7 +241,7 @@ def test_prepare_and_predict_reach_the_method(tmp_path):
   np.testing.assert_array_equal(features.logits, features.outputs)
 
 
-def test_bfloat16_computes_roughly_the_same_with_float32_weights():
+def test_bfloat16_step_is_close_and_has_float32_parameters():
   narrow = support.network(dtype=jnp.bfloat16)
   teacher = support.network('teacher', dtype=jnp.bfloat16)
   losses = []
@@ -249,7 +249,7 @@ def test_bfloat16_computes_roughly_the_same_with_float32_weights():
     _parts('kd+icd'),
     support.parts('kd+icd', student=narrow, teacher=teacher),
   ):
-    state, metrics = _one(made, support.first_state(made))
+    state, metrics = _step(made, support.first_state(made))
     for leaf in jax.tree.leaves((state.params, state.batch_stats)):
       assert leaf.dtype == jnp.float32
     assert metrics['loss'].dtype == jnp.float32
@@ -258,7 +258,7 @@ def test_bfloat16_computes_roughly_the_same_with_float32_weights():
   assert losses[1] == pytest.approx(losses[0], rel=2e-2)
 
 
-def test_gradients_of_the_task_and_of_the_teacher_meet_in_float32():
+def test_gradients_of_terms_are_added_in_float32():
   narrow = support.network(dtype=jnp.bfloat16)
   made = support.parts('kd', student=narrow)
   step = functools.partial(train_step, parts=made)
@@ -274,11 +274,11 @@ def test_gradients_of_the_task_and_of_the_teacher_meet_in_float32():
   assert f'bf16{shape} = add_any' not in text
 
 
-def test_a_step_is_a_function_of_seed_and_step():
+def test_step_depends_on_seed_and_step_only():
   made = _parts('kd')
   state = support.first_state(made)
-  support.identical(_one(made, state), _one(made, state))
+  support.identical(_step(made, state), _step(made, state))
   later = dataclasses.replace(state, step=state.step + 1)
-  assert float(_one(made, later)[1]['loss']) != float(
-    _one(made, state)[1]['loss']
+  assert float(_step(made, later)[1]['loss']) != float(
+    _step(made, state)[1]['loss']
   )

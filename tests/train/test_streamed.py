@@ -22,7 +22,7 @@ from kdjax.train.streamed_evaluate import without_counts
 from tests.data import streams
 from tests.train import support
 
-# Two batches of four an epoch; the two that are left begin the next one.
+# Two batches of four per epoch; the two remaining images begin the next one.
 RECIPE = Recipe(epochs=3, batch_size=4)
 STEPS = 2
 BROKEN = {'broken': (1, 6), 'broken_images': 'skip'}
@@ -73,7 +73,7 @@ def _advance(made, stops):
 
 
 @pytest.mark.slow
-def test_its_steps_are_those_of_train_step_on_the_images_in_order():
+def test_streamed_steps_match_train_step():
   made = _epochs()
   carry, frozen, key = _start(made)
   state = carry.state
@@ -86,12 +86,12 @@ def test_its_steps_are_those_of_train_step_on_the_images_in_order():
   got = _advance(made, [STEPS])
   support.close(got.state, state, 1e-5)
   assert got.sums['examples'] == 8
-  # The ten images of an epoch, two of them broken, are in some order.
+  # Reads include the broken images; eight images were decoded.
   assert got.read['images_read'] == got.read['images_skipped'] + 8
 
 
 @pytest.mark.slow
-def test_how_many_steps_a_dispatch_does_changes_nothing():
+def test_dispatch_sizes_give_identical_bits():
   made = _epochs()
   support.identical(_advance(made, [1, 2, 4]), _advance(made, [2, 3, 4]))
   assert made.compilations() == 1
@@ -99,7 +99,7 @@ def test_how_many_steps_a_dispatch_does_changes_nothing():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('devices', [2, 8])
-def test_a_step_is_the_same_on_any_number_of_devices(devices):
+def test_step_is_the_same_on_any_number_of_devices(devices):
   # Two devices divide the batch of four, eight do not.
   one, many = (_advance(_epochs(count), [1]) for count in (1, devices))
   support.close(many, one, 1e-5)
@@ -122,28 +122,26 @@ def whole(tmp_path_factory):
   return made.folder
 
 
-def _left(folder):
+def _results(folder):
   with np.load(folder / 'features.npz') as stored:
     features = dict(stored)
-  # What binds is of this machine, and of one process.
+  # Speeds depend on the machine and the process.
   lines = [line for line in support.lines(folder) if line['kind'] != 'speed']
   return lines, features, support.stored(_epochs(), folder)
 
 
 @pytest.mark.parametrize('looks', [0, 1, 3])
-def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(
-  whole, tmp_path, looks
-):
+def test_resumed_run_is_bit_identical(whole, tmp_path, looks):
   with pytest.raises(Interrupted):
     support.train(_run(tmp_path), support.StopAfter(looks))
   support.train(_run(tmp_path))
-  got, want = _left(tmp_path), _left(whole)
+  got, want = _results(tmp_path), _results(whole)
   assert got[0] == want[0]
   support.identical(got[1:], want[1:])
 
 
 @pytest.mark.slow
-def test_the_mean_of_the_last_epochs_is_left_as_well(tmp_path):
+def test_average_of_the_last_epochs_is_saved(tmp_path):
   recipe = dataclasses.replace(RECIPE, average_last=2)
   made = _epochs(recipe=recipe)
   weights, advance = [], made.advance
@@ -162,19 +160,19 @@ def test_the_mean_of_the_last_epochs_is_left_as_well(tmp_path):
   support.close(average, mean, 1e-6)
 
 
-def test_logs_how_many_images_were_left_out(whole):
-  lines, features, _ = _left(whole)
+def test_skipped_images_are_logged_and_not_evaluated(whole):
+  lines, features, _ = _results(whole)
   trained = [line for line in lines if line['kind'] == 'train']
   assert trained[-1]['images_read'] - trained[-1]['images_skipped'] == 3 * 8
-  assert trained[-1]['images_skipped'] >= 2  # of 24 that were taken
+  assert trained[-1]['images_skipped'] >= 2  # while 24 were decoded
   assert MultiLabel.score in lines[-1]
-  # Of the test images those are judged that decode, with their labels.
+  # Only decodable test images are evaluated, with their labels.
   want = streams.split(7).labels[[0, 1, 2, 4, 5, 6]]
   np.testing.assert_array_equal(features['labels'], want)
   assert len(features['embedding']) == 6
 
 
-def test_a_loss_that_is_not_finite_is_placed_at_its_step(tmp_path):
+def test_non_finite_loss_is_reported_with_its_step(tmp_path):
   hot = dataclasses.replace(RECIPE, learning_rate=1e30)
   run = _run(tmp_path, _epochs(recipe=hot), recipe=hot, test=streams.split(3))
   with pytest.raises(DivergedError, match='at step 1 '):
@@ -182,7 +180,7 @@ def test_a_loss_that_is_not_finite_is_placed_at_its_step(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_walk_of_the_teacher_leaves_out_what_does_not_decode():
+def test_teacher_pass_skips_broken_images():
   made = _epochs(2)
   _, frozen, _ = _start(made)
 
@@ -202,18 +200,18 @@ def test_a_walk_of_the_teacher_leaves_out_what_does_not_decode():
   np.testing.assert_allclose(levels, 10 * index / 255, rtol=1e-6)
 
 
-def test_a_test_set_of_which_nothing_decodes_is_no_set(tmp_path):
+def test_test_split_of_broken_images_only_raises_an_error(tmp_path):
   test = streams.split(3, broken=(0, 1, 2), broken_images='skip')
   with pytest.raises(ValueError, match='none of 3 images can be decoded'):
     support.train(_run(tmp_path, test=test))
 
 
-def test_a_broken_test_image_stops_the_run_with_its_name(tmp_path):
+def test_broken_test_image_raises_an_error_with_its_name(tmp_path):
   with pytest.raises(ValueError, match='cannot decode image 2'):
     support.train(_run(tmp_path, test=streams.split(4, broken=(2,))))
 
 
-def test_a_request_stops_a_walk_within_one_batch():
+def test_stop_request_interrupts_a_teacher_pass_within_one_batch():
   made, batches = _epochs(), []
 
   class Stop(Exception):

@@ -1,4 +1,4 @@
-"""Swept settings are arguments of a program: one executable, the same runs."""
+"""Swept settings are arguments of one compiled program."""
 
 import dataclasses
 
@@ -27,8 +27,8 @@ RECIPE = Recipe(epochs=3, batch_size=support.BATCH)
 RATE = 0.02
 
 
-def _epoch(method, recipe=RECIPE, settings=None, rate=None):
-  """Returns the state before and after an epoch, and what was compiled."""
+def _train_epoch(method, recipe=RECIPE, settings=None, rate=None):
+  """Returns the states before and after an epoch, and the epochs."""
   made = support.epochs(support.parts(method, recipe))
   carry, frozen, key = support.start(made)
   before, state = support.numbers(carry.state), carry.state
@@ -47,10 +47,10 @@ def _epoch(method, recipe=RECIPE, settings=None, rate=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SWEPT)
-def test_settings_as_arguments_are_settings_of_the_method(name):
+def test_settings_as_arguments_match_settings_of_the_method(name):
   method, settings = SWEPT[name]
-  before, after, made = _epoch(method, settings=settings, rate=RATE)
-  _, wanted, _ = _epoch(
+  before, after, made = _train_epoch(method, settings=settings, rate=RATE)
+  _, wanted, _ = _train_epoch(
     with_settings(method, settings),
     dataclasses.replace(RECIPE, learning_rate=RATE),
   )
@@ -59,7 +59,7 @@ def test_settings_as_arguments_are_settings_of_the_method(name):
     optax.tree.get(state.opt_state, 'trace') for state in (after, wanted)
   )
   support.close(momentum, wanted_momentum, 1e-5)
-  # And they change what is trained.
+  # The settings have an effect.
   with pytest.raises(AssertionError):
     support.close(after.params, before.params, 1e-3)
   assert made.compilations() == 1
@@ -70,7 +70,7 @@ def epochs():
   return support.epochs(support.parts('kd'))
 
 
-def test_runs_of_other_settings_share_the_executable(epochs, tmp_path):
+def test_runs_with_different_settings_share_the_program(epochs, tmp_path):
   losses = []
   for weight, rate in ((0.1, 0.05), (7.0, 0.05), (7.0, 0.01)):
     folder = tmp_path / f'{weight}-{rate}'
@@ -84,9 +84,7 @@ def test_runs_of_other_settings_share_the_executable(epochs, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_swept_settings_is_resumed_with_the_same_bits(
-  epochs, tmp_path
-):
+def test_resumed_run_with_swept_settings_is_bit_identical(epochs, tmp_path):
   swept = {'temperature': 2.0, LEARNING_RATE: 0.01}
   whole, parts = (
     support.run(tmp_path / name, epochs, swept=swept)
@@ -99,7 +97,7 @@ def test_a_run_of_swept_settings_is_resumed_with_the_same_bits(
   support.same_end(epochs, whole.folder, parts.folder)
 
 
-def test_a_name_that_is_no_float_setting_is_refused(epochs, tmp_path):
+def test_swept_setting_that_is_not_float_raises_an_error(epochs, tmp_path):
   run = support.run(tmp_path, epochs, swept={'hashes': 3.0})
   with pytest.raises(ValueError, match='hashes of Kd is not a setting'):
     support.train(run)

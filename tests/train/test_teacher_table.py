@@ -1,4 +1,4 @@
-"""The teacher's outputs from a table: the bits are the teacher's."""
+"""The table of the teacher's outputs."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ RECIPE = Recipe(epochs=3, batch_size=support.BATCH)
 
 
 def _check():
-  """Asks for nothing."""
+  """Never requests a stop."""
 
 
 class Drifting(Kd):
@@ -45,7 +45,7 @@ def _table(name='kd', devices=1):
 
 
 @pytest.mark.slow
-def test_every_view_of_every_image_has_its_row():
+def test_table_has_the_outputs_for_every_view():
   made, table = _epochs(), _table()
   assert table['logits'].shape == (support.TRAIN, VIEWS, support.CLASSES)
   assert table['embedding'].shape == (support.TRAIN, VIEWS, 6)
@@ -65,8 +65,8 @@ def test_every_view_of_every_image_has_its_row():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['kd', 'kd+icd'])
-def test_training_with_it_is_training_with_the_teacher(name):
-  # Two epochs: their last batch is smaller, and sees the same images anew.
+def test_training_with_the_table_matches_the_teacher(name):
+  # Two epochs with a smaller last batch: each image has several views.
   live, ends = _epochs(name), []
   for made, table in ((live, {}), (with_table(live), _table(name))):
     carry, frozen, key = support.start(made)
@@ -78,7 +78,7 @@ def test_training_with_it_is_training_with_the_teacher(name):
 
 
 @pytest.mark.slow
-def test_a_residual_network_gives_the_same_bits_in_any_batch():
+def test_table_of_a_residual_network_is_bit_identical():
   shape = (16, 16, 3)
   networks = {
     name: linen_network(
@@ -128,7 +128,7 @@ def test_a_residual_network_gives_the_same_bits_in_any_batch():
 
 
 @pytest.mark.slow
-def test_eight_devices_fill_it_together():
+def test_table_is_the_same_on_eight_devices():
   one, many = _table(), _table(devices=8)
   support.close(one, many, 1e-6)
 
@@ -145,18 +145,18 @@ def test_eight_devices_fill_it_together():
     ('kd+ssim', 'features'),
   ],
 )
-def test_methods_say_whether_they_read_maps(method, reads):
+def test_teacher_reads_of_methods(method, reads):
   assert methods.create(method).teacher_reads == reads
 
 
 @pytest.mark.parametrize('use', ['auto', 'device'])
-def test_it_replaces_no_teacher_that_must_run(use):
+def test_table_is_not_used_for_teachers_that_must_run(use):
   drifts = support.epochs(support.parts(combine({'one': Drifting()})))
   said = []
   table = TeacherTable(use, lambda: 999, said.append)
   assert table.epochs_for(drifts) is drifts
   assert table.table(drifts, {}, _check) == {}
-  if use == 'device':  # where it was asked for, the user is told
+  if use == 'device':  # an explicit request gives a message
     (message,) = said
     assert 'it normalizes with the batch' in message
 
@@ -166,7 +166,7 @@ def _is_used(use, left):
   return table.epochs_for(_epochs()) is not _epochs()
 
 
-def test_it_is_used_when_it_pays_and_fits(monkeypatch):
+def test_table_is_used_if_it_saves_time_and_fits_memory(monkeypatch):
   needed = table_bytes(_epochs())
   assert _is_used('device', 1)
   assert not _is_used('never', 999)
@@ -185,7 +185,7 @@ def _set_memory(monkeypatch, memory=10**9):
 
 
 def _runs(folder, use, count=1, recipe=RECIPE):
-  """Returns runs that share a table, and what is said of it."""
+  """Returns runs that share a table, and the messages about it."""
   said = []
   table = TeacherTable(
     use, lambda: sum(run.epochs_left() for run in runs), said.append
@@ -204,7 +204,7 @@ def _runs(folder, use, count=1, recipe=RECIPE):
 
 
 @pytest.mark.slow
-def test_runs_ask_for_it_once_and_end_the_same(tmp_path):
+def test_runs_share_one_table_and_match_the_teacher(tmp_path):
   losses = []
   for use in ('never', 'device'):
     runs, said = _runs(tmp_path / use, use, count=2)
@@ -223,9 +223,7 @@ def test_runs_ask_for_it_once_and_end_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_computed_only_if_the_epochs_left_pay_for_it(
-  tmp_path, monkeypatch
-):
+def test_resumed_run_has_no_table_if_few_epochs_remain(tmp_path, monkeypatch):
   _set_memory(monkeypatch)
   recipe = dataclasses.replace(RECIPE, epochs=VIEWS + 2)
   (run,), said = _runs(tmp_path, 'auto', recipe=recipe)
@@ -238,20 +236,20 @@ def test_it_is_computed_only_if_the_epochs_left_pay_for_it(
 
 
 @pytest.mark.slow
-def test_the_epochs_left_are_those_of_all_runs(tmp_path, monkeypatch):
+def test_remaining_epochs_are_those_of_all_runs(tmp_path, monkeypatch):
   _set_memory(monkeypatch)
   recipe = dataclasses.replace(RECIPE, epochs=VIEWS - 1)
   for count, used in ((1, False), (2, True)):
     runs, said = _runs(tmp_path / str(count), 'auto', count, recipe)
     support.train(runs[0])
     assert bool(said) == used
-  # One of the two is done: what is left pays for no table any more.
+  # One of the two is finished: too few epochs remain for a table.
   runs, said = _runs(tmp_path / '2', 'auto', 2, recipe)
   support.train(runs[1])
   assert said == []
 
 
-def test_a_request_stops_it_within_one_dispatch():
+def test_stop_request_interrupts_the_table_within_one_dispatch():
   dispatches = []
 
   class Stop(Exception):
@@ -265,12 +263,12 @@ def test_a_request_stops_it_within_one_dispatch():
   made = _epochs()
   with pytest.raises(Stop):
     compute_table(made, support.start(made)[1].teacher, check)
-  # Not before the first of 27 batches, and long before the last.
+  # After three of 27 batches.
   assert len(dispatches) == 3
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_while_it_is_computed_loses_nothing(tmp_path):
+def test_run_interrupted_during_its_table_is_resumed(tmp_path):
   (whole,), _ = _runs(tmp_path / 'whole', 'device')
   support.train(whole)
   for done in (0, 1):  # without a checkpoint, and with one

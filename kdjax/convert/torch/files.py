@@ -134,7 +134,7 @@ def _check_length(storage: Storage, length: int) -> None:
 def _arrays(
   state: Mapping[Any, Any], read_storage: _ReadStorage
 ) -> dict[str, np.ndarray]:
-  """The tensors of a state dict as views of their storages."""
+  """Returns the tensors of a state dict as views of their storages."""
   # No copies: many tensors may be views of one storage.
   read_storage = functools.cache(read_storage)
   return {
@@ -155,7 +155,7 @@ def _array(tensor: Tensor, data: bytes | memoryview) -> np.ndarray:
 
 
 def _state_dict(content: Any) -> Mapping[Any, Any]:
-  """The state dict: `content`, or a dictionary inside of it.
+  """Returns the state dict: `content`, or a dictionary inside of it.
 
   There may be tensors beside a wrapped state dict, such as the accuracy in
   RepDistiller's files.
@@ -174,7 +174,7 @@ def _state_dict(content: Any) -> Mapping[Any, Any]:
 
 
 def _unwrapped(content: Any, depth: int) -> Mapping[Any, Any] | None:
-  """The state dict in `content`, inside of at most `depth` wrappers."""
+  """Returns the state dict inside of at most `depth` wrappers."""
   if not isinstance(content, dict) or depth < 0:
     return None
   for name in _WRAPPERS:

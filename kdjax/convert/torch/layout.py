@@ -86,7 +86,7 @@ def from_torch(
   """Converts arrays under PyTorch names to variables.
 
   Args:
-    arrays: By name, in PyTorch's layout.
+    arrays: Arrays by name, in PyTorch's layout.
     template: Variables of the network, arrays or shapes.
     rules: Names of the network's family.
 
@@ -125,14 +125,14 @@ def _swap(array: np.ndarray, *, to_torch: bool) -> np.ndarray:
 
 
 def _axes(array: Any, to_torch: bool) -> tuple[int, ...]:
-  """Axes of an array in the order of the other layout."""
+  """Returns the axes of an array in the order of the other layout."""
   if array.ndim == 4:
     return (3, 2, 0, 1) if to_torch else (2, 3, 1, 0)
   return (1, 0) if array.ndim == 2 else tuple(range(array.ndim))
 
 
 def _name(path: Path, rules: Rules) -> tuple[tuple, str]:
-  """The sort key of a leaf in a state dict, and its PyTorch name."""
+  """Returns the sort key of a leaf in a state dict, and its PyTorch name."""
   # Parameters outside of layers, such as a class token, have their own rules.
   leaf = path[-1]
   layer = '/'.join(path[1:-1] if leaf in _LEAVES else path[1:])
@@ -151,7 +151,7 @@ def _name(path: Path, rules: Rules) -> tuple[tuple, str]:
 
 
 def _by_loop(rules: Rules) -> list[tuple[int, str, str]]:
-  """Each rule with the index of its loop; see `kdjax.convert.torch.names`."""
+  """Returns each rule with its loop index; see `kdjax.convert.torch.names`."""
   loops = itertools.groupby(
     rules, key=lambda rule: [m[1] for m in _NUMBER.finditer(rule[0])]
   )
@@ -161,6 +161,6 @@ def _by_loop(rules: Rules) -> list[tuple[int, str, str]]:
 
 
 def _fill(numbers: dict[str, int], placeholder: re.Match) -> str:
-  """The number for one placeholder `{name*factor+shift}`."""
+  """Returns the number for a placeholder `{name*factor+shift}`."""
   name, factor, shift = placeholder.groups()
   return str(numbers[name] * int(factor or 1) + int(shift or 0))

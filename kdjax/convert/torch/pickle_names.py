@@ -50,7 +50,7 @@ class Function(NamedTuple):
 
   Attributes:
     name: Its name in the pickle.
-    replacement: What is called instead.
+    replacement: The function that is called instead.
   """
 
   name: str

@@ -35,7 +35,7 @@ def read(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
     Plain values, plain containers and `Tensor`s.
 
   Raises:
-    ValueError: If the pickle names or does anything else; says what.
+    ValueError: If the pickle names or does anything else, which is named.
     Exception: Errors of other classes that a damaged pickle causes; the caller
       knows the name of the file and adds it.
   """

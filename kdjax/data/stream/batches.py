@@ -62,7 +62,7 @@ class Stream(Iterator[Batch]):
     self._groups.close()
 
   def _assemble(self) -> Iterator[Batch]:
-    """Batches from their groups."""
+    """Yields batches from their groups."""
     for first in self._groups:
       rest = itertools.islice(self._groups, self._groups_per_batch - 1)
       groups = [first, *rest]

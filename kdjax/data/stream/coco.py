@@ -70,7 +70,7 @@ def _labeled_files(
 
 
 def _find(path: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-  """The file of annotations, and the folder of the images."""
+  """Returns the file of annotations, and the folder of the images."""
   candidates = [
     (path / file.format(split=split), path / images.format(split=split))
     for file, images in _LAYOUTS

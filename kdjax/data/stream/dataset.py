@@ -14,7 +14,7 @@ from kdjax.data.labels import named_arrays
 from kdjax.data.stream.split import StreamedSplit
 from kdjax.typing import Batch
 
-# Of ImageNet, whose weights the networks are initialized with.
+# Constants of ImageNet, with whose weights networks are initialized.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

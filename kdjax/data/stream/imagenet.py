@@ -107,7 +107,7 @@ class _CountedFiles:
 
 
 def _views(size: int) -> tuple[CenterCrop, RandomResizedCrop]:
-  """Views of `size`: in evaluation and in training."""
+  """Returns the views of `size` in evaluation and in training."""
   window = (size, size)
   evaluation = CenterCrop(window, round(size * _SHORTER_SIDE))
   return evaluation, RandomResizedCrop(window)

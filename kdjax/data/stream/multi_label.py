@@ -72,7 +72,7 @@ def load_multi_label(
 def _open(
   name: str, data_dir: str | os.PathLike[str] | None
 ) -> tuple[LabeledFiles, LabeledFiles]:
-  """All training and test images of a dataset."""
+  """Returns all training and test images of a dataset."""
   kind, path = parse_name(name, ('coco',))
   if path is not None:
     return read_coco(path, 'train'), read_coco(path, 'val')

@@ -13,7 +13,7 @@ _POLL_SECONDS = 0.1  # between two checks whether the iterator has been closed
 class Prefetcher(Iterator[T], Generic[T]):
   """The items of an iterator in their order, produced ahead in a thread.
 
-  An exception of the iterator is raised by `next` in the place of its item.
+  An exception of the iterator is raised by `next` instead of its item.
   """
 
   def __init__(self, items: Iterator[T], count: int = 2):

@@ -22,7 +22,7 @@ Group = dict[str, Any]
 # Images in a row that cannot be decoded before a run stops.
 MAX_ATTEMPTS = 100
 # Rows that a thread decodes at a time. Besides decoding, a group costs a worker
-# process half a millisecond, whatever its size.
+# process half a millisecond, regardless of its size.
 GROUP_SIZE = 8
 
 
@@ -34,8 +34,8 @@ class Reading:
     workers: Processes that decode (0: threads of this process, which is enough
       for a few cores).
     threads: Threads that decode in each process.
-    broken_images: What happens to an image that cannot be decoded: `stop` ends
-      the run and names it; `skip` counts it and uses another image instead, or
+    broken_images: Behavior if an image cannot be decoded: `stop` ends the run
+      and names it; `skip` counts it and uses another image instead, or
       none where each image comes once.
 
   Raises:

@@ -169,7 +169,7 @@ class RandomResizedCrop:
     return self._largest_box(width, height)
 
   def _largest_box(self, width: int, height: int) -> Box:
-    """The largest window in the middle with an allowed aspect ratio."""
+    """Returns the largest central window with an allowed aspect ratio."""
     ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
     across = max(1, min(width, round(height * ratio)))
     down = max(1, min(height, round(width / ratio)))

@@ -97,7 +97,7 @@ def _download(url: str, info: Any, path: pathlib.Path, name: str) -> None:
 
 
 def _fetch(url: str, part: pathlib.Path, size: int) -> None:
-  """Downloads what `part` lacks of a file of `size` bytes."""
+  """Downloads the missing bytes of `part`, of a file of `size` bytes."""
   start = part.stat().st_size if part.exists() else 0
   if start == size:
     return
@@ -124,7 +124,7 @@ def _fetch(url: str, part: pathlib.Path, size: int) -> None:
 
 
 def _progress(url: str) -> rich.progress.Progress:
-  """A progress bar on standard error, shown on terminals only."""
+  """Returns a progress bar on standard error, for terminals only."""
   console = rich.console.Console(stderr=True)
   return rich.progress.Progress(
     rich.progress.TextColumn(f'Downloading {os.path.basename(url)}'),

@@ -51,7 +51,7 @@ class TfdsFiles:
         yield source[row]
 
   def _locate(self, index: int) -> tuple[int, int]:
-    """The split and the row in it."""
+    """Returns the split and the row in it."""
     for split, source in enumerate(self._sources):
       if index < len(source):
         return split, index

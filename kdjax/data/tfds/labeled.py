@@ -74,7 +74,7 @@ def open_splits(
 def _labels(
   folder: pathlib.Path, files: list[TfdsFiles], num_classes: int
 ) -> list[np.ndarray]:
-  """Labels of both splits, read once and then cached in `folder`."""
+  """Returns the labels of both splits, cached in `folder`."""
   cached = folder / _LABELS
   try:
     with np.load(cached, allow_pickle=False) as stored:
@@ -93,12 +93,12 @@ def _labels(
       np.savez(file, train=labels[0], test=labels[1])
     temporary.replace(cached)
   except OSError:
-    pass  # a folder of somebody else: labels are read again next time
+    pass  # no write permission: labels are read again next time
   return labels
 
 
 def _label(example: Example, num_classes: int) -> np.ndarray:
-  """The class index, or one entry per class: 1, 0, or -1 if only difficult."""
+  """Returns the class index, or 1, 0 or -1 (only difficult) per class."""
   if 'objects' not in example:
     return np.array(example['label'], np.int32)
   row = np.zeros(num_classes, np.int8)

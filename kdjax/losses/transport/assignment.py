@@ -21,7 +21,7 @@ class Assignment(NamedTuple):
       lower bound of the optimum from feasible prices. Zero, up to rounding, if
       the solution is optimal.
     steps: int32 `[]`, number of sequential steps, which determines the time on
-      an accelerator, whatever the size of each.
+      an accelerator, independently of their size.
   """
 
   columns: jax.Array
@@ -186,7 +186,7 @@ def _augment(cost: jax.Array, state: _State) -> _State:
   """Matches one more row along the cheapest augmenting path."""
   n = len(cost)
   free = state.column_of == _FREE
-  # Under vmap a solved problem takes part in the steps of the others: without
+  # Under vmap a solved problem is also computed until all are solved: without
   # a free row there is nothing to search.
   start = jnp.where(jnp.any(free), jnp.argmax(free), _FREE).astype(jnp.int32)
   infinite = jnp.full(n, jnp.inf, cost.dtype)

@@ -87,7 +87,7 @@ def transport_plan(cost: jax.Array) -> jax.Array:
 def _augment(cost: jax.Array, state: _State) -> _State:
   """Moves as much mass as possible along the cheapest path from one row."""
   supplied = state.supply > 0
-  # Under vmap a solved problem takes part in the steps of the others: without
+  # Under vmap a solved problem is also computed until all are solved: without
   # supply there is nothing to search.
   start = jnp.where(jnp.any(supplied), jnp.argmax(supplied), _NONE)
   start = start.astype(jnp.int32)

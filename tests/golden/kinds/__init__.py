@@ -1,1 +1,1 @@
-"""One module per kind of golden; each has `check(path) -> list[Comparison]`."""
+"""One module per kind of golden file, each with `check(path)`."""

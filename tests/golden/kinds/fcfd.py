@@ -1,4 +1,4 @@
-"""`fcfd`: its loss terms and bridges, whole steps, and a trajectory."""
+"""`fcfd`: loss terms and bridges, complete steps, and a trajectory."""
 
 import pathlib
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from kdjax import losses
 from kdjax.methods.bridges import Side, make_bridge
 from kdjax.methods.schedules import value_at, warm_up
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.golden.kinds import fcfd_steps, fcfd_trajectory
 
 _TOLERANCES = {'float32': 1e-5, 'float64': 1e-9}
@@ -43,8 +43,8 @@ def check(path: pathlib.Path) -> list[Comparison]:
 
 
 def _loss_terms(stored: Stored) -> list[Comparison]:
-  """Terms, bridges and schedules by themselves, in both precisions."""
-  found = _schedules(stored)
+  """Compares terms, bridges and schedules in both precisions."""
+  results = _schedules(stored)
   inputs = ['warm/cifar_epochs', 'weight_schedule/']
   for group in sorted({key.partition('/')[0] for key in stored}):
     kind = next((kind for kind in _GROUPS if group.startswith(kind)), None)
@@ -65,23 +65,25 @@ def _loss_terms(stored: Stored) -> list[Comparison]:
         if key in stored:
           scale = None
           if name == 'grad_norm/0.bias':
-            # Before a norm a bias changes nothing: what is left is rounding,
-            # of the size of the kernel's gradient.
+            # A bias before a norm has no effect: its gradient is rounding, of
+            # the order of the kernel's gradient.
             scale = float(stored[f'{group}/{dtype}/grad_norm/0.weight'])
-          found.append(compare(key, value, stored[key], tolerance, scale=scale))
-  # PyTorch counts batches for norms without a momentum; ours have one.
+          results.append(
+            compare(key, value, stored[key], tolerance, scale=scale)
+          )
+  # PyTorch counts batches for norms without momentum; ours have momentum.
   inputs += [key for key in stored if key.endswith('num_batches_tracked')]
-  return found + left_over(stored, found, tuple(inputs))
+  return results + not_compared(stored, results, tuple(inputs))
 
 
 def _schedules(stored: Stored) -> list[Comparison]:
-  found = []
+  results = []
   if 'warm/cifar_epochs' in stored:
     epochs = stored['warm/cifar_epochs']
     for name, length in (('cifar', 20), ('imagenet', 5)):
       want = stored[f'warm/{name}']
       got = warm_up(length)(epochs)
-      found.append(compare(f'warm/{name}', got, want, 1e-7))
+      results.append(compare(f'warm/{name}', got, want, 1e-7))
   if 'weight_schedule/x' in stored:
     steps = tuple(
       (int(x), float(y))
@@ -89,8 +91,8 @@ def _schedules(stored: Stored) -> list[Comparison]:
     )
     key = 'weight_schedule/value'
     got = value_at(steps, stored['weight_schedule/epochs'])
-    found.append(compare(key, got, stored[key], 0.0))
-  return found
+    results.append(compare(key, got, stored[key], 0.0))
+  return results
 
 
 def _kl(case: Stored, dtype) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _ce(case: Stored, dtype) -> dict[str, Any]:
 
 
 def _l2(case: Stored, dtype) -> dict[str, Any]:
-  """The terms of one stage; the last one's with the pooled term."""
+  """Computes the terms of one stage, with the pooled term if it is the last."""
   teacher = _nhwc(case['teacher'], dtype)
   maps = []
   while f'aligned{len(maps)}' in case:
@@ -182,7 +184,7 @@ def _bridge(case: Stored, dtype) -> dict[str, Any]:
     {'params': params, 'batch_stats': stats}, x, train=False
   )
   norm = gradients[1]['norm']
-  found = {
+  results = {
     'y_train': _nchw(y)[: 1 if dtype == jnp.float64 else None],
     'y_eval': _nchw(evaluated),
     'grad_x_norm': jnp.linalg.norm(gradients[0]),
@@ -194,12 +196,12 @@ def _bridge(case: Stored, dtype) -> dict[str, Any]:
   }
   if 'bias' in gradients[1]['conv']:
     left = jnp.linalg.norm(gradients[1]['conv']['bias'])
-    found['grad_norm/0.bias'] = left
-  return found
+    results['grad_norm/0.bias'] = left
+  return results
 
 
 def _roi(case: Stored, dtype) -> dict[str, Any]:
-  """What the box head adds in detection."""
+  """Computes the terms of the box head in detection."""
   student, teacher = (
     {
       name: jnp.asarray(case[f'{role}_{name}'], dtype)

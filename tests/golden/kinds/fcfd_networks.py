@@ -1,4 +1,4 @@
-"""The networks of FCFD's goldens, known by the names and shapes they store."""
+"""The networks of FCFD's golden files, identified by names and shapes."""
 
 import re
 from collections.abc import Mapping
@@ -22,46 +22,46 @@ State = Mapping[str, np.ndarray]
 
 
 def read(
-  stored: Mapping[str, np.ndarray], place: int, images: tuple[int, ...]
+  stored: Mapping[str, np.ndarray], side: int, images: tuple[int, ...]
 ) -> tuple[Network, PyTree, 'Names']:
-  """The network of one side, its float64 variables, and its names.
+  """Reads one network, its float64 variables and its names.
 
   Args:
-    stored: The file.
-    place: 0 for the teacher, 1 for the student.
+    stored: The arrays of the file.
+    side: 0 for the teacher, 1 for the student.
     images: Shape of one image, `[H, W, C]`.
   """
-  prefix = f'state/models.{place}.'
+  prefix = f'state/models.{side}.'
   state = {
     key.removeprefix(prefix): value
     for key, value in stored.items()
     if key.startswith(prefix) and not key.endswith('num_batches_tracked')
   }
-  key = f'feat/stage1/space{place}/{place}{place}/first1'
+  key = f'feat/stage1/space{side}/{side}{side}/first1'
   signed = key in stored and bool(np.min(stored[key]) < 0)
   module, rules = _module(state, signed)
-  network = linen_network(module, name=f'models.{place}')
+  network = linen_network(module, name=f'models.{side}')
   template = network.describe(images).variables
   variables = torch_layout.from_torch(state, template, rules)
   variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
-  return network, variables, Names(f'models.{place}', rules)
+  return network, variables, Names(f'models.{side}', rules)
 
 
 class Names:
-  """A network's leaves under the names of the file, in PyTorch's layout."""
+  """Conversion of a network's leaves to the file's names and layout."""
 
   def __init__(self, prefix: str, rules: names.Rules):
     self.prefix = prefix
     self.rules = rules
 
   def of(self, variables: PyTree) -> dict[str, np.ndarray]:
-    """Arrays by the file's name."""
+    """Returns arrays by the file's names."""
     arrays = torch_layout.to_torch(variables, self.rules)
     return {f'{self.prefix}.{name}': value for name, value in arrays.items()}
 
 
 def _module(state: State, signed: bool):
-  """The Linen module of the right sizes, and the rules of its names."""
+  """Returns the Linen module with the stored sizes, and its naming rules."""
   if 'block1.layer.0.conv1.weight' in state:
     return _wide(state, 'block1.layer.'), names.WRN
   if 'block1.0.conv1.weight' in state:
@@ -84,10 +84,10 @@ def _module(state: State, signed: bool):
   return _residual(state, signed)
 
 
-def _count(state: State, pattern: str) -> int:
-  """How many different numbers stand in the place of the group."""
-  found = {m[1] for key in state if (m := re.match(pattern, key))}
-  return len(found)
+def _number_of(state: State, pattern: str) -> int:
+  """Counts the distinct matches of the pattern's group."""
+  results = {m[1] for key in state if (m := re.match(pattern, key))}
+  return len(results)
 
 
 def _classes(state: State) -> int:
@@ -96,7 +96,7 @@ def _classes(state: State) -> int:
 
 
 def _residual(state: State, signed: bool):
-  stages = range(1, _count(state, r'layer(\d+)\.') + 1)
+  stages = range(1, _number_of(state, r'layer(\d+)\.') + 1)
   last = 'conv3' if 'layer1.0.conv3.weight' in state else 'conv2'
   shortcut = 'shortcut' if any('.shortcut.' in key for key in state) else None
   head = 'fc' if 'fc.weight' in state else 'linear'
@@ -104,7 +104,7 @@ def _residual(state: State, signed: bool):
     num_classes=_classes(state),
     dtype=jnp.float64,
     boundary='pre_relu' if signed else 'post_relu',
-    blocks=tuple(_count(state, rf'layer{s}\.(\d+)\.') for s in stages),
+    blocks=tuple(_number_of(state, rf'layer{s}\.(\d+)\.') for s in stages),
     widths=tuple(len(state[f'layer{s}.0.{last}.weight']) for s in stages),
     stem_width=len(state['conv1.weight']),
     **({'block': Bottleneck} if last == 'conv3' else {}),
@@ -113,7 +113,7 @@ def _residual(state: State, signed: bool):
 
 
 def _wide(state: State, group: str) -> WideResNet:
-  blocks = _count(state, rf'{re.escape(group)}(\d+)\.')
+  blocks = _number_of(state, rf'{re.escape(group)}(\d+)\.')
   return WideResNet(
     num_classes=_classes(state),
     dtype=jnp.float64,
@@ -140,7 +140,7 @@ def _mobile(state: State) -> MobileNetV2:
   for group, (_, _, _, strides) in enumerate(CIFAR_SETTINGS):
     wide, narrow = state[f'blocks.{group}.0.conv.0.weight'].shape[:2]
     width = len(state[f'blocks.{group}.0.conv.6.weight'])
-    repeats = _count(state, rf'blocks\.{group}\.(\d+)\.')
+    repeats = _number_of(state, rf'blocks\.{group}\.(\d+)\.')
     settings.append((wide // narrow, width, repeats, strides))
   return MobileNetV2(
     num_classes=_classes(state),
@@ -152,7 +152,7 @@ def _mobile(state: State) -> MobileNetV2:
 
 
 def _shuffle_v1(state: State) -> ShuffleNetV1:
-  # A stage's first block puts what comes in beside what it makes.
+  # A stage's first block concatenates its input and its output.
   widths, width = [], len(state['conv1.weight'])
   for stage in (1, 2, 3):
     width += len(state[f'layer{stage}.0.bn3.weight'])
@@ -161,7 +161,7 @@ def _shuffle_v1(state: State) -> ShuffleNetV1:
   return ShuffleNetV1(
     num_classes=_classes(state),
     dtype=jnp.float64,
-    blocks=tuple(_count(state, rf'layer{s}\.(\d+)\.') for s in (1, 2, 3)),
+    blocks=tuple(_number_of(state, rf'layer{s}\.(\d+)\.') for s in (1, 2, 3)),
     widths=tuple(widths),
     groups=inside // state['layer1.0.conv3.weight'].shape[1],
   )
@@ -171,7 +171,7 @@ def _shuffle_v2(state: State) -> ShuffleNetV2:
   return ShuffleNetV2(
     num_classes=_classes(state),
     dtype=jnp.float64,
-    blocks=tuple(_count(state, rf'layer{s}\.(\d+)\.') for s in (1, 2, 3)),
+    blocks=tuple(_number_of(state, rf'layer{s}\.(\d+)\.') for s in (1, 2, 3)),
     widths=tuple(2 * len(state[f'layer{s}.0.bn3.weight']) for s in (1, 2, 3)),
     last_width=len(state['conv2.weight']),
   )

@@ -1,4 +1,4 @@
-"""`fcfd`: whole steps with every path forced, and a trajectory of four."""
+"""`fcfd`: complete steps with given paths."""
 
 import functools
 from typing import Any
@@ -12,19 +12,20 @@ from kdjax.methods import Context, Fcfd
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.methods.fcfd_step import Step
 from kdjax.train.forward import evaluation_pass, make_pass
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.golden.kinds import fcfd_networks
 from tests.methods import support
 
 PyTree = Any
 
-# Two float64 computations; and ours in float64 against the file's float32, as
-# its README has them apart.
+# Tolerances of float64 results, and of the file's float32 results against ours
+# in float64, as the golden files' README states them.
 _EXACT = 1e-6
-_BETWEEN = {'loss': 1e-6, 'logits': 2e-5, 'grad': 2e-3, 'buffers_after': 1e-5}
-# A bias before a norm has no gradient but rounding, seen beside the largest.
+_FLOAT32 = {'loss': 1e-6, 'logits': 2e-5, 'grad': 2e-3, 'buffers_after': 1e-5}
+# The gradient of a bias before a norm is only rounding; the floor is relative
+# to the largest gradient.
 _FLOORS = {True: 1e-8, False: 1e-3}
-_WAYS = {'to_teacher': (0, 1), 'to_student': (1, 0)}
+_DIRECTIONS = {'to_teacher': (0, 1), 'to_student': (1, 0)}
 INPUTS = ('images', 'labels', 'meta/', 'state/')
 
 
@@ -46,7 +47,7 @@ class Case:
     self.bridges = self._bridges()
 
   def method(self, combo: str | None, count: int = 0) -> Fcfd:
-    """FCFD with these paths forced, or with so many drawn from all."""
+    """Returns FCFD with the given paths, or with `count` random ones."""
     paths = () if combo in (None, 'none') else tuple(combo.split('+'))
     return Fcfd(
       feature_weight=float(self.stored['meta/weight_l2']),
@@ -57,7 +58,7 @@ class Case:
     )
 
   def batch(self, prefix: str = '') -> dict[str, jax.Array]:
-    """Images `[B, H, W, C]` and labels."""
+    """Returns images `[B, H, W, C]`, labels and indices."""
     images = self.stored[f'{prefix}images'].transpose(0, 2, 3, 1)
     labels = self.stored[f'{prefix}labels'].astype(np.int32)
     return {
@@ -68,11 +69,11 @@ class Case:
 
   @property
   def stages(self) -> int:
-    """How many stages both networks have."""
+    """Number of stages of both networks."""
     return len(self.teacher.describe(self.shape).features.boundaries)
 
   def arrays(self) -> PyTree:
-    """Everything a step takes that is no setting."""
+    """Returns all arrays that a step needs."""
     return {
       'student': self.student_variables,
       'teacher': self.teacher_variables,
@@ -81,11 +82,11 @@ class Case:
     }
 
   def named(self, student: PyTree, bridges: PyTree) -> dict[str, np.ndarray]:
-    """Trained parameters, or gradients, under the file's names."""
+    """Returns trained parameters or gradients by the file's names."""
     return {**self.names[1].of({'params': student}), **_bridge_arrays(bridges)}
 
   def buffers(self, teacher, student, bridges) -> dict[str, np.ndarray]:
-    """All running statistics under the file's names."""
+    """Returns all running statistics by the file's names."""
     return {
       **self.names[0].of({'batch_stats': teacher}),
       **self.names[1].of({'batch_stats': student}),
@@ -105,50 +106,48 @@ class Case:
 
 
 def full_step(stored: Stored) -> list[Comparison]:
-  """Every forced set of paths: features, logits, terms, gradients."""
+  """Compares features, logits, terms and gradients for each choice of paths."""
   case = Case(stored)
   walked = Walk(case, jax.jit(functools.partial(walk, case))(case.arrays()))
-  found = _constants(case) + _features(stored, walked)
+  results = _constants(case) + _features(stored, walked)
   steps = _steps(case)
   last = list(steps)[-1]
   for combo, step in steps.items():
-    taken = [] if combo == 'none' else combo.split('+')
+    chosen = [] if combo == 'none' else combo.split('+')
     got = {
-      **{f'loss/{name}': v for name, v in walked.terms(taken).items()},
-      **{f'logits/{name}': walked.logits[name] for name in ('t', 's', *taken)},
+      **{f'loss/{name}': v for name, v in walked.terms(chosen).items()},
+      **{f'logits/{name}': walked.logits[name] for name in ('t', 's', *chosen)},
       **step,
-      # The file holds the buffers after the last step under the first one's
-      # name too: all of them agree to the bit, those of a bridge that only the
-      # last one passes included.
+      # Under the name of its first step, too, the file has the buffers after
+      # the last step, including those of bridges that only the last step uses.
       'buffers_after': steps[last]['buffers_after'],
     }
     for dtype in ('float32', 'float64'):
       if f'{dtype}/{combo}/loss/total' in stored:
-        found += _compared(stored, f'{dtype}/{combo}', got)
-  return found + left_over(stored, found, INPUTS)
+        results += _compare_all(stored, f'{dtype}/{combo}', got)
+  return results + not_compared(stored, results, INPUTS)
 
 
 class Walk:
-  """Every feature that any path passes, and the terms made of them.
+  """The features of all paths, and the loss terms computed from them.
 
   Attributes:
-    features: By stage, the space it is in (0 the teacher's) and the path that
-      led there.
-    logits: By path; `t` and `s` of the pure ones.
+    features: Feature maps by stage, space (0: the teacher's) and path prefix.
+    logits: Logits by path; `t` and `s` are those of teacher and student.
   """
 
-  def __init__(self, case: Case, found):
+  def __init__(self, case: Case, results):
     self.method = case.method('none')
     self.epoch = float(case.stored['meta/epoch'])
     self.stages = case.stages
-    self.features, self.logits, self.embeddings, self.labels = found
+    self.features, self.logits, self.embeddings, self.labels = results
 
-  def terms(self, taken: list[str]) -> dict[str, Any]:
-    """The unweighted terms of a step that takes these paths."""
+  def terms(self, chosen: list[str]) -> dict[str, Any]:
+    """Computes the unweighted terms of a step with these paths."""
     ones = '1' * self.stages
     last = self.stages - 1
-    teacher_bound = [path for path in taken if path[0] == '1']
-    found = {}
+    teacher_bound = [path for path in chosen if path[0] == '1']
+    results = {}
     for i in range(1, self.stages):
       prefixes = [ones[: i + 1]]
       prefixes += [p[: i + 1] for p in teacher_bound if p[i] == '0']
@@ -166,32 +165,32 @@ class Walk:
           ).mean()
           for path in prefixes
         }
-      found |= of_stage
-      found[f'l2_stage{i}'] = sum(of_stage.values())
-    found['ce/s'] = losses.cross_entropy(self.logits['s'], self.labels).mean()
-    for name in ('s', *taken):
-      found[f'kl/{name}_vs_t'] = losses.soft_target_kl(
+      results |= of_stage
+      results[f'l2_stage{i}'] = sum(of_stage.values())
+    results['ce/s'] = losses.cross_entropy(self.logits['s'], self.labels).mean()
+    for name in ('s', *chosen):
+      results[f'kl/{name}_vs_t'] = losses.soft_target_kl(
         self.logits[name],
         self.logits['t'],
         temperature=self.method.temperature,
       ).mean()
-    features = sum(found[f'l2_stage{i}'] for i in range(1, self.stages))
+    features = sum(results[f'l2_stage{i}'] for i in range(1, self.stages))
     weights = self.method.weights(self.epoch)
-    found['total'] = (
-      found['ce/s']
-      + found['kl/s_vs_t']
+    results['total'] = (
+      results['ce/s']
+      + results['kl/s_vs_t']
       + weights['features'] * features
-      + weights['mixed'] * sum(found[f'kl/{path}_vs_t'] for path in taken)
+      + weights['mixed'] * sum(results[f'kl/{path}_vs_t'] for path in chosen)
     )
-    return found
+    return results
 
 
 def walk(case: Case, arrays: PyTree):
-  """What `Walk` takes: features, logits and embeddings of all paths, labels."""
+  """Computes features, logits and embeddings of all paths, and the labels."""
   batch = arrays['batch']
   passes = {
-    '0': _trained(case.teacher, arrays['teacher'], batch['image'])[0],
-    '1': _trained(case.student, arrays['student'], batch['image'])[0],
+    '0': _training_pass(case.teacher, arrays['teacher'], batch['image'])[0],
+    '1': _training_pass(case.student, arrays['student'], batch['image'])[0],
   }
   step = Step(arrays['bridges'], passes['1'], passes['0'], {}, temperature=1.0)
   features = {
@@ -225,35 +224,35 @@ def walk(case: Case, arrays: PyTree):
 
 
 def _steps(case: Case) -> dict[str, dict[str, Any]]:
-  """The method's own total, gradients and statistics of every forced set.
+  """Computes the method's total, gradients and statistics for given paths.
 
-  The paths are drawn as in training, from all of them: by keys that draw just
-  the set. So what is compared is the program that trains, its branches
-  included, and it is compiled once for all sets of one size.
+  As in training, a random key selects the paths; the key is searched for. This
+  compares the training program with its branches, and compiles it once for
+  all choices with the same number of paths.
   """
   sets = {
     combo: () if combo == 'none' else tuple(combo.split('+'))
     for combo in map(str, case.stored['meta/combos'])
   }
-  found = {}
-  for count in {len(taken) for taken in sets.values()}:
+  results = {}
+  for count in {len(chosen) for chosen in sets.values()}:
     run = jax.jit(functools.partial(_step, case, case.method(None, count)))
-    for combo, taken in sets.items():
-      if len(taken) == count:
-        out = run(_key_that_draws(case, taken), case.arrays())
-        found[combo] = _by_name(case, *jax.device_get(out))
-  return {combo: found[combo] for combo in sets}
+    for combo, chosen in sets.items():
+      if len(chosen) == count:
+        out = run(_key_that_draws(case, chosen), case.arrays())
+        results[combo] = _named_results(case, *jax.device_get(out))
+  return {combo: results[combo] for combo in sets}
 
 
-def _key_that_draws(case: Case, taken: tuple[str, ...]) -> jax.Array:
+def _key_that_draws(case: Case, chosen: tuple[str, ...]) -> jax.Array:
   paths = candidates(case.stages, 'bi')
   keys = jax.random.split(jax.random.key(0), 500)
-  if not taken:
+  if not chosen:
     return keys[0]
-  drawn = jax.vmap(lambda key: list(draw(key, paths, len(taken)).values()))(
+  drawn = jax.vmap(lambda key: list(draw(key, paths, len(chosen)).values()))(
     keys
   )
-  wanted = [path.name in taken for path in paths]
+  wanted = [path.name in chosen for path in paths]
   hits = np.all(np.stack(drawn, 1) == wanted, axis=1)
   return keys[int(np.argmax(hits))]
 
@@ -265,13 +264,13 @@ def _step(case: Case, method: Fcfd, key: jax.Array, arrays: PyTree):
     epoch=jnp.asarray(case.stored['meta/epoch'], jnp.float64),
     key=key,
   )
-  teacher, teacher_stats = _trained(
+  teacher, teacher_stats = _training_pass(
     case.teacher, arrays['teacher'], batch['image']
   )
 
   def objective(params):
     variables = {**given, 'params': params['student']}
-    student, stats = _trained(case.student, variables, batch['image'])
+    student, stats = _training_pass(case.student, variables, batch['image'])
     terms, updates = method.terms(
       {'params': params['bridges'], 'state': arrays['bridges']['state']},
       student,
@@ -292,11 +291,11 @@ def _step(case: Case, method: Fcfd, key: jax.Array, arrays: PyTree):
   return total, gradients, teacher_stats, stats, updates
 
 
-def _by_name(case, total, gradients, teacher_stats, stats, updates):
-  """What a step gives, by the file's names below the set."""
+def _named_results(case, total, gradients, teacher_stats, stats, updates):
+  """Returns the results of a step by the file's names."""
   arrays = case.named(gradients['student'], gradients['bridges'])
   ones = jax.tree.map(np.ones_like, gradients['student'])
-  active = case.named(ones, _spread(updates.active, gradients['bridges']))
+  active = case.named(ones, _broadcast(updates.active, gradients['bridges']))
   return {
     'loss/total': total,
     'grad': {name: arrays[name] for name in arrays if np.all(active[name])},
@@ -305,39 +304,39 @@ def _by_name(case, total, gradients, teacher_stats, stats, updates):
   }
 
 
-def _compared(stored, prefix: str, got: dict[str, Any]) -> list[Comparison]:
-  """What is stored under a prefix against what was computed in float64."""
+def _compare_all(stored, prefix: str, got: dict[str, Any]) -> list[Comparison]:
+  """Compares the results stored under a prefix with those in float64."""
   exact = prefix.startswith('float64')
-  found = []
+  results = []
   for name, value in got.items():
     key = f'{prefix}/{name}'
-    tolerance = _EXACT if exact else _BETWEEN[name.split('/')[0]]
-    # In float32 a term is as good as the total it is a part of.
+    tolerance = _EXACT if exact else _FLOAT32[name.split('/')[0]]
+    # Float32 errors of a term are relative to the total.
     total = None if exact else float(stored[f'{prefix}/loss/total'])
     if name == 'grad':
-      found += _gradients(stored, key, value, tolerance)
+      results += _gradients(stored, key, value, tolerance)
     elif name == 'grad/none':
       same = value == sorted(stored[key].tolist())
-      found.append(Comparison(key, 0.0 if same else np.inf, 0.0))
+      results.append(Comparison(key, 0.0 if same else np.inf, 0.0))
     elif name == 'buffers_after':
-      found += [
+      results += [
         compare(f'{key}/{buffer}', array, stored[f'{key}/{buffer}'], tolerance)
         for buffer, array in value.items()
         if f'{key}/{buffer}' in stored
       ]
     elif key in stored:
       scale = total if name.startswith('loss/') else None
-      found.append(compare(key, value, stored[key], tolerance, scale=scale))
-  return found
+      results.append(compare(key, value, stored[key], tolerance, scale=scale))
+  return results
 
 
 def _gradients(stored, key, arrays, tolerance) -> list[Comparison]:
-  """Each parameter's norm and projection, relative to its own norm."""
+  """Compares each gradient's norm and projection, relative to its norm."""
   names = stored[f'{key}/names'].tolist()
   same = sorted(names) == sorted(arrays)
-  found = [Comparison(f'{key}/names', 0.0 if same else np.inf, 0.0)]
+  results = [Comparison(f'{key}/names', 0.0 if same else np.inf, 0.0)]
   if not same:
-    return found
+    return results
   flat = [np.asarray(arrays[name], np.float64).ravel() for name in names]
   norms = np.asarray([np.linalg.norm(array) for array in flat])
   dots = np.asarray([array @ np.cos(np.arange(array.size)) for array in flat])
@@ -346,27 +345,27 @@ def _gradients(stored, key, arrays, tolerance) -> list[Comparison]:
   size = np.maximum(stored[f'{key}/norms'], _FLOORS[exact] * largest)
   sizes = {'norms': size, 'dots': size}
   if not exact:
-    # A ReLU at its edge may change any direction of the gradient, and so the
-    # projection by as much times the length of the cosines.
+    # A ReLU with an input near zero may change the gradient in any direction:
+    # the projection changes by up to this times the norm of the cosines.
     sizes['dots'] = size * [np.sqrt(array.size / 2 + 1) for array in flat]
   for name, value in (('norms', norms), ('dots', dots)):
     want = stored[f'{key}/{name}'] / sizes[name]
-    found.append(
+    results.append(
       compare(f'{key}/{name}', value / sizes[name], want, tolerance, scale=1.0)
     )
-  return found
+  return results
 
 
 def _constants(case: Case) -> list[Comparison]:
-  """The candidates, the warm-up and the networks in evaluation mode."""
+  """Compares candidate paths, warm-up and logits in evaluation mode."""
   stored = case.stored
   stages = len(str(stored['meta/candidates'][0]))
   names = [path.name for path in candidates(stages, 'bi')]
   same = names == stored['meta/candidates'].tolist()
-  found = [Comparison('meta/candidates', 0.0 if same else np.inf, 0.0)]
+  results = [Comparison('meta/candidates', 0.0 if same else np.inf, 0.0)]
   weights = case.method('none').weights(float(stored['meta/epoch']))
   warm = weights['features'] / float(stored['meta/weight_l2'])
-  found.append(compare('meta/warm', warm, stored['meta/warm'], _EXACT))
+  results.append(compare('meta/warm', warm, stored['meta/warm'], _EXACT))
   images = case.batch()['image']
   for name, network, variables in (
     ('t', case.teacher, case.teacher_variables),
@@ -375,13 +374,13 @@ def _constants(case: Case) -> list[Comparison]:
     key = f'eval/logits/{name}'
     logits = evaluation_pass(network, variables, images).features.logits
     if key in stored:
-      found.append(compare(key, logits, stored[key], _BETWEEN['logits']))
-  return found
+      results.append(compare(key, logits, stored[key], _FLOAT32['logits']))
+  return results
 
 
 def _features(stored, walked: Walk) -> list[Comparison]:
-  """What is stored of each feature; the file has them in float32."""
-  found = []
+  """Compares the stored summaries of each feature, which are in float32."""
+  results = []
   for (stage, space, path), value in walked.features.items():
     key = f'feat/stage{stage}/space{space}/{path}'
     value = np.asarray(value)
@@ -393,19 +392,19 @@ def _features(stored, walked: Walk) -> list[Comparison]:
     for name, got in summaries.items():
       if f'{key}/{name}' in stored:
         want = stored[f'{key}/{name}']
-        found.append(
+        results.append(
           compare(f'{key}/{name}', got.reshape(want.shape), want, 1e-4)
         )
-  return found
+  return results
 
 
-def _trained(network, variables, images):
-  """The pass in training mode, and the statistics it leaves."""
+def _training_pass(network, variables, images):
+  """Returns the pass in training mode and the updated statistics."""
   features, stats = network.apply(variables, images, train=True)
   return make_pass(network, variables, features, train=True), stats
 
 
-def _spread(prefix: PyTree, tree: PyTree) -> PyTree:
+def _broadcast(prefix: PyTree, tree: PyTree) -> PyTree:
   return jax.tree.map(
     lambda on, below: jax.tree.map(lambda x: jnp.full_like(x, on), below),
     prefix,
@@ -423,9 +422,9 @@ _LEAVES = (
 )
 
 
-def _places(tree: PyTree):
-  """Way, stage, layer and leaf of all arrays of bridges, and their names."""
-  for way, (destination, source) in _WAYS.items():
+def _leaves(tree: PyTree):
+  """Yields direction, stage, layer and leaf of each bridge array, and name."""
+  for way, (destination, source) in _DIRECTIONS.items():
     for stage, bridge in tree[way].items():
       number = stage.removeprefix('stage_')
       for layer, leaf, name in _LEAVES:
@@ -435,18 +434,18 @@ def _places(tree: PyTree):
 
 
 def _bridge_arrays(tree: PyTree) -> dict[str, np.ndarray]:
-  """Arrays of bridges under the file's names, in PyTorch's layout."""
-  found = {}
-  for (way, stage, layer, leaf), name in _places(tree):
+  """Returns bridge arrays by the file's names, in PyTorch's layout."""
+  results = {}
+  for (way, stage, layer, leaf), name in _leaves(tree):
     array = np.asarray(tree[way][stage][layer][leaf])
-    found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-  return found
+    results[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+  return results
 
 
 def _read_bridges(tree: PyTree, stored: Stored) -> PyTree:
-  """Bridges of the structure of `tree` with the file's arrays."""
+  """Returns bridges with the structure of `tree` and the file's arrays."""
   made = jax.tree.map(lambda leaf: leaf, tree)
-  for (way, stage, layer, leaf), name in _places(tree):
+  for (way, stage, layer, leaf), name in _leaves(tree):
     array = stored[f'state/{name}'].astype(np.float64)
     if array.ndim == 4:
       array = array.transpose(2, 3, 1, 0)

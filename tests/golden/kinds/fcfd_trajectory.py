@@ -1,4 +1,4 @@
-"""`fcfd`: some steps of the optimiser, each with its paths forced."""
+"""`fcfd`: several optimizer steps with given paths."""
 
 import functools
 from typing import Any
@@ -10,40 +10,40 @@ import numpy as np
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, TrainState, train_step
 from kdjax.train.forward import evaluation_pass
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.golden.kinds.fcfd_steps import INPUTS, Case, Walk, walk
 
 _EXACT = 1e-6
-_PER_EPOCH = 100  # more than there are: all steps are of the file's epoch
+_PER_EPOCH = 100  # more than the number of steps: all are in one epoch
 
 
 def trajectory(stored: Stored) -> list[Comparison]:
-  """Losses before each update, and norms after it."""
+  """Compares losses before each update and norms after it."""
   case = Case(stored, 'step0/images')
   state = _start(case)
   start = _parameters(case, state)
-  found = [_order(stored, 'param_names', start)]
+  results = [_order(stored, 'param_names', start)]
   walked = jax.jit(functools.partial(walk, case))
   prefix = ''
   for number, combo in enumerate(map(str, stored['meta/steps'])):
     prefix = f'step{number}/'
     before = walked(_arrays(case, state, prefix))
-    found += _losses(case, before, prefix, combo)
+    results += _losses(case, before, prefix, combo)
     step = functools.partial(train_step, parts=_parts(case, combo))
     state, metrics = jax.jit(step)(
       state, case.teacher_variables, case.batch(prefix)
     )
     got = {'loss/total': metrics['loss'], **_norms(case, state, start)}
-    found += [
+    results += [
       compare(f'{prefix}{name}', value, stored[f'{prefix}{name}'], _EXACT)
       for name, value in got.items()
     ]
-  found.append(_order(stored, 'buffer_names', _buffers(case, state)))
-  found += _final(case, state, prefix)
+  results.append(_order(stored, 'buffer_names', _buffers(case, state)))
+  results += _final(case, state, prefix)
   inputs = [
     f'step{n}/{name}' for n in range(9) for name in ('images', 'labels')
   ]
-  return found + left_over(stored, found, (*INPUTS, *inputs))
+  return results + not_compared(stored, results, (*INPUTS, *inputs))
 
 
 def _parts(case: Case, combo: str) -> Parts:
@@ -68,7 +68,7 @@ def _parts(case: Case, combo: str) -> Parts:
 
 
 def _start(case: Case) -> TrainState:
-  """The file's state, at the first step of its epoch."""
+  """Returns the file's state at the first step of its epoch."""
   parts = _parts(case, 'none')
   params: Any = {
     'student': case.student_variables['params'],
@@ -85,15 +85,15 @@ def _start(case: Case) -> TrainState:
   )
 
 
-def _losses(case, found, prefix, combo) -> list[Comparison]:
-  """Every term before the update."""
+def _losses(case, results, prefix, combo) -> list[Comparison]:
+  """Compares the terms before the update."""
   stored = case.stored
   return [
     compare(
       f'{prefix}loss/{name}', value, stored[f'{prefix}loss/{name}'], _EXACT
     )
-    for name, value in Walk(case, found).terms(combo.split('+')).items()
-    if name != 'total'  # which the step itself reports
+    for name, value in Walk(case, results).terms(combo.split('+')).items()
+    if name != 'total'  # compared with that of the step
   ]
 
 
@@ -132,21 +132,21 @@ def _norm(arrays) -> np.ndarray:
 
 
 def _order(stored: Stored, key: str, arrays) -> Comparison:
-  """Whether the file names just what we have."""
+  """Compares the stored names with ours."""
   same = set(stored[key].tolist()) == set(arrays)
   return Comparison(key, 0.0 if same else np.inf, 0.0)
 
 
 def _final(case: Case, state: TrainState, prefix: str) -> list[Comparison]:
-  """Both networks in evaluation mode, the teacher with what it drifted to."""
+  """Compares both networks in evaluation mode, with updated statistics."""
   images = case.batch(prefix)['image']
   teacher = {**case.teacher_variables, 'batch_stats': state.teacher_stats}
-  found = []
+  results = []
   for name, network, variables in (
     ('t', case.teacher, teacher),
     ('s', case.student, state.student_variables),
   ):
     key = f'final/eval_logits_{name}'
     logits = evaluation_pass(network, variables, images).features.logits
-    found.append(compare(key, logits, case.stored[key], _EXACT))
-  return found
+    results.append(compare(key, logits, case.stored[key], _EXACT))
+  return results

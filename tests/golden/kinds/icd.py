@@ -1,4 +1,4 @@
-"""`icd`: the method's loss, its two terms and all gradients, case by case."""
+"""`icd`: the method's loss, its two terms and all gradients of each case."""
 
 import functools
 import pathlib
@@ -10,14 +10,14 @@ import numpy as np
 
 from kdjax import losses
 from kdjax.methods import Icd
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.methods import support
 
-_MAX_SCALE = 10.0  # as the golden's README has it
-# The stored numbers were computed in float32: their own rounding.
+_MAX_SCALE = 10.0  # as in the golden files' README
+# Tolerances: the stored values were computed in float32.
 _VALUE, _GRADIENT = 1e-6, 5e-6
-# Where ours lies, and the name it is stored under.
-_PLACES = {
+# Stored names by parameter group and leaf.
+_NAMES = {
   ('embedding', None): 'f_s',
   ('student', 'kernel'): 'embed_s.weight',
   ('student', 'bias'): 'embed_s.bias',
@@ -41,13 +41,13 @@ def check(path: pathlib.Path) -> list[Comparison]:
         Comparison(f'{case}.{r.name}', r.error, r.tolerance) for r in results
       ]
   groups = {key.partition('.')[0] for key in stored}
-  inputs = [f'{g}.{name}' for g in groups for name in _PLACES.values()]
+  inputs = [f'{g}.{name}' for g in groups for name in _NAMES.values()]
   inputs += [f'{g}.{name}' for g in groups for name in ('f_t', 'alpha')]
-  return found + left_over(stored, found, tuple(inputs))
+  return found + not_compared(stored, found, tuple(inputs))
 
 
 def _part(stored: Stored, case: str) -> Stored:
-  """The arrays of one case, in the precision that is set."""
+  """Returns the arrays of one case in the enabled precision."""
   dtype = jnp.result_type(float)
   return Stored(
     {
@@ -66,7 +66,7 @@ def _case(stored: Stored) -> list[Comparison]:
     fixed_scale=None if trained else float(stored['tau_param']),
   )
   inputs = {}
-  for (group, leaf), name in _PLACES.items():
+  for (group, leaf), name in _NAMES.items():
     if group in ('log_scale', 'bias') and not trained:
       continue
     value = jnp.asarray(stored[name]).T
@@ -86,10 +86,10 @@ def _case(stored: Stored) -> list[Comparison]:
 
   value, gradients = jax.jit(jax.value_and_grad(loss))(inputs)
   found = [compare('loss', value, stored['loss'], _VALUE)]
-  for (group, leaf), name in _PLACES.items():
+  for (group, leaf), name in _NAMES.items():
     if group in gradients:
       got = gradients[group] if leaf is None else gradients[group][leaf].T
-      # The bias has no gradient but rounding, of the logits' size.
+      # The gradient of the bias is rounding, of the order of the logits.
       scale = 1.0 if name == 'b_param' else None
       want = stored[f'grad_{name}']
       found.append(compare(f'grad_{name}', got, want, _GRADIENT, scale=scale))
@@ -97,7 +97,7 @@ def _case(stored: Stored) -> list[Comparison]:
 
 
 def _values(method: Icd, inputs, stored: Stored) -> list[Comparison]:
-  """What the loss is made of."""
+  """Compares the parts of the loss."""
 
   @jax.jit
   def values(inputs, teacher):
@@ -117,7 +117,7 @@ def _values(method: Icd, inputs, stored: Stored) -> list[Comparison]:
     }
 
   got = values(inputs, stored['f_t'])
-  # The invariance is what is left of logarithms of order 1.
+  # The invariance term is a small difference of logarithms of order 1.
   return [
     compare(
       name,

@@ -5,7 +5,7 @@ import pathlib
 import jax
 
 from kdjax import losses
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 
 
 def check(path: pathlib.Path) -> list[Comparison]:
@@ -23,4 +23,4 @@ def check(path: pathlib.Path) -> list[Comparison]:
     compare('grad_logits_s', gradient, stored['grad_logits_s'], 1e-5),
   ]
   inputs = ('logits_s', 'logits_t', 'T')
-  return results + left_over(stored, results, inputs)
+  return results + not_compared(stored, results, inputs)

@@ -1,13 +1,13 @@
-"""`kd2m`: every distribution distance, its gradient, its per-class forms.
+"""`kd2m`: all distribution distances, their gradients and per-class forms.
 
-In float64 a number may be off by 1e-6 of itself, in float32 by 1e-5 of the
-largest term that goes into it, as the golden's README has it. Looser are:
+As in the golden files' README, the relative tolerance in float64 is 1e-6; in
+float32 it is 1e-5 of the largest term. Larger tolerances:
 
-* numbers of the paper's code run in float32 (`official_f32`): 1e-5;
-* `cost_grad_total`: 1e-5, as the README has it, where Sinkhorn's iterations
-  converged within 1,000, and informative (5e-2) elsewhere: in three cases of
-  slower convergence arithmetic of 60 digits gives kdjax's numbers to 1e-12 and
-  the stored ones to 1e-3 or 1e-5.
+* 1e-5 for results of the paper's code in float32 (`official_f32`);
+* 1e-5 for `cost_grad_total`, as in the README, where Sinkhorn's iterations
+  converged within 1,000, and 5e-2 elsewhere: in three cases of slower
+  convergence, arithmetic with 60 digits agrees with kdjax to 1e-12 and with the
+  stored values to 1e-3 or 1e-5 only.
 """
 
 import functools
@@ -21,12 +21,12 @@ import numpy as np
 from tests.golden.comparison import Comparison, Stored, compare
 from tests.golden.kinds import kd2m_cases as cases
 
-# What a stored file says of how it was made, and not a result.
+# Keys that describe how a file was computed.
 _NOTES = ('n_iter', 'marginal_err_l1', 'div_marginal_err_l1')
 
 
 def check(path: pathlib.Path) -> list[Comparison]:
-  """Compares every stored result of one file, in the precision that is set."""
+  """Compares every stored result of one file in the enabled precision."""
   stored = Stored.read(path)
   batch = cases.Batch.of(stored)
   answers = _answers(batch, tuple(stored))
@@ -36,7 +36,7 @@ def check(path: pathlib.Path) -> list[Comparison]:
     if key.startswith('in/') or key.split('/')[-1] in _NOTES:
       continue
     if key not in answers:
-      results.append(Comparison(f'{key}: nobody answers', np.inf, 0.0))
+      results.append(Comparison(f'{key}: not computed', np.inf, 0.0))
     elif key.endswith('/perm'):
       results.append(_compare_plans(key, answers[key], want, batch))
     else:
@@ -47,7 +47,7 @@ def check(path: pathlib.Path) -> list[Comparison]:
 
 
 def _answers(batch: cases.Batch, keys: tuple[str, ...]) -> dict[str, jax.Array]:
-  """All results, each group compiled as one program."""
+  """Computes all results; each group is compiled as one program."""
 
   def wanted(prefix: str) -> bool:
     return any(key.startswith(prefix + '/') for key in keys)
@@ -62,12 +62,12 @@ def _answers(batch: cases.Batch, keys: tuple[str, ...]) -> dict[str, jax.Array]:
 
 
 def _exact() -> bool:
-  """Whether float64 is on."""
+  """Returns whether float64 is enabled."""
   return jnp.result_type(float) == jnp.float64
 
 
 def _tolerance(key: str, stored: Mapping[str, np.ndarray]) -> float:
-  """What the relative error of a key may be."""
+  """Returns the tolerance of a key."""
   if 'cost_grad_total' in key:
     problem = key.rsplit('/', 1)[0]
     fast = stored[f'{problem}/n_iter'] < 1000 and '/0.01/' not in key
@@ -76,10 +76,11 @@ def _tolerance(key: str, stored: Mapping[str, np.ndarray]) -> float:
 
 
 def _scale(key: str, want: np.ndarray, unit: float, samples: int) -> float:
-  """What an error is relative to: the number, or the terms it is left of.
+  """Returns the scale of the error: the result, or the terms that cancel in it.
 
-  Where terms cancel to nothing, as for equal batches, float64 is held to 1e-12
-  of them. Gradients are of the order of the terms' root over the samples.
+  Where terms cancel, as for equal batches, the float64 tolerance is 1e-12 of
+  the terms. Gradients are of the order of the square root of the terms, divided
+  by the number of samples.
   """
   finite = np.abs(want[np.isfinite(want)])
   size = float(np.max(finite, initial=0.0))
@@ -94,7 +95,7 @@ def _scale(key: str, want: np.ndarray, unit: float, samples: int) -> float:
 
 
 def _unit(batch: cases.Batch) -> float:
-  """The largest term of a squared distance: all variance, and the means'."""
+  """Returns the largest term of a squared distance: variances and means."""
   student, teacher = (np.asarray(x, np.float64) for x in batch.pair)
   means = np.sum((student.mean(0) - teacher.mean(0)) ** 2)
   return float(max(1.0, student.var(0).sum() + teacher.var(0).sum() + means))
@@ -103,7 +104,7 @@ def _unit(batch: cases.Batch) -> float:
 def _compare_plans(
   key: str, got: jax.Array, want: np.ndarray, batch: cases.Batch
 ) -> Comparison:
-  """The same permutation, or another one of the same cost."""
+  """Compares permutations, or their costs if they differ."""
   if np.array_equal(got, want):
     return Comparison(key, 0.0, 0.0)
   if sorted(np.asarray(got)) != list(range(len(want))):

@@ -1,7 +1,7 @@
-"""What kdjax answers to each key of a `kd2m` golden file.
+"""Results of kdjax for the keys of a `kd2m` golden file.
 
-Each function takes the inputs and `wanted`, which tells whether the file has
-anything under a prefix, and gives results by the file's keys.
+Each function has the inputs and `wanted` as arguments, a predicate whether the
+file has keys with a prefix, and returns results by the file's keys.
 """
 
 import functools
@@ -18,7 +18,7 @@ from kdjax import losses
 Array = jax.Array
 Wanted = Callable[[str], bool]
 
-# The stored Sinkhorn numbers are converged ones; training needs far less.
+# The stored Sinkhorn results are converged; training needs fewer iterations.
 _SINKHORN = {'iterations': 2000, 'tolerance': 1e-12, 'newton_steps': 200}
 
 _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -64,24 +64,24 @@ _PER_CLASS = {
 
 @struct.dataclass
 class Batch:
-  """The inputs of a file, in the float type that is set."""
+  """The inputs of a file, in the enabled float precision."""
 
   student: Array
   teacher: Array
-  labels: Any  # None, like the logits, in files that have features only
+  labels: Any  # labels and logits are None in files with features only
   student_logits: Any
   teacher_logits: Any
   classes: int = struct.field(pytree_node=False)
 
   @classmethod
   def of(cls, stored: Mapping[str, np.ndarray]) -> 'Batch':
-    """From a file; one without labels has features only."""
+    """Reads the inputs of a file; without labels it has features only."""
 
     names = ('in/labels', 'in/logits_s', 'in/logits_t')
-    labelled = any(name in stored for name in names)
+    has_labels = any(name in stored for name in names)
 
     def read(key, dtype):
-      return jnp.asarray(stored[key], dtype) if labelled else None
+      return jnp.asarray(stored[key], dtype) if has_labels else None
 
     real = jnp.result_type(float)
     return cls(
@@ -90,17 +90,17 @@ class Batch:
       labels=read('in/labels', jnp.int32),
       student_logits=read('in/logits_s', real),
       teacher_logits=read('in/logits_t', real),
-      classes=int(stored['in/n_classes']) if labelled else 0,
+      classes=int(stored['in/n_classes']) if has_labels else 0,
     )
 
   @property
   def pair(self) -> tuple[Array, Array]:
-    """Both clouds of features."""
+    """Both batches of features."""
     return self.student, self.teacher
 
 
 def distances(batch: Batch, wanted: Wanted) -> dict[str, Array]:
-  """The distances between two batches of features, and their gradients."""
+  """Computes the distances between two batches of features with gradients."""
   answers = {'mmd/rbf_mean/sigma': losses.mean_distance(*batch.pair)}
   for key, distance in _DISTANCES.items():
     if not wanted(key):
@@ -109,16 +109,16 @@ def distances(batch: Batch, wanted: Wanted) -> dict[str, Array]:
     for prefix in ('', 'official_f64/', 'official_f32/'):
       answers |= _named(prefix + key, value=value, grad=grad)
   if len(batch.student) == len(batch.teacher):
-    answers['w2/empirical/perm'] = _columns(feature_cost(*batch.pair))
+    answers['w2/empirical/perm'] = _optimal_columns(feature_cost(*batch.pair))
   return answers
 
 
 def sinkhorn(batch: Batch, wanted: Wanted) -> dict[str, Array]:
-  """The entropic problem at each epsilon of the file."""
+  """Solves the entropic problem for each epsilon of the file."""
   answers = {}
   for epsilon in ('0.01', '0.1', '1.0'):
     if wanted(f'sinkhorn/{epsilon}'):
-      # Not jitted with the others: one program serves all three.
+      # Jitted separately: one program computes all three.
       results = _sinkhorn(batch.student, batch.teacher, float(epsilon))
       answers |= _named(f'sinkhorn/{epsilon}', **results)
   return answers
@@ -155,7 +155,7 @@ def _sinkhorn(x: Array, y: Array, epsilon: Array) -> dict[str, Array]:
 
 
 def conditional(batch: Batch, wanted: Wanted) -> dict[str, Array]:
-  """The class-conditional forms, per class and put together."""
+  """Computes the class-conditional forms, per class and aggregated."""
   counts = jnp.bincount(batch.labels, length=batch.classes)
   answers = {'cond/class_counts': counts}
   for name, distance in _PER_CLASS.items():
@@ -165,7 +165,7 @@ def conditional(batch: Batch, wanted: Wanted) -> dict[str, Array]:
     per_class = functools.partial(losses.per_class, distance)
     arguments = (*batch.pair, batch.labels, batch.classes)
     by_class = per_class(*arguments, aggregation=None)
-    # The files mark a class without samples; here it is zero.
+    # A class without samples is NaN in the files and 0 in kdjax.
     answers[f'{key}/per_class'] = jnp.where(counts > 0, by_class, jnp.nan)
     for aggregation in losses.AGGREGATIONS:
       value, grad = jax.value_and_grad(per_class)(
@@ -177,7 +177,7 @@ def conditional(batch: Batch, wanted: Wanted) -> dict[str, Array]:
 
 
 def joint(batch: Batch, wanted: Wanted) -> dict[str, Array]:
-  """Features and predictions under one plan."""
+  """Computes the joint distances of features and predictions."""
   answers = {}
   largest = jnp.max(feature_cost(*batch.pair))
   betas = {'beta_1': (1.0, jnp.ones(())), 'beta_max': ('max', largest)}
@@ -187,7 +187,7 @@ def joint(batch: Batch, wanted: Wanted) -> dict[str, Array]:
       if wanted(key):
         answers |= _joint(batch, key, name, beta=setting)
         answers[f'{key}/beta'] = number
-        answers[f'{key}/perm'] = _columns(joint_cost(batch, key))
+        answers[f'{key}/perm'] = _optimal_columns(joint_cost(batch, key))
   if wanted('joint/normalised_sqlogit'):
     answers |= _joint(
       batch, 'joint/normalised_sqlogit', 'sqlogit', normalize=True
@@ -196,7 +196,7 @@ def joint(batch: Batch, wanted: Wanted) -> dict[str, Array]:
 
 
 def _joint(batch: Batch, key: str, name: str, **settings) -> dict[str, Array]:
-  """One joint distance and its two gradients."""
+  """Computes one joint distance and its two gradients."""
 
   def distance(features, logits):
     label_cost = losses.LABEL_COSTS[name](
@@ -213,7 +213,7 @@ def _joint(batch: Batch, key: str, name: str, **settings) -> dict[str, Array]:
 
 
 def logits(batch: Batch, wanted: Wanted) -> dict[str, Array]:
-  """The softened divergence in both directions."""
+  """Computes the soft-target divergence in both directions."""
 
   def loss(student, direction, temperature):
     pair = (student, batch.teacher_logits)
@@ -234,9 +234,9 @@ def logits(batch: Batch, wanted: Wanted) -> dict[str, Array]:
 
 
 def as_shipped(batch: Batch, wanted: Wanted) -> dict[str, Array]:
-  """What the paper's code gives where it departs from the paper.
+  """Computes what the paper's code computes where it departs from the paper.
 
-  The functions are here and not in kdjax: nobody should train with them.
+  These functions are not part of kdjax, as they are unsuitable for training.
   """
   answers = {}
   for precision in ('official_f64', 'official_f32'):
@@ -255,41 +255,41 @@ def as_shipped(batch: Batch, wanted: Wanted) -> dict[str, Array]:
 
 
 def _shipped_joint(logits: Array, batch: Batch, label_cost: str) -> Array:
-  """Features from student to student, over their largest, without gradient."""
+  """Student-student feature cost over its maximum, without gradient."""
   cost = feature_cost(batch.student, batch.student)
   labels = losses.LABEL_COSTS[label_cost](
     logits, batch.teacher_logits, batch.labels
   )
   total = cost / jnp.max(cost) + labels
-  columns = _columns(total)
+  columns = _optimal_columns(total)
   return jnp.mean(jnp.take_along_axis(total, columns[:, None], axis=1))
 
 
 def _shipped_kl(x: Array, y: Array) -> Array:
-  """1e-9 in the denominators only: minus infinity for a constant feature."""
+  """KL with 1e-9 in the denominators only: -inf for a constant feature."""
   (mean_x, s_x), (mean_y, s_y) = (
     (jnp.mean(z, axis=0), _std(z)) for z in (x, y)
   )
-  spread = (s_x / (s_y + 1e-9)) ** 2
+  ratio = (s_x / (s_y + 1e-9)) ** 2
   means = ((mean_x - mean_y) / (s_y + 1e-9)) ** 2
   logs = 2 * jnp.log(s_y / (s_x + 1e-9))
-  return (jnp.sum(spread) + jnp.sum(means) - len(mean_x) + jnp.sum(logs)) / 2
+  return (jnp.sum(ratio) + jnp.sum(means) - len(mean_x) + jnp.sum(logs)) / 2
 
 
 def _std(x: Array) -> Array:
-  """Standard deviation, without gradient where it is zero."""
+  """Computes the standard deviation; where it is zero its gradient is zero."""
   variance = jnp.var(x, axis=0)
-  moves = variance > 0
-  return jnp.where(moves, jnp.sqrt(jnp.where(moves, variance, 1)), 0)
+  positive = variance > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
 
 
 def feature_cost(x: Array, y: Array) -> Array:
-  """Squared distances, pair by pair."""
+  """Computes the squared distances of all pairs."""
   return jnp.sum((x[:, None] - y) ** 2, axis=-1)
 
 
 def joint_cost(batch: Batch, key: str) -> Array:
-  """The cost whose best permutation is stored under `key/perm`."""
+  """Computes the cost whose best permutation is stored under `key/perm`."""
   cost = feature_cost(*batch.pair)
   if key.startswith('w2/'):
     return cost
@@ -300,12 +300,12 @@ def joint_cost(batch: Batch, key: str) -> Array:
   return cost + (jnp.max(cost) if beta == 'beta_max' else 1.0) * label_cost
 
 
-def _columns(cost: Array) -> Array:
+def _optimal_columns(cost: Array) -> Array:
   return losses.exact_assignment(cost).columns
 
 
 def _named(key: str, **results: Array) -> dict[str, Array]:
-  """Results under a key, and the norm of each that is a gradient."""
+  """Returns results by key, and the norm of each gradient."""
   named = {f'{key}/{name}': result for name, result in results.items()}
   norms = {
     f'{key}/{name}_norm': jnp.linalg.norm(result)

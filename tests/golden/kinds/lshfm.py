@@ -1,9 +1,9 @@
 """`lshfm`: hash losses and gradients, biases, steps, detection, averages.
 
-Each file holds its results twice. Those of float64 are met to 1e-9, those of a
-few steps to 1e-6, and only where float64 is on; those of float32 to 2e-5, as
-the golden's README has it. The published code gives NaN where no sample is
-kept: there 0 is right.
+Each file has its results in two precisions. The tolerance of float64 results is
+1e-9, or 1e-6 after several steps, and they are compared only if float64 is
+enabled; that of float32 results is 2e-5, as in the golden files' README. Where
+no sample is kept, the published code gives NaN; the expected value is 0.
 """
 
 import functools
@@ -18,7 +18,7 @@ from kdjax import losses
 from kdjax.methods.lshfm_bias import classifier_std, fit_bias
 from kdjax.methods.lshfm_losses import masked_mean
 from kdjax.train.averaging import epoch_weights
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.golden.kinds import lshfm_retina, lshfm_train, multilabel_metrics
 
 Results = dict[str, jax.Array]
@@ -35,7 +35,7 @@ def check(path: pathlib.Path) -> list[Comparison]:
 
 
 def precisions() -> dict[str, type]:
-  """Prefixes of the results that can be met, and what they are met in."""
+  """Returns the dtypes that can be compared, by prefix of the results."""
   exact = jnp.result_type(float) == jnp.float64
   return {'f32_': np.float32} | ({'f64_': np.float64} if exact else {})
 
@@ -43,18 +43,18 @@ def precisions() -> dict[str, type]:
 def _file(
   answers: Callable[[Stored, Callable], Results], *inputs: str
 ) -> Callable[[pathlib.Path], list[Comparison]]:
-  """A check of files whose results are functions of arrays in one precision."""
+  """Returns a check of files whose results are functions of their arrays."""
 
   def check(path: pathlib.Path) -> list[Comparison]:
     stored = Stored.read(path)
-    found = []
+    results = []
     for prefix, dtype in precisions().items():
       cast = functools.partial(_in_precision, stored, dtype)
       for name, got in answers(stored, cast).items():
-        found.append(_compare(prefix, name, got, stored))
+        results.append(_compare(prefix, name, got, stored))
     skipped = {'f32_', 'f64_'} - set(precisions())
     rest = {k: v for k, v in stored.items() if k[:4] not in skipped}
-    return found + left_over(rest, found, inputs)
+    return results + not_compared(rest, results, inputs)
 
   return check
 
@@ -71,13 +71,13 @@ def _compare(prefix, name, got, stored) -> Comparison:
   tolerance = 1e-9 if prefix == 'f64_' else 2e-5
   if name.startswith(('loss', 'grad')) and np.isnan(want).all():
     want = np.zeros_like(want)
-  # A distance to zero is a small difference of hashes of the order of 1.
+  # The distance to zero is a small difference of hashes of order 1.
   scale = 1.0 if name == 'min_abs_hash_t' else None
   return compare(key, got, want, tolerance, scale=scale)
 
 
 def _with_gradients(made: Callable, student, *rest) -> Results:
-  """The losses that `made` gives by name for `rest`, compiled as one."""
+  """Computes all losses of `made(*rest)` with gradients, jitted as one."""
 
   @jax.jit
   def run(student, *rest):
@@ -86,14 +86,14 @@ def _with_gradients(made: Callable, student, *rest) -> Results:
       for name, loss in made(*rest).items()
     }
 
-  found = {}
+  results = {}
   for name, (value, gradient) in run(student, *rest).items():
-    found |= {f'loss_{name}': value, f'grad_{name}': gradient}
-  return found
+    results |= {f'loss_{name}': value, f'grad_{name}': gradient}
+  return results
 
 
 def _module(kernel, bias, teacher) -> dict[str, Callable]:
-  """The losses of the module by their names in the files."""
+  """Returns the losses by their names in the files."""
 
   def by_hash(loss):
     return lambda student: loss(student, teacher, kernel.T, bias).mean()
@@ -101,7 +101,7 @@ def _module(kernel, bias, teacher) -> dict[str, Callable]:
   def by_feature(loss):
     return lambda student: loss(student, teacher).mean()
 
-  found = {
+  results = {
     'lsh': by_hash(losses.lsh),
     'hashL1': by_hash(losses.lsh_absolute),
     'hashL2': by_hash(losses.lsh_squared),
@@ -111,20 +111,20 @@ def _module(kernel, bias, teacher) -> dict[str, Callable]:
   }
   sums = {'lshl2': ('lsh', 'l2'), 'hashL1_l2': ('hashL1', 'l2')}
   for name, (one, other) in sums.items():
-    found[name] = lambda x, a=found[one], b=found[other]: a(x) + b(x)
-  return found
+    results[name] = lambda x, a=results[one], b=results[other]: a(x) + b(x)
+  return results
 
 
 def _loss(stored, cast) -> Results:
   kernel, bias, student, teacher = cast('W', 'b', 'f_s', 'f_t')
   of_teacher = losses.hash_values(teacher, kernel.T, bias)
-  found = {
+  results = {
     'hash_s': losses.hash_values(student, kernel.T, bias),
     'code_t': of_teacher > 0,
     'min_abs_hash_t': jnp.abs(of_teacher).min(),
     **_with_gradients(_module, student, kernel, bias, teacher),
   }
-  return {name: x for name, x in found.items() if f'f32_{name}' in stored}
+  return {name: x for name, x in results.items() if f'f32_{name}' in stored}
 
 
 def _correct_only(stored, cast) -> Results:
@@ -150,16 +150,16 @@ def _bias(stored, cast) -> Results:
   kernel, pool, weight = map(np.asarray, cast('W', 'pool', 'teacher_fc_weight'))
   kept = stored.get('kept', np.ones(len(pool), bool))
   seen = {'': (pool, 0), '_drop': (pool[kept], int(np.sum(~kept)))}
-  found = {'teacher_fc_std': classifier_std(weight.T)}
+  results = {'teacher_fc_std': classifier_std(weight.T)}
   for kind in ('median', 'mean'):
     for suffix, (rows, unseen) in seen.items():
       name = f'b_{kind}{suffix}'
       if f'f32_{name}' in stored:
-        # Small enough that the hashes are cut into chunks.
-        found[name] = fit_bias(
+        # A small memory limit, so that the hashes are computed in chunks.
+        results[name] = fit_bias(
           kernel.T, lambda x=rows: [x], kind, memory=10**5, unseen=unseen
         )
-  return found
+  return results
 
 
 def _roi(stored, cast) -> Results:
@@ -179,21 +179,21 @@ def _roi(stored, cast) -> Results:
 def _average(path: pathlib.Path) -> list[Comparison]:
   stored = Stored.read(path)
   theta = stored['theta'].astype(np.float64)
-  found = []
+  results = []
   for key, form in (
     ('average_true', 'mean'),
     ('average_as_published', 'as_published'),
   ):
     factors = np.array(epoch_weights(len(theta), form))
     got = np.tensordot(factors, theta, 1) / len(theta)
-    # What the published code computes is float32.
+    # The published code computes in float32.
     tolerance = 1e-12 if stored[key].dtype == np.float64 else 1e-6
-    found.append(compare(key, got, stored[key], tolerance))
-  return found + left_over(stored, found, ('theta',))
+    results.append(compare(key, got, stored[key], tolerance))
+  return results + not_compared(stored, results, ('theta',))
 
 
 _PAIR = ('W', 'b', 'f_s', 'f_t')
-# By an array that files before in this list do not have.
+# Checks by a key that identifies the type of file; the first match decides.
 _FILES: dict[str, Callable[[pathlib.Path], list[Comparison]]] = {
   'theta': _average,
   'target_voc': multilabel_metrics.check,

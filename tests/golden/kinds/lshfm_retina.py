@@ -1,4 +1,4 @@
-"""Files of RetinaNet's towers: the mimic loss of the detection module."""
+"""Files of RetinaNet's towers: the mimic loss in detection."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from kdjax import losses
 
 
 def results(stored, cast) -> dict[str, jax.Array]:
-  """All results of one file; layouts are PyTorch's, channels first."""
+  """Computes all results of one file; its layout is channels first."""
   kernel, bias, classes, class_bias = cast('W', 'b', 'cls_kernel', 'cls_bias')
   levels = sum(name.startswith('map_s') for name in stored)
   student = cast(*(f'map_s{level}' for level in range(levels)))
@@ -44,7 +44,7 @@ def results(stored, cast) -> dict[str, jax.Array]:
 
 
 def _features(maps: list[jax.Array]) -> jax.Array:
-  """Neighbourhoods of all levels, `[images, places, C · 9]`."""
+  """Returns the neighborhoods of all levels, `[images, locations, C · 9]`."""
   found = []
   for level in maps:
     rows = losses.neighborhoods(level.transpose(0, 2, 3, 1))
@@ -53,11 +53,11 @@ def _features(maps: list[jax.Array]) -> jax.Array:
   return jnp.concatenate(found, axis=1)
 
 
-def _kept(stored, places: int) -> np.ndarray:
-  """The places that count; the file's own mask must be the same."""
+def _kept(stored, locations: int) -> np.ndarray:
+  """Returns the valid locations, which must equal the file's mask."""
   matched = stored['matched_idx']
   kept = np.asarray(
-    losses.valid_locations(matched, matched.shape[1] // places)
+    losses.valid_locations(matched, matched.shape[1] // locations)
   ).copy()
   if 'empty_image' in stored:
     kept[int(stored['empty_image'])] = False

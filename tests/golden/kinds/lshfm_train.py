@@ -1,4 +1,4 @@
-"""Files of a few steps of the whole objective on a two-layer head."""
+"""Files of several steps of the complete objective with a two-layer head."""
 
 import dataclasses
 import functools
@@ -15,11 +15,11 @@ from kdjax.methods.linear import apply_linear
 from kdjax.methods.lshfm_losses import masked_mean
 from kdjax.network import Network
 from kdjax.train import Parts, StagedRecipe, init_state, train_step
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 
 _LAYERS = {'embedding': 'feat_fc', 'classifier': 'fc'}
 _HYPER = ('rate', 'momentum', 'decay', 'gamma', 'alpha', 'beta', 'temperature')
-_PER_EPOCH = 10**6  # more than there are: all steps are of one epoch
+_PER_EPOCH = 10**6  # more than the number of steps: all are in one epoch
 _INPUTS = (
   *('W', 'b', 'x', 'f_t', 'logit_t', 'label', 'hyper'),
   *('feat_fc_weight', 'feat_fc_bias', 'fc_weight', 'fc_bias'),
@@ -29,7 +29,7 @@ _INPUTS = (
 def check(path: pathlib.Path) -> list[Comparison]:
   """Compares the losses before each step and the weights after the last."""
   stored = Stored.read(path)
-  found = []
+  results = []
   exact = jnp.result_type(float) == jnp.float64
   for prefix, dtype in (('f32_', np.float32), ('f64_', np.float64)):
     if prefix == 'f64_' and not exact:
@@ -37,16 +37,16 @@ def check(path: pathlib.Path) -> list[Comparison]:
     tolerance = 2e-5 if prefix == 'f32_' else 1e-6
     for name, got in _Steps(stored, dtype).answers().items():
       key = prefix + name
-      found.append(compare(key, got, stored[key], tolerance))
+      results.append(compare(key, got, stored[key], tolerance))
   rest = {k: v for k, v in stored.items() if exact or k[:4] != 'f64_'}
-  return found + left_over(rest, found, _INPUTS)
+  return results + not_compared(rest, results, _INPUTS)
 
 
 class _Steps:
   """The steps of one file in one precision.
 
-  Both networks hand on what the file holds: what they are given as an image is
-  the student's embedding, the teacher's and the teacher's logits, side by side.
+  An image consists of the student's embedding, the teacher's embedding and the
+  teacher's logits, concatenated; the networks return their part of it.
   """
 
   def __init__(self, stored: Stored, dtype: type):
@@ -58,18 +58,18 @@ class _Steps:
     self.task = tasks.MultiLabel() if multi else tasks.SingleLabel()
 
   def answers(self) -> dict[str, np.ndarray]:
-    """`trace` and `final_...`."""
+    """Computes `trace` and `final_...`."""
     trace, state = self._run(self._loss())
-    found = {'trace': trace}
+    results = {'trace': trace}
     method = state.params['method']
     for layer, name in _LAYERS.items():
       last = method['lshfm'][layer] if 'lshfm' in method else method[layer]
-      found[f'final_{name}_weight'] = np.asarray(last['kernel']).T
-      found[f'final_{name}_bias'] = np.asarray(last['bias'])
-    return found
+      results[f'final_{name}_weight'] = np.asarray(last['kernel']).T
+      results[f'final_{name}_bias'] = np.asarray(last['bias'])
+    return results
 
   def _loss(self) -> str:
-    """The file does not say whether all samples count; its first loss does."""
+    """Infers from the first loss whether the file uses all samples."""
     if isinstance(self.task, tasks.MultiLabel):
       return 'lshl2'
     stored = self.stored
@@ -81,7 +81,7 @@ class _Steps:
     return min(
       ('lshl2', values.mean()),
       ('lshl2_s', masked_mean(values, right)),
-      key=lambda found: abs(found[1] - stored['f32_trace'][0, 2]),
+      key=lambda results: abs(results[1] - stored['f32_trace'][0, 2]),
     )[0]
 
   def _run(self, loss: str):
@@ -120,7 +120,7 @@ class _Steps:
       momentum=self.hyper['momentum'],
       weight_decay=self.hyper['decay'],
       every_step=False,
-      # Without a task loss the file has the first of two stages.
+      # Files without a task loss are the first of two stages.
       align_epochs=0 if self.hyper['gamma'] else 1,
     )
     student, method = self._network('student', 0), recipe.staged(method)
@@ -134,19 +134,19 @@ class _Steps:
       steps_per_epoch=_PER_EPOCH,
     )
 
-  def _network(self, name: str, place: int) -> Network:
-    """Embeddings are columns of the images; so are the teacher's logits."""
+  def _network(self, name: str, side: int) -> Network:
+    """Returns a network whose embeddings and logits are columns of images."""
     ends = np.cumsum(self.widths)
-    start, stop = ends[place] - self.widths[place], ends[place]
+    start, stop = ends[side] - self.widths[side], ends[side]
 
     def init(key, images):
-      zeros = jnp.zeros((self.widths[place], self.widths[2]), self.dtype)
+      zeros = jnp.zeros((self.widths[side], self.widths[2]), self.dtype)
       return {'params': {'head': zeros}, 'batch_stats': {}}
 
     def forward(variables, images, train):
       rows = images[:, start:stop]
-      own = rows @ variables['params']['head'] if place == 0 else 0
-      logits = images[:, ends[1] : ends[2]] if place == 1 else own
+      own = rows @ variables['params']['head'] if side == 0 else 0
+      logits = images[:, ends[1] : ends[2]] if side == 1 else own
       return Features((), (), (), rows, logits), {}
 
     def read(variables):
@@ -202,7 +202,7 @@ class _Steps:
     return {'image': image, 'label': label, 'index': np.arange(len(label))}
 
   def _logit_losses(self, state, batch):
-    """The task's loss and, for one class per image, the soft targets'."""
+    """Computes the task loss and, for single labels, the soft-target loss."""
     layers = state.params['method']
     layers = layers.get('lshfm', layers)
     rows = apply_linear(

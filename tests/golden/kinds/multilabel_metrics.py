@@ -1,21 +1,21 @@
-"""Multi-label scores: `metrics_*` of the LSHFM goldens, float64."""
+"""Multi-label metrics: `metrics_*` of LSHFM's golden files, float64."""
 
 import pathlib
 
 import numpy as np
 
 from kdjax import metrics
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 
-# The published code adds 1e-8 to what it divides by; its counts are about 20.
+# The published code adds 1e-8 to its denominators, which are about 20.
 _TOLERANCE = 1e-8
 
 
 def check(path: pathlib.Path) -> list[Comparison]:
-  """Both average precisions, and the six scores at a threshold of a half."""
+  """Compares both average precisions and the six scores at threshold 0.5."""
   stored = Stored.read(path)
   score, target = stored['score'], stored['target01']
-  # The file says 1, -1 and, for what is not judged, 0.
+  # The file has 1, -1, and 0 for objects that are not evaluated.
   voc = np.where(stored['target_voc'] == 0, -1, stored['target_voc'] > 0)
   ap = metrics.average_precision(score, target)
   at_half = metrics.precision_and_recall(score, target, 0.5)
@@ -30,6 +30,6 @@ def check(path: pathlib.Path) -> list[Comparison]:
     compare(name, value, stored[name], _TOLERANCE)
     for name, value in got.items()
   ]
-  return results + left_over(
+  return results + not_compared(
     stored, results, ('score', 'target01', 'target_voc')
   )

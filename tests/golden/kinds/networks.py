@@ -1,4 +1,4 @@
-"""`networks`: a network's both modes, its features and its gradients."""
+"""`networks`: features in both modes, running statistics and gradients."""
 
 import pathlib
 from typing import Any
@@ -13,10 +13,10 @@ from kdjax.convert.torch import layout as torch_layout
 from kdjax.convert.torch import names
 from kdjax.features import Features
 from tests.golden import weights
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 
-# As the README of the goldens has it; the deep ones and all gradients get ten
-# times as much.
+# As in the golden files' README; ten times as large for deep networks and for
+# gradients.
 _TOLERANCE = 1e-4
 _DEEP = ('resnet110', 'ResNet50')
 _INPUTS = (
@@ -57,16 +57,15 @@ def check(path: pathlib.Path) -> list[Comparison]:
     ),
     _gradient_norms(name, stored, gradients),
   ]
-  return found + left_over(stored, found, _INPUTS)
+  return found + not_compared(stored, found, _INPUTS)
 
 
 def _gradient_norms(name: str, stored: dict[str, Any], gradients) -> Comparison:
-  """Norms of all gradients; in float64 where those of float32 will not do.
+  """Compares the norms of all gradients, in float64 if float32 fails.
 
-  Norms over four images blow rounding up through fifty layers, and one ReLU
-  whose input is zero but for rounding moves a gradient by more than the
-  tolerance. Without our own rounding only the file's is left, and formulas
-  differ or they do not.
+  Batch norm over four images amplifies rounding through fifty layers, and one
+  ReLU whose input is zero up to rounding changes a gradient by more than the
+  tolerance. In float64 only the rounding of the stored values remains.
   """
   for dtype in (jnp.float32, jnp.float64):
     if dtype == jnp.float64:
@@ -85,7 +84,7 @@ def _gradient_norms(name: str, stored: dict[str, Any], gradients) -> Comparison:
 
 
 def _passes(name: str, stored: dict[str, Any], dtype: DTypeLike):
-  """Features in both modes, and what training leaves behind."""
+  """Computes features in both modes, loss, statistics and gradients."""
   num_classes = next(s[0] for s in reversed(_shapes(stored)) if len(s) == 2)
   network = models.create(name, num_classes=num_classes, dtype=dtype)
 
@@ -120,7 +119,7 @@ def _shapes(stored: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
 
 
 def _variables(name: str, num_classes: int, stored: dict[str, Any]):
-  """The file's weights, drawn again or read, with its running statistics."""
+  """Returns the file's weights, generated or read, and running statistics."""
   keys = [str(key) for key in stored['param_names']]
   arrays = weights.draw(
     int(stored['weights_seed']),
@@ -147,10 +146,10 @@ def _features(
   stored: dict[str, np.ndarray],
   tolerance: float,
 ) -> list[Comparison]:
-  """Logits and every summary of every feature stored under a prefix."""
+  """Compares logits and all summaries of features stored under a prefix."""
   results = []
   key = f'{prefix}.logits'
-  if key in stored or prefix != 'eval.preact':  # which is of features only
+  if key in stored or prefix != 'eval.preact':  # which has features only
     results.append(compare(key, features.logits, stored[key], tolerance))
   maps = [*stages, features.embedding]
   listed = sum(
@@ -160,7 +159,8 @@ def _features(
   results.append(compare(f'{prefix} features', len(maps), listed, 0.0))
   for index, value in enumerate(maps[:listed]):
     key = f'{prefix}.feat{index}'
-    # A mean near zero is a small difference of values as large as the spread.
+    # A mean near zero is a small difference of values of the order of the
+    # standard deviation.
     scale = np.hypot(stored[f'{key}.mean'], stored[f'{key}.std'])
     results += [
       compare(
@@ -176,7 +176,7 @@ def _features(
 
 
 def _summaries(value: np.ndarray) -> dict[str, np.typing.ArrayLike]:
-  """What a file stores of a feature; maps are put into NCHW first."""
+  """Returns the stored summaries of a feature; maps are in NCHW layout."""
   if value.ndim == 4:
     value = value.transpose(0, 3, 1, 2)
     head = value[0, :8].reshape(min(8, value.shape[1]), -1)[:, :8]

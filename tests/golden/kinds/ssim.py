@@ -1,7 +1,7 @@
-"""`ssim_...`: structural dissimilarity of maps, computed in float64.
+"""`ssim_...`: structural dissimilarity of feature maps, in float64.
 
-Errors are relative to the largest number of an array. Where that is small, as
-for equal maps, whose gradient is rounding, they are relative to `_SMALL`.
+Errors are relative to the largest value of an array, or to `_SMALL` where that
+is smaller, as for the gradients of equal maps, which are rounding.
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 
 from kdjax import losses
 from kdjax.methods import Ssim
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.methods import support
 
 _SMALL = 1e-4
@@ -23,9 +23,9 @@ _BORDERS = {'same': 'reflect', 'valid': 'valid'}
 
 
 def check_core(path: pathlib.Path) -> list[Comparison]:
-  """`ssim_core`: the map, the loss and its gradient."""
+  """Checks `ssim_core`: the map, the loss and its gradient."""
   stored, cases = _read(path)
-  found = []
+  results = []
   for case in cases:
     name = f'c{case["case"]}_'
     settings = losses.SsimSettings(
@@ -35,16 +35,16 @@ def check_core(path: pathlib.Path) -> list[Comparison]:
     )
     pair = _maps(stored, name)
     distance = functools.partial(losses.ssim, settings=settings)
-    found += _loss(stored, name, pair, distance)
+    results += _loss(stored, name, pair, distance)
     similarity = jax.jit(losses.ssim_map, static_argnums=2)(*pair, settings)
-    found.append(_value(f'{name}ssim_map', _nchw(similarity), stored))
-  return found + _left_over(stored, found)
+    results.append(_value(f'{name}ssim_map', _nchw(similarity), stored))
+  return results + _not_compared(stored, results)
 
 
 def check_minmax(path: pathlib.Path) -> list[Comparison]:
-  """`ssim_minmax`: the same of rescaled maps."""
+  """Checks `ssim_minmax`: the loss of rescaled maps and its gradient."""
   stored, cases = _read(path)
-  found = []
+  results = []
   for case in cases:
     name = f'c{case["case"]}_'
     method = Ssim(
@@ -52,16 +52,16 @@ def check_minmax(path: pathlib.Path) -> list[Comparison]:
       epsilon=case['eps'],
       similarity=losses.SsimSettings(window=case['window']),
     )
-    found += _loss(stored, name, _maps(stored, name), method.distance)
-  return found + _left_over(stored, found)
+    results += _loss(stored, name, _maps(stored, name), method.distance)
+  return results + _not_compared(stored, results)
 
 
 def check_components(path: pathlib.Path) -> list[Comparison]:
-  """`ssim_components`: the three terms, and losses by their exponents."""
+  """Checks `ssim_components`: the three terms, and losses by exponents."""
   stored, cases = _read(path)
   pair = _maps(stored, '')
   terms = jax.jit(losses.ssim_components)(*pair)
-  found = [
+  results = [
     _value(f'{name}_map', _nchw(term), stored)
     for name, term in zip('lcs', terms)
   ]
@@ -72,12 +72,12 @@ def check_components(path: pathlib.Path) -> list[Comparison]:
     )
     name = 'e{}{}{}_'.format(*exponents)
     distance = functools.partial(losses.ssim, settings=settings)
-    found += _loss(stored, name, pair, distance)
-  return found + _left_over(stored, found)
+    results += _loss(stored, name, pair, distance)
+  return results + _not_compared(stored, results)
 
 
 def check_fpn(path: pathlib.Path) -> list[Comparison]:
-  """`ssim_fpn`: the method over the levels of a pyramid."""
+  """Checks `ssim_fpn`: the method over the levels of a pyramid."""
   stored, case = _read(path)
   levels = range(len(case['levels']))
   method = Ssim(
@@ -110,16 +110,16 @@ def check_fpn(path: pathlib.Path) -> list[Comparison]:
   (value, level_losses), (to_students, to_layers) = jax.jit(
     jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
   )(students, layers)
-  found = [_value('loss', value, stored)]
+  results = [_value('loss', value, stored)]
   for level in levels:
     name, slopes = f'l{level}_', to_layers[str(level)]
-    found += [
+    results += [
       _value(f'{name}loss', level_losses[level], stored),
       _gradient(f'{name}grad_student', _nchw(to_students[level]), stored),
       _gradient(f'{name}grad_W', slopes['kernel'].T, stored),
       _gradient(f'{name}grad_b', slopes['bias'], stored),
     ]
-  return found + _left_over(stored, found)
+  return results + _not_compared(stored, results)
 
 
 def _read(path):
@@ -132,7 +132,7 @@ def _array(stored, name):
 
 
 def _maps(stored, name):
-  """Student's and teacher's, `[B, H, W, C]`, in the precision that is set."""
+  """Returns student and teacher maps `[B, H, W, C]` in the enabled dtype."""
   return tuple(
     _array(stored, name + role).transpose(0, 2, 3, 1)
     for role in ('student', 'teacher')
@@ -148,15 +148,15 @@ def _pass(stages):
 
 
 def _loss(stored, name, pair, distance):
-  """The mean over the batch, and its gradient where one is stored."""
+  """Compares the mean over the batch, and its gradient if it is stored."""
   value, gradient = jax.jit(
     jax.value_and_grad(lambda x, y: distance(x, y).mean())
   )(*pair)
-  found = [_value(f'{name}loss', value, stored)]
+  results = [_value(f'{name}loss', value, stored)]
   key = f'{name}grad_student'
   if key in stored:
-    found.append(_gradient(key, _nchw(gradient), stored))
-  return found
+    results.append(_gradient(key, _nchw(gradient), stored))
+  return results
 
 
 def _value(name, got, stored):
@@ -164,7 +164,7 @@ def _value(name, got, stored):
   if exact:
     scale = max(float(np.max(np.abs(stored[name]))), _SMALL)
     return compare(name, got, stored[name], 1e-9, scale=scale)
-  # In float32 absolute, of values in [-1, 1]: of a loss, and of single places.
+  # Float32 tolerances are absolute: of a loss, and of a map in [-1, 1].
   tolerance = 1e-5 if np.ndim(got) == 0 else 1e-4
   return compare(name, got, stored[name], tolerance, scale=1.0)
 
@@ -175,8 +175,8 @@ def _gradient(name, got, stored):
   return compare(name, got, stored[name], 1e-8 if exact else 1e-3, scale=scale)
 
 
-def _left_over(stored, found):
+def _not_compared(stored, results):
   pairs = ('student', 'teacher', 'W', 'b')
   inputs = [key for key in stored if key.rpartition('_')[2] in pairs]
   inputs = [key for key in inputs if '_grad_' not in key]
-  return left_over(stored, found, ('meta', *inputs))
+  return not_compared(stored, results, ('meta', *inputs))

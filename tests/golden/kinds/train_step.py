@@ -12,12 +12,12 @@ from kdjax import methods, models
 from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, TrainState, train_step
 from tests.golden import weights
-from tests.golden.comparison import Comparison, Stored, compare, left_over
+from tests.golden.comparison import Comparison, Stored, compare, not_compared
 
 _TOLERANCE = 1e-4
 _LINEAR = {'kernel': 'weight', 'bias': 'bias'}
-# A column of the stored losses: the terms of ours that add up to it, and what
-# the weight in the objective divides out of.
+# Methods, and for each column of the stored losses our term and its weight in
+# the objective, by which it is divided.
 _OBJECTIVES = {
   'ce_kd': (
     methods.Kd(),
@@ -28,7 +28,7 @@ _OBJECTIVES = {
     [(name, 1.0) for name in ('loss', 'terms/task', 'terms/kd', 'terms/icd')],
   ),
 }
-# ICD's bias cancels in its loss: only rounding moves it, of the logits' size.
+# ICD's bias cancels in its loss: it changes by rounding of the logits only.
 _SCALES = {'final.params.b': 1.0}
 _INPUTS = (
   *('x', 'y', 'schedule.epoch'),
@@ -42,22 +42,22 @@ def check(path: pathlib.Path) -> list[Comparison]:
   """Compares every stored result of one file."""
   stored = Stored.read(path)
   groups = {key.partition('.')[0] for key in stored}
-  found = [_schedule(stored)] if 'schedule' in groups else []
+  results = [_schedule(stored)] if 'schedule' in groups else []
   for prefix, (method, columns) in _OBJECTIVES.items():
     if prefix in groups:
-      found += _objective(stored, prefix, method, columns)
-  return found + left_over(stored, found, _INPUTS)
+      results += _objective(stored, prefix, method, columns)
+  return results + not_compared(stored, results, _INPUTS)
 
 
 def _schedule(stored: Mapping[str, np.ndarray]) -> Comparison:
   epochs = stored['schedule.epoch']
-  recipe = Recipe()  # of 240 epochs, however many of them are stored
+  recipe = Recipe()  # of 240 epochs, of which some are stored
   rates = [float(recipe.learning_rate_at(int(epoch) - 1)) for epoch in epochs]
   return compare('schedule.lr', rates, stored['schedule.lr'], 1e-6)
 
 
 def _objective(stored, prefix, method, columns) -> list[Comparison]:
-  """The three steps of one objective, and all that is stored after them."""
+  """Compares the three steps of one objective, and the results after them."""
   student, teacher = str(stored['student']), str(stored['teacher'])
   network = models.create(student, num_classes=_classes(stored, prefix))
   parts = Parts(
@@ -85,10 +85,10 @@ def _objective(stored, prefix, method, columns) -> list[Comparison]:
     }
     state, metrics = step(state, batch)
     losses.append([metrics[name] / weight for name, weight in columns])
-  found = [
+  results = [
     compare(f'{prefix}.losses', losses, stored[f'{prefix}.losses'], _TOLERANCE)
   ]
-  return found + _after(stored, prefix, student, state, parts)
+  return results + _after(stored, prefix, student, state, parts)
 
 
 def _classes(stored, prefix) -> int:
@@ -129,7 +129,7 @@ def _state(stored, prefix, parts) -> TrainState:
 
 
 def _method_params(stored):
-  """ICD's trained parts as the file starts them."""
+  """Returns ICD's initial parameters of the file."""
   linear = {
     role: {
       leaf: stored[f'icd.embed_{role[0]}.{name}'].T
@@ -146,7 +146,7 @@ def _method_params(stored):
 
 
 def _after(stored, prefix, student, state, parts) -> list[Comparison]:
-  """Everything stored after the last step."""
+  """Compares everything stored after the last step."""
   by_name = weights.by_torch_name(student, state.params['student'])
   norms = [
     np.linalg.norm(value.astype(np.float64)) for value in by_name.values()
@@ -169,7 +169,7 @@ def _after(stored, prefix, student, state, parts) -> list[Comparison]:
   }
   if prefix == 'icd':
     got |= _icd_after(state.params['method']['icd'])
-  found = [
+  results = [
     compare(
       f'{prefix}.{name}',
       value,
@@ -180,7 +180,7 @@ def _after(stored, prefix, student, state, parts) -> list[Comparison]:
     for name, value in got.items()
   ]
   names_error = 0.0 if same_names else np.inf
-  return [*found, Comparison(f'{prefix}.param_names', names_error, 0.0)]
+  return [*results, Comparison(f'{prefix}.param_names', names_error, 0.0)]
 
 
 def _icd_after(params) -> dict[str, np.ndarray]:

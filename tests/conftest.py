@@ -49,14 +49,18 @@ def cifar100_data_dir(session_dir: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def hasty_compiler():
-  """Disables most compiler optimizations, which can take most of the time.
-
-  For tests of formulas in large programs that run once. Tests of training
-  programs use the normal optimizations.
-  """
+  """Disables most compiler optimizations in a slow test of formulas."""
   jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+  """Disables most compiler optimizations in fast tests.
+
+  Compilation takes most of their time. What optimizations can break, such as
+  equal bits of different programs, is in tests with the marker `optimized`.
+  """
+  marked = any(item.get_closest_marker(name) for name in ('slow', 'optimized'))
+  jax.config.update('jax_disable_most_optimizations', not marked)
 
 
 @contextlib.contextmanager

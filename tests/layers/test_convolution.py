@@ -5,9 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from kdjax.layers.convolution import conv2d, conv_transpose2d
+
+pytestmark = pytest.mark.optimized
 
 
 def _native(x, kernel, *, strides, padding, groups):

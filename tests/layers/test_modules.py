@@ -10,6 +10,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from kdjax import layers
 from tests.arithmetic import narrow
 
+pytestmark = pytest.mark.optimized
+
 
 def _normalize(x, **settings):
   norm = layers.BatchNorm(**settings)

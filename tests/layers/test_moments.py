@@ -6,9 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from kdjax import layers
 from kdjax.layers import batch_norm
+
+pytestmark = pytest.mark.optimized
 
 
 def test_derivatives_of_moments_match_their_formula():

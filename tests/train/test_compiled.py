@@ -18,6 +18,8 @@ from kdjax.runtime.mesh import first_devices
 from kdjax.train import Frozen, Program, ResidentEpochs
 from tests.train import support
 
+pytestmark = pytest.mark.optimized
+
 # Maps of at least 8 pixels: XLA swaps smaller maps with their kernels.
 SHAPE = (16, 16, 3)
 FORWARD = 'b01f_01io->b01f'

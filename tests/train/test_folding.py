@@ -10,6 +10,8 @@ from kdjax.train.folding import inference_variables
 from kdjax.train.state import Frozen
 from tests.train import support
 
+pytestmark = pytest.mark.optimized
+
 
 @functools.cache
 def _start():

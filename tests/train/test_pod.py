@@ -10,6 +10,8 @@ import pytest
 from tests.experiments import commands
 from tests.train import pod, support
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.slow
 @pytest.mark.long

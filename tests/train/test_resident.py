@@ -14,6 +14,8 @@ from kdjax.train import Frozen, Recipe, ResidentEpochs, evaluate
 from kdjax.train.evaluate import SAMPLES
 from tests.train import support
 
+pytestmark = pytest.mark.optimized
+
 # With this weight of `kd2m` training is stable; with 1.0, three steps of this
 # small network amplify float32 rounding twentyfold.
 METHODS = {

@@ -22,6 +22,8 @@ from kdjax.train.streamed_evaluate import without_counts
 from tests.data import streams
 from tests.train import support
 
+pytestmark = pytest.mark.optimized
+
 # Two batches of four per epoch; the two remaining images begin the next one.
 RECIPE = Recipe(epochs=3, batch_size=4)
 STEPS = 2

@@ -14,6 +14,8 @@ from kdjax.train.optimizer import scale_learning_rate
 from kdjax.train.run import LEARNING_RATE
 from tests.train import support
 
+pytestmark = pytest.mark.optimized
+
 SWEPT = {
   'kd': (Kd(), {'weight': 2.0, 'temperature': 3.0, 'task_weight': 0.7}),
   'kd2m': (Kd2m(metric='w2', weight=1e-2), {'weight': 0.1}),

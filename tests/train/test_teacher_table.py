@@ -21,6 +21,8 @@ from kdjax.train.teacher_outputs import compute_table, table_bytes
 from kdjax.train.teacher_table import TeacherTable, look_up, with_table
 from tests.train import support
 
+pytestmark = pytest.mark.optimized
+
 VIEWS = 9  # 3 by 3 crops
 RECIPE = Recipe(epochs=3, batch_size=support.BATCH)
 

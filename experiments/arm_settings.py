@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -44,13 +45,13 @@ def numbers(sweep: str, values: str) -> tuple[float, ...]:
     values: The numbers, separated by colons.
 
   Raises:
-    ValueError: If there are not two or more different numbers.
+    ValueError: If there are not two or more different, finite numbers.
   """
   try:
     read = tuple(map(float, values.split(':')))
   except ValueError:
     read = ()
-  if len(set(read)) < max(len(read), 2):
+  if len(set(read)) < max(len(read), 2) or not all(map(math.isfinite, read)):
     raise ValueError(
       'A sweep tries two different numbers or more, separated by colons, got '
       f'{sweep!r}; --changes sets one value, of any kind.'
@@ -65,9 +66,15 @@ def grid(
   arms = {}
   for values in itertools.product(*swept.values()):
     numbers = dict(zip(swept, values))
-    labels = [f'{setting}={value:g}' for setting, value in numbers.items()]
+    labels = [f'{key}={_label(value)}' for key, value in numbers.items()]
     arms['_'.join([name, *labels])] = numbers
   return arms
+
+
+def _label(value: float) -> str:
+  """Returns a short text of a number, from which it can be read again."""
+  short = f'{value:g}'
+  return short if float(short) == value else repr(value)
 
 
 def changed(method: Method, setting: str, value: str) -> Method:
@@ -81,20 +88,36 @@ def changed(method: Method, setting: str, value: str) -> Method:
   Raises:
     ValueError: If the method has no such setting, or not of this value.
   """
-  name, _, rest = setting.partition('.')
+  name, dot, rest = setting.partition('.')
   known = {field.name for field in dataclasses.fields(method)}
   if name not in known:
     raise ValueError(
       f'{type(method).__name__} has no setting {name!r}; it has '
       f'{", ".join(sorted(known))}.'
     )
-  new = changed(getattr(method, name), rest, value) if rest else _read(value)
+  if not dot:
+    return dataclasses.replace(method, **{name: _read(value)})
+  part = getattr(method, name)
+  if not dataclasses.is_dataclass(part):
+    raise ValueError(
+      f'{name} of {type(method).__name__} has no settings of its own, got '
+      f'{setting!r}.'
+    )
+  new: Any = changed(part, rest, value)  # pyright: ignore
   return dataclasses.replace(method, **{name: new})
 
 
 def _read(text: str) -> Any:
   """Reads a Python literal; every other text is a word."""
   try:
-    return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
+    value = ast.literal_eval(text)
+  except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
     return text
+  return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+  """Returns a value with lists as tuples, of which settings consist."""
+  if isinstance(value, list | tuple):
+    return tuple(map(_tuples, value))
+  return value

@@ -131,6 +131,7 @@ class Config(StudyConfig):
       arm, setting, value = arm_settings.split(
         change, arms, 'A change is', 'VALUE'
       )
+      self._check_once('changes', f'{arm}.{setting}')
       arms[arm] = arm_settings.changed(arms[arm], setting, value)
     return arms
 
@@ -142,10 +143,25 @@ class Config(StudyConfig):
       name, setting, values = arm_settings.split(
         sweep, swept, 'A sweep is', 'VALUE:VALUE:…'
       )
+      self._check_once('sweep', f'{name}.{setting}')
       swept[name][setting] = arm_settings.numbers(sweep, values)
     return {
       name: arm_settings.grid(name, numbers) for name, numbers in swept.items()
     }
+
+  def _check_once(self, flag: str, setting: str) -> None:
+    """Checks that one entry of one flag sets a setting of an arm.
+
+    Raises:
+      ValueError: If several do: one would replace the others.
+    """
+    settings = [text.partition('=')[0] for text in self.changes + self.sweep]
+    if settings.count(setting) > 1:
+      raise ValueError(
+        f'--{flag} has {setting}, which --changes and --sweep set '
+        f'{settings.count(setting)} times; give all values of a setting at '
+        f'once, as in --sweep={setting}=1:2:3.'
+      )
 
   def _arm(self, name: str) -> Method:
     method = _VARIANTS.get(name) or methods.create(name)

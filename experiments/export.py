@@ -17,10 +17,13 @@ from typing import Any, Literal
 
 from kdjax import convert, methods
 from kdjax.cli import flags
-from kdjax.cli.exit_status import fail
+from kdjax.cli.exit_status import escape_unprintable_names, fail
 from kdjax.methods import Method
 from kdjax.network import Network
+from kdjax.paths import local_path
 from kdjax.runtime.checkpoints import save_variables
+from kdjax.runtime.temporary import check_replaceable
+from kdjax.studies.run_config import NEEDED, read_run_config
 from kdjax.studies.trained import load_trained
 from kdjax.typing import PyTree
 
@@ -41,14 +44,6 @@ _ENDINGS = {
   'safetensors_timm': 'student_timm.safetensors',
   'orbax': 'student_orbax',
   'stablehlo': 'student.stablehlo',
-}
-_NEEDED = {
-  'network': str,
-  'num_classes': int,
-  'image_shape': list,
-  'mean': list,
-  'std': list,
-  'precision': str,
 }
 
 
@@ -77,11 +72,28 @@ def export(config: Config) -> pathlib.Path:
     ValueError: If the folder is not that of a finished run of a network of this
       library, or its network has no PyTorch names.
   """
-  about = _about(config.run)
-  trained = load_trained(config.run)
-  output = config.output or config.run / 'export' / _ENDINGS[config.format]
+  run = local_path(config.run)
+  output = run / 'export' / _ENDINGS[config.format]
+  if config.output is not None:
+    output = local_path(config.output)
+  _check_output(output, config.format)
+  about = _about(run)
+  trained = load_trained(run)
   _WRITERS[config.format](output, trained.network, trained.variables, about)
   return output
+
+
+def _check_output(path: pathlib.Path, format_: Format) -> None:
+  """Checks that a file or folder may be written, before anything is loaded.
+
+  Raises:
+    OSError: If it is a folder, a device or a pipe.
+    ValueError: If it is a folder of something else.
+  """
+  if format_ != 'orbax':
+    check_replaceable(path)
+  elif path.exists() and not (path / '_METADATA').exists():
+    raise ValueError(f'{path} exists and is not an orbax folder.')
 
 
 def _write_safetensors(
@@ -94,7 +106,7 @@ def _write_safetensors(
       naming=naming,
       network=network.name,
       about={
-        name: about[name] for name in (*_NEEDED, 'pooling') if name in about
+        name: about[name] for name in (*NEEDED, 'pooling') if name in about
       },
     )
 
@@ -103,8 +115,6 @@ def _write_safetensors(
 
 def _write_orbax(path, network, variables, about):
   del network, about
-  if path.exists() and not (path / '_METADATA').exists():
-    raise ValueError(f'{path} exists and is not an orbax folder.')
   path.parent.mkdir(parents=True, exist_ok=True)
   save_variables(path, variables)
 
@@ -126,19 +136,7 @@ _WRITERS = {
 
 def _about(run: pathlib.Path) -> Mapping[str, Any]:
   """Returns the description of a run, complete enough for its network."""
-  about = convert.described(run) if run.is_dir() else {}
-  missing = [name for name in _NEEDED if name not in about]
-  if missing:
-    inside = sorted(map(str, run.glob('runs/*/seed*'))) if run.is_dir() else []
-    hint = f' It holds the runs {", ".join(inside)}.' if inside else ''
-    raise ValueError(
-      f'{run} is not the folder of a run: no {", ".join(missing)} in a '
-      f'config.json.{hint}'
-    )
-  wrong = [n for n, kind in _NEEDED.items() if type(about[n]) is not kind]
-  if wrong or about['precision'] not in ('float32', 'bfloat16'):
-    said = {name: about[name] for name in wrong or ['precision']}
-    raise ValueError(f'The config.json of {run} cannot be right: {said}.')
+  about = read_run_config(run)
   if not (run / 'student').is_dir():
     raise ValueError(f'{run} holds no student/: the run has not ended.')
   _check_method(about.get('method'))
@@ -167,13 +165,14 @@ def _keeps_parts(method: type[Method]) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the path of the exported file; returns 0, or 2 for a mistake."""
-  config = flags.parse_config(
-    Config,
-    sys.argv[1:] if argv is None else argv,
-    name='experiments.export',
-    description=__doc__,
-  )
+  escape_unprintable_names()
   try:
+    config = flags.parse_config(
+      Config,
+      sys.argv[1:] if argv is None else argv,
+      name='experiments.export',
+      description=__doc__,
+    )
     print(export(config))
   except (ValueError, OSError) as error:
     return fail(error, 2)

@@ -10,7 +10,6 @@ splits: `results/teachers.json`.
 
 import dataclasses
 import datetime
-import json
 import pathlib
 import sys
 import time
@@ -23,11 +22,16 @@ import numpy as np
 
 from kdjax import convert, data, models
 from kdjax.cli import flags
-from kdjax.cli.exit_status import fail
+from kdjax.cli.exit_status import escape_unprintable_names, fail
 from kdjax.data.dataset import fingerprint
 from kdjax.network import Network
+from kdjax.paths import local_path
 from kdjax.runtime import files
+from kdjax.runtime.temporary import check_replaceable
 from kdjax.typing import PyTree
+
+# Results that agree in these are of the same evaluation.
+_IDENTITY = ('network', 'checkpoint', 'test_set', 'precision')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,8 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     ValueError: If the checkpoint or the dataset cannot be read, or does not fit
       the network.
   """
+  if config.json is not None:
+    _read_results(local_path(config.json))  # a mistake costs no evaluation
   dataset = data.load(config.dataset, data_dir=config.data_dir)
   network, variables = _load(config, dataset)
   test = dataset.test
@@ -106,7 +112,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     'versions': files.versions(),
   }
   if config.json is not None:
-    _add_result(config.json, result)
+    _add_result(local_path(config.json), result)
   return result
 
 
@@ -184,15 +190,47 @@ def _add_result(path: pathlib.Path, result: dict[str, Any]) -> None:
 
   The speed is left out: it depends on the machine.
   """
-  rows = json.loads(path.read_text())['rows'] if path.exists() else []
-  same = ('network', 'checkpoint', 'test_set', 'precision')
-  rows = [row for row in rows if any(row[k] != result[k] for k in same)]
+  rows = [
+    row
+    for row in _read_results(path)
+    if any(row[name] != result[name] for name in _IDENTITY)
+  ]
   kept = {k: v for k, v in result.items() if k != 'images_per_second'}
   files.write_json(path, {'rows': [*rows, kept]})
 
 
+def _read_results(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns the results in a file that this command has written before.
+
+  Returns:
+    The results; empty if there is no file.
+
+  Raises:
+    OSError: If it is a folder, a device or a pipe.
+    ValueError: If it holds something else, which would be lost.
+  """
+  check_replaceable(path)
+  if not path.exists():
+    return []
+  content = files.read_json(path)
+  rows = content.get('rows')
+  if (
+    len(content) != 1
+    or not isinstance(rows, list)
+    or not all(
+      isinstance(row, dict) and row.keys() >= set(_IDENTITY) for row in rows
+    )
+  ):
+    raise ValueError(
+      f'--json={path} holds something else than results of this command, '
+      'which would be lost. Give another file.'
+    )
+  return rows
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the result; returns 0, or 2 for a mistake in flags or files."""
+  escape_unprintable_names()
   try:
     config = flags.parse_subcommand(
       {'evaluate': Evaluate},

@@ -11,13 +11,21 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-EVERYWHERE = {'features', 'messages', 'names', 'network', 'typing'}
+EVERYWHERE = {
+  'features',
+  'messages',
+  'names',
+  'network',
+  'paths',
+  'typing',
+}
 # What each package may import of the others; all may import EVERYWHERE.
 ALLOWED = {
   'features': set(),
   'messages': set(),
   'names': set(),
   'network': set(),
+  'paths': set(),
   'typing': set(),
   'losses': set(),
   'metrics': set(),

@@ -14,14 +14,19 @@ from kdjax import methods
 from kdjax.cli import defaults, flags
 from kdjax.cli.defaults import Default
 from kdjax.cli.exit_status import (
+  escape_unprintable_names,
   exit_status,
   fail,
   hide_checkpoint_tracebacks,
 )
-from kdjax.cli.work_folder import WorkFolder, hold, new_folder
+from kdjax.cli.settings_check import check_settings
+from kdjax.cli.work_folder import WorkFolder, hold
+from kdjax.paths import any_path
 from kdjax.runtime import files
+from kdjax.runtime.cache import cache_folder
 from kdjax.runtime.mesh import Devices, all_devices
 from kdjax.runtime.progress import Progress
+from kdjax.runtime.report_folder import check_report_folder
 from kdjax.runtime.signals import StopRequest, stop_on_signals
 from kdjax.studies import Comparison, Session, Study
 from kdjax.train import DivergedError, Recipe
@@ -137,16 +142,17 @@ class Command(Generic[ConfigT]):
     config = self.make_config() if config is None else config
     config, filled = self.resolve(config)
     used = [*defaults.kept(config, self._presets_of(config)), *filled]
-    folder = folder or WorkFolder()
+    check_settings(config)
+    folder = (folder or WorkFolder()).named(self.name, config.title)
     devices = devices or all_devices()
     progress = Progress(enabled=devices.is_main)
-    title = config.title
-    workdir = (folder.workdir or new_folder(self.name, title)).expanduser()
-    progress.say(f'{self.name} writes to {workdir}')
-    if used:
-      progress.say(defaults.describe(used))
+    workdir = any_path(folder.path)
     about = {'command': self.name, 'config': files.to_json(config)}
-    with _held(workdir, about, folder.resume, devices) as request:
+    with _held(folder, about, devices) as request:
+      progress.say(f'{self.name} writes to {workdir}')
+      if used:
+        progress.say(defaults.describe(used))
+      check_report_folder(workdir)
       session = Session(
         workdir=workdir, devices=devices, request=request, progress=progress
       )
@@ -175,23 +181,24 @@ class Command(Generic[ConfigT]):
     owns_process = argv is None
     if owns_process:
       hide_checkpoint_tracebacks()
+      escape_unprintable_names()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
       line = self.parse(argv)
+      check_settings(line.config)
+      self.resolve(line.config)  # raises before a folder is made
+      cache_folder()  # raises if the environment names none
       share_cores = owns_process and self.share_cores
       devices = _start(line, share_cores=share_cores)
+      if owns_process:
+        line.compilation.start()
     except ValueError as error:
       return fail(error, 2)
-    if owns_process:
-      line.compilation.start()
-    folder = line.folder
-    if folder.workdir is None:
-      workdir = new_folder(self.name, line.config.title)
-      folder = dataclasses.replace(folder, workdir=workdir)
+    folder = line.folder.named(self.name, line.config.title)
     return exit_status(
       lambda: self.run(line.config, folder, arguments=argv, devices=devices),
-      folder.workdir,
-      resume_command(self.name, line.arguments, folder.workdir),
+      folder.path,
+      resume_command(self.name, line.arguments, folder.path),
     )
 
   def _presets_of(self, config: ConfigT) -> Sequence[Default]:
@@ -229,12 +236,14 @@ def _start(line: flags.CommandLine, *, share_cores: bool) -> Devices:
 
 @contextlib.contextmanager
 def _held(
-  workdir: epath.Path, about: dict[str, Any], resume: bool, devices: Devices
+  folder: WorkFolder, about: dict[str, Any], devices: Devices
 ) -> Iterator[StopRequest]:
   """Holds the work folder in the first process and listens to signals."""
   holding = contextlib.nullcontext()
   if devices.is_main:
-    holding = hold(workdir, about, resume=resume)
+    holding = hold(
+      any_path(folder.path), about, resume=folder.resume, made=folder.made
+    )
   with holding, stop_on_signals() as request:
     yield request
 

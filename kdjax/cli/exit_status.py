@@ -1,5 +1,7 @@
 """Exit status of a command, and one readable line on failure."""
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -9,9 +11,12 @@ from typing import Any
 import jax
 from etils import epath
 
+from kdjax.messages import first_line
 from kdjax.runtime.processes import lost_process
 from kdjax.runtime.signals import Interrupted
 from kdjax.train import DivergedError
+
+_NO_MEMORY = 'RESOURCE_EXHAUSTED'  # in the messages of XLA
 
 
 def exit_status(
@@ -34,7 +39,7 @@ def exit_status(
     return fail(error, 1)
   except Interrupted as stop:
     if jax.process_index() == 0:
-      print(f'Stopped and saved. To resume:\n  {resume}', file=sys.stderr)
+      _say(f'Stopped and saved. To resume:\n  {resume}')
     return 128 + stop.signal_number
   except KeyboardInterrupt:  # a second one, or before the first run
     return fail('stopped at once; what was saved before is kept.', 130)
@@ -42,8 +47,12 @@ def exit_status(
     if lost := lost_process(error):
       return _end_process(fail(lost, 1))
     if isinstance(error, RuntimeError):
-      raise
+      if _NO_MEMORY not in str(error):
+        raise
+      return _end_process(_fail_for_memory(error))
     return _end_process(fail(error, 2))
+  except MemoryError as error:
+    return _end_process(_fail_for_memory(error))
   except OSError as error:
     where = '' if error.filename else f' in {workdir}'
     saved = 'What was saved before is kept.'
@@ -51,10 +60,31 @@ def exit_status(
   return 0
 
 
+def _fail_for_memory(error: BaseException) -> int:
+  return fail(
+    f'there is not enough memory ({first_line(error)}). Smaller images, '
+    'batches or networks need less. What was saved before is kept.',
+    1,
+  )
+
+
 def fail(message: object, status: int) -> int:
   """Prints an error message and returns the exit status."""
-  print(f'error: {message}', file=sys.stderr)
+  _say(f'error: {message}')
   return status
+
+
+def escape_unprintable_names() -> None:
+  """Prints names that are not UTF-8 with escapes instead of failing."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='backslashreplace')
+
+
+def _say(text: str) -> None:
+  """Prints to standard error, unless its terminal has closed."""
+  with contextlib.suppress(OSError):
+    print(text, file=sys.stderr, flush=True)
 
 
 def hide_checkpoint_tracebacks() -> None:

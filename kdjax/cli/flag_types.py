@@ -1,7 +1,9 @@
 """Rules of the parser: lists, folders, and the text of `--help`."""
 
 import dataclasses
+import pathlib
 import re
+import types
 import typing
 from typing import Annotated, Any
 
@@ -16,18 +18,64 @@ from tyro.constructors import (
   StructTypeInfo,
 )
 
+from kdjax.paths import any_path, local_path
+
 Folder = Annotated[
   epath.Path,
   PrimitiveConstructorSpec(
     nargs=1,
     metavar='FOLDER',
-    instance_from_str=lambda texts: epath.Path(texts[0]),
+    instance_from_str=lambda texts: any_path(texts[0]),
     is_instance=lambda value: isinstance(value, epath.Path),
     str_from_instance=lambda folder: [str(folder)],
   ),
 ]
 
 RULES = ConstructorRegistry()
+_NONE = type(None)
+
+
+@RULES.primitive_rule
+def _path_spec(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+  """Reads every `pathlib.Path` alike: a path on this machine."""
+  if info.type is not pathlib.Path:
+    return None
+  return PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='PATH',
+    instance_from_str=lambda texts: local_path(texts[0]),
+    is_instance=lambda value: isinstance(value, pathlib.Path),
+    str_from_instance=lambda path: [str(path)],
+  )
+
+
+@RULES.primitive_rule
+def _optional_spec(
+  info: PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[Any] | None:
+  """Reads `X | None`; tyro's own rule reports the errors of both types."""
+  items = [item for item in typing.get_args(info.type) if item is not _NONE]
+  union = typing.get_origin(info.type) in (typing.Union, types.UnionType)
+  if not union or len(items) != 1 or _NONE not in typing.get_args(info.type):
+    return None
+  item = ConstructorRegistry.get_primitive_spec(
+    PrimitiveTypeInfo.make(items[0], info.markers)
+  )
+  if not isinstance(item, PrimitiveConstructorSpec) or item.nargs != 1:
+    return None
+  if item.choices is not None:
+    return None  # tyro lists them
+  return PrimitiveConstructorSpec(
+    nargs=1,
+    metavar=f'{{None}}|{item.metavar}',
+    instance_from_str=lambda texts: (
+      None if texts == ['None'] else item.instance_from_str(texts)
+    ),
+    is_instance=lambda value: value is None or item.is_instance(value),
+    str_from_instance=lambda value: (
+      ['None'] if value is None else item.str_from_instance(value)
+    ),
+  )
 
 
 @RULES.primitive_rule

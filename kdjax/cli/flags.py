@@ -8,7 +8,9 @@ the whole command line with the defaults that follow. Both read a value alike:
 with several values `--seeds 0 1 2`, `--seeds=0,1,2` or `--seeds 0,1,2`.
 """
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -19,6 +21,7 @@ from kdjax import methods
 from kdjax.cli.compilation import Compilation
 from kdjax.cli.flag_types import RULES
 from kdjax.cli.processes import Processes
+from kdjax.cli.usage_errors import UsageError, describe
 from kdjax.cli.work_folder import WorkFolder
 from kdjax.studies.config import name_of
 
@@ -80,8 +83,7 @@ def parse(
     deciding: Names of the flags that decide the defaults of others.
 
   Raises:
-    ValueError: If a deciding flag has no possible value. Every other mistake
-      ends the process with a message and status 2.
+    ValueError: If the arguments cannot be parsed; the message is one line.
   """
   given, arguments = _parse_deciding(argv, name, deciding)
   config = make_config(**given)
@@ -120,8 +122,15 @@ def parse_config(
     argv: Arguments of the command.
     name: Module of the command.
     description: Text at the head of `--help`.
+
+  Raises:
+    ValueError: If the arguments cannot be parsed; the message is one line.
   """
-  return tyro.cli(config, args=argv, **_options(name, description))
+  return _parsed(
+    lambda args: tyro.cli(config, args=args, **_options(name, description)),
+    argv,
+    name,
+  )
 
 
 def parse_subcommand(
@@ -138,10 +147,60 @@ def parse_subcommand(
     argv: Arguments of the command, the subcommand first.
     name: Module of the command.
     description: Text at the head of `--help`.
+
+  Raises:
+    ValueError: If the arguments cannot be parsed; the message is one line.
   """
-  return tyro.extras.subcommand_cli_from_dict(
-    configs, args=argv, **_options(name, description)
+  chosen = [argument for argument in argv[:1] if argument in configs]
+  return _parsed(
+    lambda args: tyro.extras.subcommand_cli_from_dict(
+      configs, args=args, **_options(name, description)
+    ),
+    argv,
+    name,
+    chosen,
   )
+
+
+def _parsed(
+  parse_: Callable[[Sequence[str]], Any],
+  argv: Sequence[str],
+  name: str,
+  subcommand: Sequence[str] = (),
+) -> Any:
+  """Returns what a parser returns.
+
+  Args:
+    parse_: The parser, which prints a mistake and ends the process.
+    argv: Arguments of the command.
+    name: Module of the command.
+    subcommand: Arguments before `--help` (default: none).
+
+  Raises:
+    UsageError: If there is a mistake.
+  """
+  said = io.StringIO()
+  try:
+    with contextlib.redirect_stderr(said):
+      return parse_(argv)
+  except SystemExit as stop:
+    if not stop.code:
+      raise  # after --help
+  help_ = _help(parse_, subcommand)
+  raise UsageError(describe(name, argv, help_, said.getvalue()))
+
+
+def _help(
+  parse_: Callable[[Sequence[str]], Any], subcommand: Sequence[str]
+) -> str:
+  said = io.StringIO()
+  with (
+    contextlib.redirect_stdout(said),
+    contextlib.redirect_stderr(io.StringIO()),
+    contextlib.suppress(SystemExit),
+  ):
+    parse_([*subcommand, '--help'])
+  return said.getvalue()
 
 
 def _options(name: str, description: str | None = None) -> dict[str, Any]:
@@ -163,12 +222,17 @@ def _parse_deciding(
     ('folder', Annotated[WorkFolder, _FLAT], WorkFolder()),
     *((flag, _Name, None) for flag in deciding),
   ]
-  parsed, others = tyro.cli(
-    dataclasses.make_dataclass('Deciding', fields, frozen=True),
-    args=argv,
-    add_help=False,  # the second pass prints the help of all flags
-    return_unknown_args=True,
-    **_options(name),
+  flags = dataclasses.make_dataclass('Deciding', fields, frozen=True)
+  parsed, others = _parsed(
+    lambda args: tyro.cli(
+      flags,
+      args=args,
+      add_help=False,  # the second pass prints the help of all flags
+      return_unknown_args=True,
+      **_options(name),
+    ),
+    argv,
+    name,
   )
   values = {flag: getattr(parsed, flag) for flag in deciding}
   given = {flag: value for flag, value in values.items() if value is not None}

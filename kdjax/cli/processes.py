@@ -1,6 +1,7 @@
 """Processes and devices of a command."""
 
 import dataclasses
+import sys
 
 from kdjax.runtime.cpu_devices import share_cores, use_cores
 from kdjax.runtime.mesh import Devices, all_devices
@@ -21,6 +22,7 @@ class Processes:
     num_processes: Number of processes; for --coordinator.
     process_id: Number of this process, from 0; for --coordinator. Process 0
       writes the work folder.
+    connect_seconds: Longest time in which the processes must find each other.
     fsdp: Number of devices that each parameter of a teacher is split over, for
       a teacher that does not fit one; a divisor of the number of devices.
     cpu_devices: Number of devices that a CPU counts as; they share each batch
@@ -34,6 +36,7 @@ class Processes:
   coordinator: str | None = None
   num_processes: int | None = None
   process_id: int | None = None
+  connect_seconds: int = 45
   fsdp: int = 1
   cpu_devices: int | None = None
 
@@ -53,14 +56,29 @@ class Processes:
       raise ValueError(
         '--alone contradicts --distributed and --coordinator; give one of them.'
       )
+    if self.connect_seconds < 1:
+      raise ValueError(
+        f'connect_seconds must be at least 1, got {self.connect_seconds}.'
+      )
     launched = in_cluster() and not self.alone
+    numbers = self.num_processes, self.process_id
+    if has_coordinator and not launched and None in numbers:
+      raise ValueError(
+        f'--coordinator={self.coordinator} needs --num_processes and '
+        '--process_id too.'
+      )
     several = has_coordinator or self.distributed or launched
     if self.cpu_devices is not None:
       use_cores(self.cpu_devices)
     elif batch_size is not None and not several:
       share_cores(batch_size)
     if several:
-      start_processes(self.coordinator, self.num_processes, self.process_id)
+      start_processes(
+        self.coordinator,
+        *numbers,
+        seconds=self.connect_seconds,
+        say=lambda message: print(message, file=sys.stderr, flush=True),
+      )
     elif self.num_processes is not None or self.process_id is not None:
       raise ValueError(
         '--num_processes and --process_id are for --coordinator=HOST:PORT or '

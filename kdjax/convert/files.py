@@ -17,6 +17,7 @@ from kdjax.convert import safetensors_files
 from kdjax.convert.torch import files as torch_files
 from kdjax.convert.torch import pickles
 from kdjax.messages import first_line, printable
+from kdjax.paths import local_path
 from kdjax.runtime import array_hashes
 from kdjax.runtime.named_arrays import leaves_by_name
 from kdjax.runtime.orbax_folders import check_readable
@@ -54,9 +55,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     >>> {name: array.shape for name, array in arrays.items()}
     {'kernel': (3, 2)}
   """
-  path = pathlib.Path(path).expanduser()
+  path = local_path(path)
   if not path.exists():
     raise ValueError(f'{path} does not exist.')
+  if not path.is_dir() and not path.is_file():  # a pipe could wait for ever
+    raise ValueError(f'{path} is neither a regular file nor a folder.')
   try:
     return _read_folder(path) if path.is_dir() else _read_file(path)
   except Exception as error:  # damaged files cause errors of many classes

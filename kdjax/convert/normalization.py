@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kdjax.convert import safetensors_files
+from kdjax.paths import local_path
 
 
 class Normalization(NamedTuple):
@@ -92,12 +93,12 @@ def described(path: str | os.PathLike[str]) -> Mapping[str, Any]:
   Raises:
     ValueError: If the metadata is not JSON.
   """
-  path = pathlib.Path(path).expanduser()
+  path = local_path(path)
   if path.is_dir():
     inside = path / 'config.json'
     config = inside if inside.exists() else path.parent / 'config.json'
-    return _parse(config.read_bytes(), config) if config.exists() else {}
-  if not path.exists():
+    return _parse(config.read_bytes(), config) if config.is_file() else {}
+  if not path.is_file():  # nor a pipe, which could wait for ever
     return {}
   with path.open('rb') as file:
     start = file.read(16)

@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from kdjax.messages import printable
+from kdjax.runtime.temporary import replacing
 
 _ITEM_SIZES = {
   **{'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'BOOL': 1},
@@ -76,14 +77,12 @@ def write(
     arrays: Arrays by name.
     about: Metadata.
   """
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + '.tmp')
   contiguous = {
     name: np.ascontiguousarray(array).reshape(array.shape)
     for name, array in arrays.items()
   }
-  safetensors.numpy.save_file(contiguous, temporary, dict(about))
-  temporary.replace(path)
+  with replacing(path) as temporary:
+    safetensors.numpy.save_file(contiguous, temporary, dict(about))
 
 
 def starts_like_one(start: bytes) -> bool:

@@ -3,6 +3,8 @@
 import pathlib
 from collections.abc import Collection
 
+from kdjax.paths import local_path
+
 
 def parse_name(
   name: str, kinds: Collection[str]
@@ -19,5 +21,5 @@ def parse_name(
   """
   kind, _, path = name.partition(':')
   if path and kind in kinds:
-    return kind, pathlib.Path(path).expanduser()
+    return kind, local_path(path)
   return name, None

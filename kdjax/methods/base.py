@@ -13,6 +13,7 @@ from kdjax.features import LinearClassifier, NetworkSpec
 from kdjax.methods import settings
 from kdjax.methods.passes import Pass
 from kdjax.methods.schedules import Weight, check_weight
+from kdjax.methods.setting_types import check_types
 from kdjax.network import Network
 from kdjax.typing import Batch, PyTree, Terms, Variables
 
@@ -105,7 +106,8 @@ class Method:
     settings.register(cls)
 
   def __post_init__(self):
-    """Checks the settings that every method has."""
+    """Checks the types of all settings, and those that every method has."""
+    check_types(self)
     check_weight(type(self).__name__, 'task_weight', self.task_weight)
 
   @property

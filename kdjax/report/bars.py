@@ -29,7 +29,7 @@ def comparison(study: Study) -> Figure | None:
   left = figure.add_subplot(1, 2 if paired else 1, 1)
   canvas.plain_axes(left, f'Final {study.score}, percent')
   _draw_accuracies(left, study, rows)
-  _label_rows(left, [row.arm for row in rows])
+  _label_rows(left, [canvas.label(row.arm) for row in rows])
   caption = 'Accuracy after the last epoch: bars are means, dots are seeds.'
   if paired:
     right = figure.add_subplot(1, 2, 2)

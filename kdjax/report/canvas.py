@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from kdjax.messages import printable
 from kdjax.report.logs import Study
 
 INK = '#222222'  # text and axes
@@ -70,6 +71,19 @@ def pens(study: Study) -> dict[str, Pen]:
   return by_arm
 
 
+def label(name: str) -> str:
+  """Returns the name of an arm as text of a plot, which may not be markup.
+
+  Matplotlib reads text between dollar signs as a formula, and leaves labels
+  that start with an underscore out of legends.
+
+  Args:
+    name: The name.
+  """
+  text = printable(name).replace('$', r'\$')
+  return f' {text}' if text.startswith('_') else text
+
+
 def figure(width: float, height: float) -> Figure:
   """Returns an empty figure that pyplot does not manage.
 
@@ -96,4 +110,4 @@ def plain_axes(axes: Axes, title: str = '') -> None:
   axes.grid(color=FAINT, linewidth=0.6)
   axes.set_axisbelow(True)
   axes.tick_params(colors=INK, labelsize=9)
-  axes.set_title(title, loc='left', fontsize=11, color=INK)
+  axes.set_title(label(title), loc='left', fontsize=11, color=INK)

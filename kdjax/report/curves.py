@@ -38,10 +38,10 @@ def accuracy(study: Study) -> Figure | None:
       color=pens[arm].color,
       linestyle=pens[arm].line,
       linewidth=1.4,
-      label=arm,
+      label=canvas.label(arm),
     )
   series.draw(axes, curves, pens)
-  axes.set_ylabel(f'{study.score}, percent')
+  axes.set_ylabel(canvas.label(f'{study.score}, percent'))
   axes.set_ylim(_lower_limit(curves), min(axes.get_ylim()[1], 100.5))
   series.legend(figure, axes)
   figure.set_label(

@@ -147,7 +147,7 @@ def _draw_gap(
       marker='o',
       markersize=4,
       capsize=2,
-      label=arm,
+      label=canvas.label(arm),
     )
     _label_stages(axes, indices)
   axes.set_ylim(bottom=0)

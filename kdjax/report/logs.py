@@ -13,7 +13,8 @@ from typing import Any
 
 from etils import epath
 
-from kdjax.runtime.files import read_lines
+from kdjax.report import log_checks
+from kdjax.runtime.files import read_json, read_lines
 
 Line = Mapping[str, Any]
 
@@ -157,6 +158,9 @@ def _read_run(folder: epath.Path, seed: int) -> Run:
     numbers = ', '.join(map(str, unreadable))
     notes.append(f'{name}/metrics.jsonl: skipped unreadable lines {numbers}.')
   score = _score_name(config)
+  lines, wrong = log_checks.without_wrong_numbers(lines, score)
+  wrong += log_checks.missing_lines(lines, config)
+  notes += [f'{name}/metrics.jsonl: {what}.' for what in wrong]
   if not any(score in line for line in lines if line.get('kind') == 'end'):
     notes.append(f'{name}: {_describe_end(lines)}; not counted in the table.')
   return Run(
@@ -178,14 +182,11 @@ def _read_config(
 ) -> tuple[dict[str, Any], list[str]]:
   """Returns a file's JSON object and no note, or an empty one and a note."""
   try:
-    config = json.loads(path.read_text('utf-8'))
-    if isinstance(config, dict):
-      return config, []
-    reason = 'is not a JSON object'
-  except FileNotFoundError:
-    reason = 'is missing'
-  except ValueError:
-    reason = 'cannot be read as JSON'
+    return read_json(path), []
+  except ValueError as error:
+    reason = 'cannot be read as JSON' if path.exists() else 'is missing'
+    if 'no JSON object' in str(error):
+      reason = 'is not a JSON object'
   return {}, [f'{path.relative_to(study).as_posix()} {reason}.']
 
 
@@ -213,7 +214,7 @@ def _describe_end(lines: Sequence[Line]) -> str:
   diverged = [line for line in lines if line.get('kind') == 'diverged']
   if diverged:
     return f'diverged at step {diverged[-1].get("step")}'
-  epochs = [line['epoch'] for line in lines if _is_number(line.get('epoch'))]
+  epochs = [line['epoch'] for line in lines if 'epoch' in line]
   return f'unfinished ({f"epoch {max(epochs)}" if epochs else "no lines"})'
 
 
@@ -239,7 +240,3 @@ def _role_order(role: str) -> int:
 def _parse_seed(path: epath.Path) -> int | None:
   match = re.fullmatch(r'seed(\d+)', path.name)
   return int(match[1]) if match else None
-
-
-def _is_number(value: Any) -> bool:
-  return isinstance(value, int | float) and not isinstance(value, bool)

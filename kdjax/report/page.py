@@ -13,6 +13,16 @@ from etils import epath
 from kdjax.report import html, plots, tables
 from kdjax.report.logs import Run, Study, read_study
 from kdjax.report.summary import summarize
+from kdjax.runtime.files import write_bytes
+from kdjax.runtime.report_folder import (
+  NAME,
+  SUMMARY,
+  TEXTS,
+  check_report_folder,
+)
+
+# What a plot of damaged logs may raise; the rest of the report is written.
+_FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,25 +52,28 @@ def write(workdir: epath.PathLike) -> epath.Path:
     `summary.json` are in the same folder.
 
   Raises:
-    ValueError: If the folder has no runs.
+    ValueError: If the folder has no runs, or its `report` is not one of this
+      library.
   """
   study = read_study(workdir)
-  folder = study.folder / 'report'
-  folder.mkdir(exist_ok=True)
+  images = [f'{name}.png' for name in plots.PLOTS]
+  check_report_folder(study.folder, (*TEXTS, *images))
+  folder = study.folder / NAME
   pictures, failures = draw(study)
   notes = (*study.notes, *failures)
-  for name in plots.PLOTS:  # plots of an earlier report may be out of date
-    (folder / f'{name}.png').unlink(missing_ok=True)
-  for picture in pictures:
-    (folder / f'{picture.name}.png').write_bytes(picture.png)
   texts = {
+    SUMMARY: _summary(study, pictures, notes),  # first: it marks the folder
     'table.md': tables.markdown(study),
     'table.txt': tables.plain(study),
-    'summary.json': _summary(study, pictures, notes),
     'report.html': _page(study, pictures, notes),
   }
   for name, text in texts.items():
-    (folder / name).write_text(text, encoding='utf-8')
+    # Names of folders may hold bytes that are not UTF-8.
+    write_bytes(folder / name, text.encode('utf-8', 'backslashreplace'))
+  for name in images:  # plots of an earlier report may be out of date
+    (folder / name).unlink(missing_ok=True)
+  for picture in pictures:
+    write_bytes(folder / f'{picture.name}.png', picture.png)
   return folder / 'report.html'
 
 
@@ -71,20 +84,21 @@ def draw(study: Study) -> tuple[list[Picture], list[str]]:
     study: The study.
 
   Returns:
-    The plots, and a note for each plot that raised a `ValueError`.
+    The plots, and a note for each plot that failed, as on damaged logs.
   """
   pictures, failures = [], []
   for name, plot in plots.PLOTS.items():
+    png = io.BytesIO()
     try:
       figure = plot(study)
-    except ValueError as error:
+      if figure is None:
+        continue
+      figure.savefig(png, format='png')
+    except _FAILURES as error:
       failures.append(f'Plot {name} failed: {error}')
       continue
-    if figure is not None:
-      png = io.BytesIO()
-      figure.savefig(png, format='png')
-      caption = str(figure.get_label())
-      pictures.append(Picture(name=name, caption=caption, png=png.getvalue()))
+    caption = str(figure.get_label())
+    pictures.append(Picture(name=name, caption=caption, png=png.getvalue()))
   return pictures, failures
 
 
@@ -155,7 +169,7 @@ def _run_cells(run: Run) -> tuple[str, ...]:
     ('images_per_second', 1, ',.0f'),
   )
   values = [
-    format(factor * end[name], form) if name in end else tables.EMPTY
+    tables.EMPTY if end.get(name) is None else format(factor * end[name], form)
     for name, factor, form in numbers
   ]
   return (run.arm, str(run.seed), str(epochs), *values)
@@ -166,7 +180,8 @@ def _commands(study: Study) -> str:
   folder = shlex.quote(study.folder.as_posix())
   lines = [f'python -m kdjax.report {folder}']
   if study.config.get('command'):
-    arguments = shlex.join(study.config.get('arguments', ()))
+    given = study.config.get('arguments', ())
+    arguments = shlex.join(map(str, given if isinstance(given, list) else ()))
     lines.insert(0, f'python -m {study.config["command"]} {arguments}'.rstrip())
   return '\n'.join(lines)
 

@@ -118,7 +118,7 @@ def _draw(axes: Axes, made: Plan, title: str) -> AxesImage:
   """Draws each row as a distribution, so that rare classes are visible."""
   canvas.plain_axes(axes)
   axes.set_title(
-    f'{title}\nsame class {_percent(np.trace(made.mass))}, '
+    f'{canvas.label(title)}\nsame class {_percent(np.trace(made.mass))}, '
     f'same image {_percent(made.own_image)}',
     loc='left',
     fontsize=9.5,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from kdjax.report.canvas import Pen
+from kdjax.report.canvas import Pen, label
 from kdjax.report.logs import Line, Run
 
 RANGE_CAPTION = (
@@ -93,7 +93,7 @@ def draw(
       linewidth=1.8,
       marker='o' if len(curve.epochs) <= _MAX_MARKERS else '',
       markersize=4,
-      label=name,
+      label=label(name),
     )
     if len(curve.values) > 1:
       low, high = curve.values.min(axis=0), curve.values.max(axis=0)
@@ -121,8 +121,8 @@ def legend(figure: Figure, *panels: Axes) -> None:
   """Adds one legend to the right of the panels, with each name once."""
   entries = {}
   for axes in panels:
-    for handle, label in zip(*axes.get_legend_handles_labels()):
-      entries.setdefault(label, handle)
+    for handle, name in zip(*axes.get_legend_handles_labels()):
+      entries.setdefault(name, handle)
   figure.legend(
     entries.values(),
     entries.keys(),

@@ -1,6 +1,8 @@
 """Table of a study: for the terminal, in Markdown and in HTML."""
 
+import html
 import io
+import re
 
 import rich.box
 import rich.console
@@ -8,6 +10,7 @@ import rich.markup
 import rich.table
 from etils import epath
 
+from kdjax.messages import printable
 from kdjax.report.logs import Study, read_study
 from kdjax.report.summary import Estimate, Row, summarize
 
@@ -101,7 +104,7 @@ def rich_table(study: Study) -> rich.table.Table:
       vertical='bottom',
     )
   for row in cells(study):
-    drawn.add_row(*map(rich.markup.escape, row))
+    drawn.add_row(*(rich.markup.escape(printable(cell)) for cell in row))
   return drawn
 
 
@@ -118,11 +121,14 @@ def markdown(study: Study) -> str:
   alignment = ['---'] * TEXT_COLUMNS
   alignment += ['--:'] * (len(HEADER) - TEXT_COLUMNS)
   rows = [header(study), alignment, *cells(study)]
-  lines = [
-    '| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |'
-    for row in rows
-  ]
+  lines = ['| ' + ' | '.join(map(_markdown_cell, row)) + ' |' for row in rows]
   return '\n'.join([*lines, '', caption(study), ''])
+
+
+def _markdown_cell(text: str) -> str:
+  """Returns a text that Markdown shows as it is, without HTML."""
+  escaped = html.escape(printable(text), quote=False)
+  return re.sub(r'([|*`\[\]\\$])', r'\\\1', escaped)
 
 
 def percent(value: Estimate | None, *, sign: bool = False) -> str:

@@ -47,7 +47,7 @@ class Checkpoints:
       step: Steps done.
       tree: Arrays and random keys.
     """
-    self._save(self._latest, step, tree)
+    self._save(self._latest, 'latest', step, tree)
 
   def save_best(self, step: int, tree: PyTree) -> None:
     """Saves the best variables so far in place of the previous ones.
@@ -58,13 +58,13 @@ class Checkpoints:
     """
     if step in self._best.all_steps():
       return  # a resumed run repeats this step, with the same bits
-    self._save(self._best, step, tree)
+    self._save(self._best, 'best', step, tree)
 
   def _save(
-    self, manager: ocp.CheckpointManager, step: int, tree: PyTree
+    self, manager: ocp.CheckpointManager, name: str, step: int, tree: PyTree
   ) -> None:
     tree = on_host(tree)
-    orbax_trees.check_space(self._folder, tree)
+    orbax_trees.check_space(self._folder / name, tree)
     with orbax_trees.os_errors(self._folder), _SAVING:
       manager.save(
         step,
@@ -158,6 +158,7 @@ def save_variables(folder: epath.PathLike, variables: PyTree) -> None:
     OSError: If they cannot be written.
   """
   variables, folder = on_host(variables), absolute(folder)
+  folder.parent.mkdir(parents=True, exist_ok=True)
   folder.parent.mkdir(parents=True, exist_ok=True)
   orbax_trees.check_space(folder.parent, variables)
   with orbax_trees.os_errors(folder), orbax_trees.checkpointer() as writer:

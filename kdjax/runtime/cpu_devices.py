@@ -4,7 +4,10 @@ import os
 
 import jax
 
+from kdjax.messages import first_line
+
 _IMAGES_PER_CORE = 16  # fewer images are not worth a core
+_MOST_DEVICES = 512  # each has threads and a copy of the weights
 _FLAG = 'xla_force_host_platform_device_count'
 
 
@@ -49,11 +52,22 @@ def use_cores(count: int) -> None:
     count: Number of devices.
 
   Raises:
-    ValueError: If the number is not positive.
+    ValueError: If the number is not positive, or more than XLA can serve, or
+      if JAX has started.
   """
   if count < 1:
     raise ValueError(f'cpu_devices must be positive, got {count}.')
-  jax.config.update('jax_num_cpu_devices', count)
+  if count > _MOST_DEVICES:
+    raise ValueError(
+      f'cpu_devices must be at most {_MOST_DEVICES}, got {count}; this machine '
+      f'has {_available_cores()} cores.'
+    )
+  try:
+    jax.config.update('jax_num_cpu_devices', count)
+  except RuntimeError as error:
+    raise ValueError(
+      f'cpu_devices={count} must be set before JAX starts: {first_line(error)}'
+    ) from error
 
 
 def _available_cores() -> int:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from kdjax.runtime.temporary import replacing
+
 _PACKAGES = ('kdjax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
 
 
@@ -82,6 +84,27 @@ def write_json(path: epath.PathLike, value: Any) -> None:
   write_bytes(path, (json.dumps(to_json(value), indent=2) + '\n').encode())
 
 
+def read_json(path: epath.PathLike) -> dict[str, Any]:
+  """Reads a file that holds one JSON object.
+
+  Args:
+    path: The file.
+
+  Raises:
+    ValueError: If it cannot be read or holds something else.
+  """
+  path = epath.Path(path)
+  if path.exists() and not path.is_file():
+    raise ValueError(f'{path} is not a regular file.')
+  try:
+    value = json.loads(path.read_bytes())
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(f'{path} is not readable JSON: {error}.') from error
+  if not isinstance(value, dict):
+    raise ValueError(f'{path} holds no JSON object.')
+  return value
+
+
 def write_arrays(
   path: epath.PathLike, arrays: Mapping[str, np.ndarray]
 ) -> None:
@@ -102,15 +125,16 @@ def write_bytes(path: epath.PathLike, content: bytes) -> None:
   Args:
     path: The file; replaced if it exists. Its folder is created.
     content: All of the file.
+
+  Raises:
+    OSError: If it cannot be written, or is a folder, a device or a pipe.
   """
   path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   if is_remote(path):  # an object appears once it is complete
     path.write_bytes(content)
     return
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_bytes(content)
-  temporary.replace(path)
+  with replacing(path) as temporary:
+    temporary.write_bytes(content)
 
 
 def read_lines(
@@ -119,7 +143,8 @@ def read_lines(
   """Reads a file of JSON objects, one per line.
 
   A run that is stopped while it writes may leave a torn line; such lines, and
-  those that are no JSON object, are skipped.
+  those that are no JSON object or whose `step` or `epoch` is not a count, are
+  skipped.
 
   Args:
     path: The file.
@@ -136,7 +161,7 @@ def read_lines(
   texts = path.read_bytes().decode('utf-8', errors='replace').splitlines()
   for number, text in enumerate(texts, start=1):
     line = _parsed(text)
-    if isinstance(line, dict):
+    if isinstance(line, dict) and _has_counts(line):
       lines.append(line)
     elif text.strip() and unreadable is not None:
       unreadable(number)
@@ -149,6 +174,12 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
   except ValueError:
     return None
+
+
+def _has_counts(line: Mapping[str, Any]) -> bool:
+  """Returns whether the step and epoch of a line, if any, are counts."""
+  counts = [line[name] for name in ('step', 'epoch') if name in line]
+  return all(type(count) is int and count >= 0 for count in counts)
 
 
 class MetricsWriter:
@@ -165,7 +196,9 @@ class MetricsWriter:
 
   def __init__(self, path: epath.PathLike, step: int):
     self._path = epath.Path(path)
-    self._lines = [line for line in read_lines(path) if line['step'] <= step]
+    self._lines = [
+      line for line in read_lines(path) if line.get('step', 0) <= step
+    ]
     self._write()
 
   def write(self, **line: Any) -> None:

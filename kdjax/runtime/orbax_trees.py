@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import pathlib
 import shutil
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from etils import epath
 from kdjax.messages import first_line
 from kdjax.runtime.files import is_remote
 from kdjax.runtime.named_arrays import compare, leaves_by_name, shapes
+from kdjax.runtime.temporary import new_file
 from kdjax.typing import PyTree
 
 _METADATA_BYTES = 1 << 16  # beside the arrays, roughly
@@ -84,32 +86,34 @@ def restore_args(stored: PyTree, expected: PyTree) -> ocp.args.StandardRestore:
 
 
 def check_space(folder: epath.Path, tree: PyTree) -> None:
-  """Checks that the disk has space for a tree.
+  """Checks that a folder can be written to, and its disk has space for a tree.
 
-  Orbax would fail in many threads, each with a traceback. Object stores have
-  no limit.
+  Orbax would fail in many threads, each with a traceback, or try for minutes.
+  Object stores have no limit.
 
   Args:
     folder: Folder in which the tree will be saved.
     tree: Arrays on the host.
 
   Raises:
-    OSError: If there is not enough space.
+    OSError: If it cannot, or there is not enough space.
   """
   if is_remote(folder):
     return
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _METADATA_BYTES
-  path = folder / 'room.tmp'
+  path = None
   try:
+    path = new_file(pathlib.Path(folder))
     if hasattr(os, 'posix_fallocate'):
-      with path.open('wb') as file:
+      with path.open('r+b') as file:
         os.posix_fallocate(file.fileno(), 0, size)
     elif shutil.disk_usage(folder).free < size:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
   except OSError as error:
     raise OSError(error.errno, error.strerror, str(folder)) from error
   finally:
-    path.unlink(missing_ok=True)
+    if path is not None:
+      path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -30,10 +30,15 @@ class Progress:
   def say(self, message: str) -> None:
     """Prints a message as plain text, above the bars.
 
+    A terminal that has closed is no reason for a run to fail.
+
     Args:
       message: The text, without markup.
     """
-    self.console.print(message, markup=False)
+    # Names of files may hold bytes that are not UTF-8.
+    text = message.encode(errors='backslashreplace').decode()
+    with contextlib.suppress(OSError):
+      self.console.print(text, markup=False)
 
   @contextlib.contextmanager
   def run(
@@ -60,7 +65,8 @@ class Progress:
   def _bar(self, title: str, total: int, done: int) -> Iterator[ReportStep]:
     if self._bars is None:  # one display for all concurrent runs
       self._bars = self._new_display()
-      self._bars.start()
+      with contextlib.suppress(OSError):
+        self._bars.start()
     bars = self._bars
     task = bars.add_task(title, total=total, completed=done, scores='')
     self._active += 1
@@ -71,7 +77,8 @@ class Progress:
     finally:
       self._active -= 1
       if not self._active:
-        bars.stop()
+        with contextlib.suppress(OSError):
+          bars.stop()
         self._bars = None
 
   def _new_display(self) -> rich.progress.Progress:

@@ -15,6 +15,7 @@ from kdjax.runtime.checkpoints import (
   with_keys,
 )
 from kdjax.runtime.mesh import Devices
+from kdjax.runtime.temporary import delete_temporary_files
 from kdjax.typing import PyTree
 
 # Not part of the configuration: images do not depend on the process that
@@ -47,6 +48,8 @@ class RunFolder:
     self._saved_step = -1
     if devices.is_main:
       check_config(folder, about)
+      if not files.is_remote(self.folder):
+        delete_temporary_files(self.folder)
       files.write_json(self.folder / 'config.json', about)
       self._checkpoints = Checkpoints(self.folder / 'checkpoints')
 
@@ -149,7 +152,9 @@ class RunFolder:
     if unreadable:
       numbers = ', '.join(map(str, unreadable))
       warn(f'{path}: unreadable lines are left out: {numbers}.')
-    epochs = [line['epoch'] for line in lines if line.get('kind') == 'train']
+    epochs = [
+      line.get('epoch', 0) for line in lines if line.get('kind') == 'train'
+    ]
     # A teacher that is trained again may have the logs of a cached one.
     ended = any(line.get('kind') == 'end' for line in lines)
     if step < 0 and not ended and max(epochs, default=0) > checkpoint_every:
@@ -180,7 +185,7 @@ def has_ended(folder: epath.PathLike, about: Mapping[str, Any]) -> bool:
 def diverged_at(folder: epath.PathLike) -> int | None:
   """Returns the step at which the run of a folder diverged, if it did."""
   lines = _lines_of_kind(folder, 'diverged')
-  return lines[-1]['step'] if lines else None
+  return lines[-1].get('step', 0) if lines else None
 
 
 def _lines_of_kind(folder: epath.PathLike, kind: str) -> list[dict[str, Any]]:
@@ -214,10 +219,7 @@ def check_config(
   path = epath.Path(folder) / 'config.json'
   if not path.exists():
     return
-  try:
-    stored = json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise ValueError(f'{path} is not readable JSON: {error}.') from error
+  stored = files.read_json(path)
   wanted = json.loads(json.dumps(files.to_json(about)))
   lines = list(_differences(stored, wanted, '', growing))
   if lines:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the run saves at the next opportunity and stops."""
+"""SIGTERM, SIGHUP and Ctrl-C: the run saves when it next can and stops."""
 
 import contextlib
 import signal
@@ -59,16 +59,17 @@ def stop_if_asked(request: StopRequest, devices: Devices) -> None:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-  """Turns the first SIGTERM or SIGINT into a request; a second one kills.
+  """Turns the first SIGTERM, SIGINT or SIGHUP into a request.
 
-  Outside of the main thread, where Python cannot handle signals, nothing is
-  requested.
+  A second signal kills. SIGHUP, which a terminal sends when it closes, stays
+  ignored where it is, as under `nohup`. Outside of the main thread, where
+  Python cannot handle signals, nothing is requested.
 
   Yields:
     The request, which a signal sets.
   """
   request = StopRequest()
-  signals = (signal.SIGTERM, signal.SIGINT)
+  signals = _signals()
   try:
     previous = {number: signal.getsignal(number) for number in signals}
 
@@ -88,3 +89,11 @@ def stop_on_signals() -> Iterator[StopRequest]:
   finally:
     for number in signals:
       signal.signal(number, previous[number])
+
+
+def _signals() -> tuple[int, ...]:
+  """Returns the signals that ask for a stop."""
+  hangup = getattr(signal, 'SIGHUP', None)  # Windows has none
+  if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+    return signal.SIGTERM, signal.SIGINT
+  return signal.SIGTERM, signal.SIGINT, hangup

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 import jax
 
 from kdjax import methods
 from kdjax.methods import Method
 from kdjax.methods.settings import with_settings
+from kdjax.names import check_run_name
 from kdjax.runtime import files
 from kdjax.studies import teacher as teacher_lib
 from kdjax.studies.config import StudyConfig
@@ -37,14 +38,15 @@ class Comparison:
   def __init__(self, config: StudyConfig, session: Session):
     self.config = config
     self.session = session
+    _check_arms(config.arms)
     self.setup = Setup(config, session)
     self.arms = {
       arm: method
       for arm, method in config.arms.items()
       if method.needs_teacher  # the others are the student alone
     }
-    for method in self.arms.values():  # before its teacher has cost an hour
-      self.setup.method_variables(method)
+    for arm, method in self.arms.items():  # before their teacher is trained
+      self.setup.check_memory(arm, method)
 
   def run(self) -> Study:
     """Trains all runs, except those that have ended.
@@ -55,6 +57,7 @@ class Comparison:
         that diverges is named in the result, and the others are trained.
       Interrupted: If a signal requested a stop.
     """
+    _ = self._student_start  # a mistake there costs no teacher
     teacher = teacher_lib.obtain(self.setup) if self.arms else None
     diverged = self._train({'student': methods.Supervised()}, None)
     for _, arms in itertools.groupby(self.arms, self._program_key):
@@ -144,3 +147,15 @@ class Comparison:
   def _student_start(self) -> dict[str, str]:
     """The same for all students: read and hashed once, not for each run."""
     return self.setup.initial_weights(self.setup.student)
+
+
+def _check_arms(arms: Iterable[str]) -> None:
+  """Checks the names of arms, which are those of folders.
+
+  Raises:
+    ValueError: If one is impossible or that of the teacher or the student.
+  """
+  for arm in arms:
+    check_run_name('An arm', arm)
+    if arm in ('teacher', 'student'):
+      raise ValueError(f'No arm can be called {arm}: another run is.')

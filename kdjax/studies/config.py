@@ -1,6 +1,7 @@
 """Settings of a comparison; its fields are the flags of the commands."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Any, Literal
 
@@ -117,8 +118,9 @@ class StudyConfig:
       raise ValueError(
         f'teacher_epochs must be at least 1, got {self.teacher_epochs}.'
       )
-    if self.teacher_learning_rate is not None:
-      _ = self.teacher_recipe  # which checks it
+    rate = self.teacher_learning_rate
+    if rate is not None and not 0 < rate < math.inf:
+      raise ValueError(f'teacher_learning_rate must be positive, got {rate}.')
 
   @property
   def title(self) -> str:

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax import convert, data, models
+from kdjax.messages import first_line
 from kdjax.methods import Method
 from kdjax.methods.base import TrainSpec
 from kdjax.network import Network
 from kdjax.runtime import files
+from kdjax.studies import sizes
 from kdjax.studies.config import StudyConfig
 from kdjax.studies.session import Session
 from kdjax.tasks import SingleLabel, Task
@@ -55,7 +57,12 @@ class Setup:
     session.progress.say(config.loading)
     self.dataset = self.load(config.limit)
     # The students' too, before their teacher has cost an hour.
-    check_batch_size(config.recipe.batch_size, self.dataset.train)
+    recipe, train = config.recipe, self.dataset.train
+    check_batch_size(recipe.batch_size, train)
+    epochs = max(recipe.all_epochs, config.teacher_recipe.all_epochs)
+    sizes.check_steps(count_steps(train, recipe.batch_size), epochs)
+    shape = self.dataset.image_shape
+    sizes.check_batch(session.devices, shape, recipe.batch_size)
     own = convert.Normalization(self.dataset.mean, self.dataset.std)
     self.student = self._network(config.student, own, config.student_init)
     self.teacher = self._network(
@@ -134,14 +141,38 @@ class Setup:
       ValueError: If the method cannot serve this pair of networks.
     """
     shape, size = self.dataset.image_shape, self.config.recipe.batch_size
-    return jax.eval_shape(
-      lambda key: method.init(
-        key,
-        self.student.describe(shape, size),
-        self.teacher.describe(shape, size),
-        self.train_spec,
-      ),
-      jax.random.key(0),
+    student = self.student.describe(shape, size)
+    teacher = self.teacher.describe(shape, size)
+    try:
+      return jax.eval_shape(
+        lambda key: method.init(key, student, teacher, self.train_spec),
+        jax.random.key(0),
+      )
+    except (OverflowError, MemoryError) as error:
+      raise ValueError(
+        f'{type(method).__name__} needs arrays that are too large: '
+        f'{first_line(error)}.'
+      ) from error
+
+  def check_memory(self, arm: str, method: Method) -> None:
+    """Checks that a method can be trained on these networks and devices.
+
+    Args:
+      arm: Name of the arm, for the message.
+      method: Its method.
+
+    Raises:
+      ValueError: If the method cannot serve this pair of networks, or what it
+        trains does not fit the memory.
+    """
+    sizes.check_memory(
+      self.session.devices,
+      f'{arm}, {self.config.student} taught by {self.config.teacher},',
+      student=self.student,
+      teacher=self.teacher,
+      method=self.method_variables(method),
+      image_shape=self.dataset.image_shape,
+      batch_size=self.config.recipe.batch_size,
     )
 
   def recipe_for(self, method: Method) -> Recipe:

@@ -4,9 +4,10 @@ import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from kdjax import convert, models
+from kdjax.names import check_run_name
+from kdjax.studies.run_config import wrong_entries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,7 @@ def find_sources(
       'each --run.'
     )
   for name in names:
-    if pathlib.PurePath(name).name != name:
-      raise ValueError(f'--names will be names of folders, got {name!r}.')
+    check_run_name('--names', name)
   found = []
   for place, path in enumerate(paths):
     name = names[place] if names else None
@@ -72,6 +72,11 @@ def find_sources(
         arm = f'{name}-{source.arm}' if inside != [path] else name
         source = dataclasses.replace(source, arm=arm)
       found.append(source)
+  for source in found:
+    try:
+      check_run_name(f'--run={source.path}', source.arm)
+    except ValueError as error:
+      raise ValueError(f'{error} Give another name by --names.') from None
   _check_different(found)
   return found
 
@@ -105,38 +110,20 @@ def _source(path: pathlib.Path, network: str | None) -> Source:
     raise ValueError(
       f'--run={path} does not say of which network it is; give --network=NAME.'
     )
-  said = {
-    'network': (name, str),
-    'arm': (about.get('arm', path.stem), str),
-    'seed': (about.get('seed', 0), int),
-    'role': (about.get('role', 'given'), str),
-  }
-  wrong = {
-    k: value for k, (value, kind) in said.items() if type(value) is not kind
-  }
-  shape = about.get('image_shape')
-  if shape is not None and not _is_shape(shape):
-    wrong['image_shape'] = shape
-  if said['arm'][0] != pathlib.PurePath(str(said['arm'][0])).name:
-    wrong['arm'] = said['arm'][0]  # it will name a folder
-  if wrong:
+  if wrong := wrong_entries({**about, 'network': name}):
     raise ValueError(f'What --run={path} says cannot be right: {wrong}.')
   try:
     models.check_name(name)
   except ValueError as error:
     raise ValueError(f'--run={path}: {error}') from None
+  shape = about.get('image_shape')
   return Source(
     path=path,
+    network=name,
+    arm=about.get('arm', path.stem),
+    seed=about.get('seed', 0),
+    role=about.get('role', 'given'),
     image_shape=None if shape is None else tuple(shape),
-    **{key: value for key, (value, _) in said.items()},
-  )
-
-
-def _is_shape(value: Any) -> bool:
-  return (
-    isinstance(value, list)
-    and len(value) == 3
-    and all(type(size) is int and size > 0 for size in value)
   )
 
 

@@ -48,7 +48,7 @@ class Timing:
     arms: dict[str, Method] = {'student': Supervised()}
     for arm, method in self.setup.config.arms.items():
       if method.needs_teacher:
-        self.setup.method_variables(method)
+        self.setup.check_memory(arm, method)
         arms[arm] = method
     rows = [self._measure(arm, method) for arm, method in arms.items()]
     if self.session.devices.is_main:

@@ -1,7 +1,6 @@
 """Trained networks of finished runs, ready to evaluate or export."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,10 @@ import numpy as np
 from etils import epath
 
 from kdjax import convert, methods, models
+from kdjax.messages import first_line
 from kdjax.methods import Method, TrainSpec
 from kdjax.network import Network
+from kdjax.studies.run_config import read_run_config
 from kdjax.typing import PyTree
 
 
@@ -45,8 +46,13 @@ def load_trained(run: epath.PathLike) -> Trained:
   run = epath.Path(run)
   if not (run / 'student').is_dir():
     raise ValueError(f'{run} holds no student/: the run has not ended.')
-  about = json.loads((run / 'config.json').read_text())
-  network, template = exported_template(about)
+  about = read_run_config(run)
+  try:
+    network, template = exported_template(about)
+  except (ValueError, TypeError, KeyError, OverflowError) as error:
+    raise ValueError(
+      f'The config.json of {run} describes no network: {first_line(error)}'
+    ) from error
   variables = convert.load(run, template, network=network.name)
   return Trained(network, variables, about)
 

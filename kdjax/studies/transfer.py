@@ -13,6 +13,7 @@ import numpy as np
 from kdjax import convert, data, methods, models
 from kdjax.network import Network
 from kdjax.runtime import files
+from kdjax.studies import sizes
 from kdjax.studies.config import check_seeds
 from kdjax.studies.probe import (
   BatchNorm,
@@ -128,6 +129,9 @@ class Transfer:
       say=session.progress.say,
     )
     size = _image_size(config, self.sources)
+    sizes.check_batch(
+      session.devices, (size, size, 3), config.recipe.batch_size
+    )
     session.progress.say(f'Loading {config.dataset}')
     self.dataset = session.devices.in_turn(
       lambda: data.load(
@@ -137,7 +141,9 @@ class Transfer:
         size=(size, size),
       )
     )
-    check_batch_size(config.recipe.batch_size, self.dataset.train)
+    batch_size, train = config.recipe.batch_size, self.dataset.train
+    check_batch_size(batch_size, train)
+    sizes.check_steps(count_steps(train, batch_size), config.recipe.epochs)
     _check_channels(self.sources, self.dataset)
     # All of them before the first is trained: a mistake costs no hour.
     self.weights = {source.path: self._load(source) for source in self.sources}

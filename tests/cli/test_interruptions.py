@@ -76,7 +76,12 @@ def _logged(workdir):
 
 
 @pytest.mark.parametrize(
-  ('named', 'number'), [(False, signal.SIGTERM), (True, signal.SIGINT)]
+  ('named', 'number'),
+  [
+    (False, signal.SIGTERM),
+    (True, signal.SIGINT),
+    (True, signal.SIGHUP),
+  ],
 )
 def test_signal_saves_and_prints_the_resume_command(
   place, whole, tmp_path, named, number

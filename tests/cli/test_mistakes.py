@@ -41,7 +41,7 @@ def test_unknown_dataset_suggests_the_nearest_name(fails, tmp_path):
   ('flag', 'why'),
   [
     ('--method.weight=-1', 'weight of Kd2m must be zero or more, got -1.0'),
-    ('--method.weight=nan', 'weight of Kd2m must be zero or more, got nan'),
+    ('--method.weight=nan', 'weight of Kd2m must be a finite number, got nan'),
     ('--method.metric=w3', "'w3'; did you mean 'w2'"),
     ('--epochs=0', 'epochs must be at least 1, got 0'),
     ('--batch_size=0', 'batch_size must be at least 1, got 0'),

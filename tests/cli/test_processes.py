@@ -153,5 +153,5 @@ def test_missing_process_flags_give_an_error(place, tmp_path):
   process = commands.start('cifar', '--coordinator=localhost:1', cache=tmp_path)
   _, said = process.communicate(timeout=60)
   assert process.returncode == 2
-  assert 'did not find each other' in said
+  assert 'needs --num_processes and --process_id too' in said
   assert 'Traceback' not in said

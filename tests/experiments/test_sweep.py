@@ -52,7 +52,7 @@ def test_student_alone_has_no_swept_numbers():
     ('kd.weight=1:1', 'two different numbers'),
     ('kd.weight=1:heavy', 'two different numbers'),
     ('kd.warmth=1:2', "Kd has no setting 'warmth'"),
-    ('icd.width=64:128', 'may be any number; these are task_weight, weight'),
+    ('icd.width=64:128', 'width of Icd must be a whole number, got 64.0'),
     ('kd.temperature=1:0', 'temperature of Kd must be positive'),
     ('kd.learning_rate=0.1:-1', 'learning_rate must be positive, got -1'),
   ],

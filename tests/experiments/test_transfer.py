@@ -255,7 +255,7 @@ def test_invalid_flag_value_is_named_in_the_error(fails, flags, why):
     ({'network': 'resnet_8'}, "Unknown network 'resnet_8'; did you mean"),
     ({'network': 7}, "says cannot be right: {'network': 7}"),
     ({'seed': 'x'}, "says cannot be right: {'seed': 'x'}"),
-    ({'arm': '../x'}, "says cannot be right: {'arm': '../x'}"),
+    ({'arm': '../x'}, 'names a folder of runs'),
     ({'image_shape': [4, 4]}, "cannot be right: {'image_shape': [4, 4]}"),
     ({'image_shape': [4, 4, 3]}, 'takes images of 3 channels, those of'),
     ({'network': 'convnet_8_16'}, 'does not fit convnet_8_16'),

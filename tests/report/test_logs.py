@@ -69,8 +69,8 @@ def test_bytes_that_are_not_utf8_are_an_unreadable_line(tmp_path):
 
 
 def test_notes_name_the_last_epoch_of_unfinished_runs(tmp_path):
-  lines = [{'kind': 'train', 'epoch': 3, 'step': 9, 'loss': 1.0}]
-  _run(tmp_path, lines)
+  line = {'kind': 'train', 'step': 9, 'loss': 1.0}
+  _run(tmp_path, [{**line, 'epoch': epoch} for epoch in (1, 2, 3)])
   _run(tmp_path, [], arm='student')
   study = read_study(tmp_path)
   assert [run.accuracy for run in study.runs] == [None, None]

@@ -159,5 +159,5 @@ def test_command_fails_with_a_message_without_runs(tmp_path):
     text=True,
   )
   assert done.returncode == 1
-  assert done.stderr.startswith(f'kdjax.report: {tmp_path} has no runs')
+  assert done.stderr.startswith(f'error: {tmp_path} has no runs')
   assert 'Traceback' not in done.stderr

@@ -14,6 +14,7 @@ from kdjax.data.stream.reading import (
   Reading,
   read_groups,
 )
+from kdjax.data.stream.workers import checked
 from kdjax.typing import Batch, PyTree
 
 
@@ -63,8 +64,9 @@ class Stream(Iterator[Batch]):
 
   def _assemble(self) -> Iterator[Batch]:
     """Yields batches from their groups."""
-    for first in self._groups:
-      rest = itertools.islice(self._groups, self._groups_per_batch - 1)
+    decoded = checked(self._groups)
+    for first in decoded:
+      rest = itertools.islice(decoded, self._groups_per_batch - 1)
       groups = [first, *rest]
       for group in groups:
         self._check(group)

@@ -13,6 +13,7 @@ from absl import flags
 
 from kdjax.data.files import Files, open_image
 from kdjax.data.stream.views import View
+from kdjax.data.stream.workers import start_worker
 
 BrokenImages = Literal['stop', 'skip']
 # Rows of a batch: `image` uint8 `[G, height, width, 3]`, `index` int32 `[G]`,
@@ -21,6 +22,7 @@ Group = dict[str, Any]
 
 # Images in a row that cannot be decoded before a run stops.
 MAX_ATTEMPTS = 100
+MAX_WORKERS = 1024  # processes, and threads of each
 # Rows that a thread decodes at a time. Besides decoding, a group costs a worker
 # process half a millisecond, regardless of its size.
 GROUP_SIZE = 8
@@ -39,7 +41,8 @@ class Reading:
       none where each image comes once.
 
   Raises:
-    ValueError: If `workers` is negative or `threads` is not positive.
+    ValueError: If `workers` is negative, `threads` is not positive, or one of
+      them is more than a machine can serve.
   """
 
   workers: int = 0
@@ -48,10 +51,11 @@ class Reading:
 
   def __post_init__(self):
     """Checks the numbers before grain does, whose messages are less plain."""
-    if self.workers < 0 or self.threads < 1:
+    most = MAX_WORKERS
+    if not (0 <= self.workers <= most and 1 <= self.threads <= most):
       raise ValueError(
-        'workers must be zero or more and threads at least 1, got '
-        f'{self.workers} and {self.threads}.'
+        f'workers must be zero or more and threads at least 1, both at most '
+        f'{most}, got {self.workers} and {self.threads}.'
       )
 
 
@@ -155,6 +159,7 @@ def read_groups(source: GroupSource, reading: Reading) -> Any:
     groups = groups.mp_prefetch(
       grain.MultiprocessingOptions(
         num_workers=reading.workers, per_worker_buffer_size=ahead
-      )
+      ),
+      start_worker,
     )
   return iter(groups)

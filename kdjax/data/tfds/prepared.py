@@ -7,6 +7,7 @@ import re
 from kdjax.data.errors import DataUnavailableError
 from kdjax.data.images import Size
 from kdjax.data.tfds import cache
+from kdjax.paths import local_path
 
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
@@ -20,8 +21,8 @@ def data_folder(
     data_dir: The folder (default: `TFDS_DATA_DIR`, or `~/tensorflow_datasets`).
   """
   if data_dir is None:
-    data_dir = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  return pathlib.Path(data_dir).expanduser()
+    data_dir = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  return local_path(data_dir)
 
 
 def find(data_dir: pathlib.Path, path: str) -> pathlib.Path | None:

@@ -116,7 +116,7 @@ class Recipe:
     return method
 
   def learning_rate_at(self, epoch: jax.typing.ArrayLike) -> jax.Array:
-    """Returns the learning rate of an epoch, float32.
+    """Returns the learning rate of an epoch, float32 (float64 in x64 mode).
 
     Args:
       epoch: Epochs completed; may be a fraction.
@@ -173,4 +173,5 @@ class Recipe:
       [round(share * epochs) for share in self.decay_at], jnp.int32
     )
     decays = jnp.sum(epoch >= milestones)
-    return jnp.float32(self.learning_rate) * self.decay_factor**decays
+    rate = jnp.asarray(self.learning_rate, jnp.result_type(float))
+    return rate * self.decay_factor**decays

@@ -59,6 +59,29 @@ def test_center_crop_is_the_middle_of_the_resized_image():
   np.testing.assert_array_equal(upright, np.asarray(image)[24:55, 4:36])
 
 
+@pytest.mark.parametrize(
+  ('size', 'width', 'begins'),
+  [
+    (36, 45, 4),  # half a pixel is rounded to even: 4.5 down to 4,
+    (36, 47, 6),  # 5.5 up to 6,
+    (36, 46, 5),
+  ],
+)
+def test_a_center_crop_begins_at_the_rounded_middle(size, width, begins):
+  pixels = CenterCrop((size, size), 40)(_image(width, 40), _draws())
+  image = np.asarray(_image(width, 40).decode())
+  np.testing.assert_array_equal(
+    pixels, image[2 : 2 + size, begins : begins + size]
+  )
+
+
+def test_the_longer_side_of_a_center_crop_is_truncated():
+  # 32 · 77 / 40 is 61.6: 61, as in torchvision; of them 14.5, so 14, are cut.
+  pixels = CenterCrop((32, 32), 32)(_image(77, 40), _draws())
+  image = _image(77, 40).decode().resize((61, 32), Image.Resampling.BILINEAR)
+  np.testing.assert_array_equal(pixels, np.asarray(image)[:, 14:46])
+
+
 def test_random_crop_depends_on_the_generator_only():
   view = RandomResizedCrop((16, 16))
   first, again = (view(_image(), _draws(3)) for _ in range(2))

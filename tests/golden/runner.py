@@ -10,11 +10,13 @@ from tests.golden.comparison import Comparison
 from tests.golden.kinds import (
   fcfd,
   icd,
+  imagenet_networks,
   kd,
   kd2m,
   lshfm,
   multilabel_metrics,
   networks,
+  preprocessing,
   ssim,
   train_step,
 )
@@ -26,12 +28,14 @@ Check = Callable[[pathlib.Path], list[Comparison]]
 KINDS: dict[str, Check] = {
   'fcfd': fcfd.check,
   'icd': icd.check,
+  'imagenet_networks': imagenet_networks.check,
   'kd': kd.check,
   'kd2m': kd2m.check,
   'lshfm': lshfm.check,
   'lshfm_average': lshfm.check,
   'multilabel_metrics': multilabel_metrics.check,
   'networks': networks.check,
+  'preprocessing': preprocessing.check,
   'ssim_components': ssim.check_components,
   'ssim_core': ssim.check_core,
   'ssim_fpn': ssim.check_fpn,
@@ -44,9 +48,11 @@ KINDS: dict[str, Check] = {
 _SIGNATURES = {
   'fcfd': 'meta/weight_l2',
   'icd': 'default.f_s',
+  'imagenet_networks': 'num_params',
   'kd2m': 'in/xs',
   'multilabel_metrics': 'target_voc',
   'networks': 'param_shapes',
+  'preprocessing': 'crops',
   'ssim_components': 'l_map',
   'ssim_core': '*_ssim_map',
   'ssim_fpn': 'l0_W',
@@ -75,7 +81,15 @@ def kind_of(path: pathlib.Path) -> str | None:
 
 
 def run(folder: pathlib.Path, write: Callable[[str], None] = print) -> int:
-  """Checks all files under `folder`; 0 if there are any and all pass."""
+  """Checks all files under `folder`.
+
+  Args:
+    folder: Searched with its subfolders for .npz and .json files.
+    write: Prints one line.
+
+  Returns:
+    Exit status: 0 if there are files, all are of a known kind and all pass.
+  """
   paths = sorted(
     path
     for path in folder.rglob('*')
@@ -106,7 +120,7 @@ def run(folder: pathlib.Path, write: Callable[[str], None] = print) -> int:
     f'golden: {files} files, {arrays} arrays, {failed} failed, '
     f'{len(unknown)} unknown'
   )
-  return int(failed > 0 or arrays == 0)
+  return int(failed > 0 or arrays == 0 or bool(unknown))
 
 
 def _check(path: pathlib.Path) -> list[Comparison] | None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.golden import runner
-from tests.golden.kinds import lshfm
+from tests.golden.comparison import Stored
+from tests.golden.kinds import lshfm, lshfm_train
 from tests.shared import SHARED, needs_shared
 
 pytestmark = pytest.mark.usefixtures('hasty_compiler')
@@ -63,6 +64,34 @@ def test_wrong_and_unknown_arrays_fail(tmp_path):
   failed = [r for r in lshfm.check(tmp_path / 'bias_09.npz') if not r.passed]
   names = ['f32_b_median', 'f32_b_mode: not compared']
   assert [r.name for r in failed] == names
+
+
+def _first_mimic_losses(stored):
+  """Returns the four losses that a file may use, computed in NumPy."""
+  rows = stored['x'][0] @ stored['feat_fc_weight'].T + stored['feat_fc_bias']
+  weight, bias = (stored[name].astype(np.float64) for name in ('W', 'b'))
+  hashes, teacher = (
+    x @ weight.T + bias for x in (rows, stored['f_t'][0].astype(np.float64))
+  )
+  bits = (np.logaddexp(0, hashes) - (teacher > 0) * hashes).mean(1)
+  squares = ((rows - stored['f_t'][0]) ** 2).mean(1)
+  right = np.argmax(stored['logit_t'][0], -1) == stored['label'][0]
+  return {
+    'lsh': bits.mean(),
+    'lsh_s': bits[right].mean(),
+    'lshl2': (bits + squares).mean(),
+    'lshl2_s': (bits + squares)[right].mean(),
+  }
+
+
+@pytest.mark.parametrize('name', ['lsh', 'lsh_s', 'lshl2', 'lshl2_s'])
+def test_loss_is_inferred_from_the_trace(name):
+  stored = Stored.read(_VALUES / 'train_01_cifar_lshl2_s.npz')
+  values = _first_mimic_losses(stored)
+  first = stored['f32_trace'][0, 2]
+  np.testing.assert_allclose(values['lshl2_s'], first, rtol=1e-5)
+  stored['f32_trace'][0, 2] = values[name]
+  assert lshfm_train._Steps(stored, np.float32)._loss() == name
 
 
 @pytest.mark.parametrize('path', _COPIES, ids=lambda path: path.stem)

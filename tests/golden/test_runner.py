@@ -112,6 +112,16 @@ def test_unknown_files_are_listed_and_alone_are_a_failure(tmp_path):
   assert lines[-1] == 'golden: 0 files, 0 arrays, 0 failed, 2 unknown'
 
 
+def test_an_unknown_file_beside_others_is_a_failure(tmp_path):
+  source = VALUES / 'kd' / 'kd_seed0.npz'
+  (tmp_path / 'kd_seed0.npz').write_bytes(source.read_bytes())
+  assert _run(tmp_path)[0] == 0
+  np.savez(tmp_path / 'mystery_seed0.npz', a=np.zeros(3))
+  status, lines = _run(tmp_path)
+  assert status == 1
+  assert lines[-1] == 'golden: 1 files, 2 arrays, 0 failed, 1 unknown'
+
+
 def test_truncated_file_is_a_failure(tmp_path):
   whole = (VALUES / 'kd' / 'kd_seed0.npz').read_bytes()
   (tmp_path / 'kd_seed0.npz').write_bytes(whole[: len(whole) // 2])

@@ -72,6 +72,17 @@ def test_entropic_distances_on_a_line(distance, want):
   np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+def test_distances_of_features():
+  x = jnp.array([[[3.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 2.0]]])
+  y = jnp.array([[[1.0, 0.0], [4.0, 0.0]], [[1.0, 1.0], [0.0, 5.0]]])
+  # Differences 2, 0, -4, 1 and 0, 0, 0, -3; right angles, and none.
+  squared, absolute = [21 / 4, 9 / 4], [7 / 4, 3 / 4]
+  np.testing.assert_allclose(losses.mean_squared_error(x, y), squared)
+  np.testing.assert_allclose(losses.mean_absolute_error(x, y), absolute)
+  angles = losses.direction_squared_error(x, y)
+  np.testing.assert_allclose(angles, [[0, 1], [0, 0]], atol=1e-6)
+
+
 def test_cosine_kernel_of_two_directions():
   # k is 1 within each batch and cos² = 1/2 between them.
   x, y = jnp.array([[3.0, 0.0]]), jnp.array([[2.0, 2.0]])
@@ -91,6 +102,24 @@ def test_unbiased_mmd_excludes_the_diagonals():
   e = np.exp(-0.5)
   got = losses.mmd_rbf(x, x, bandwidth=1.0, unbiased=True)
   np.testing.assert_allclose(got, 2 * e - (1 + e), rtol=1e-6)
+
+
+def test_the_default_bandwidth_is_constant_in_the_gradient():
+  x, y = _PLANE
+  slope = jax.grad(losses.mmd_rbf)(x, y)
+  sigma = float(losses.mean_distance(x, y))
+  # k(a, b) (b - a) / σ² of each pair, with a constant σ.
+  kernel = np.exp(-((x[:, None] - y) ** 2).sum(-1) / (2 * sigma**2))
+  own = np.exp(-((x[:, None] - x) ** 2).sum(-1) / (2 * sigma**2))
+  want = (
+    2
+    / (9 * sigma**2)
+    * (
+      (own[..., None] * (x - x[:, None])).sum(1)
+      - (kernel[..., None] * (y - x[:, None])).sum(1)
+    )
+  )
+  np.testing.assert_allclose(slope, want, atol=1e-6)
 
 
 def test_mmd_is_the_mean_over_its_scales():

@@ -72,6 +72,22 @@ def test_loss_of_two_images_worked_by_hand():
   np.testing.assert_allclose(got, [want, want], rtol=1e-5)
 
 
+def test_both_softmaxes_worked_by_hand():
+  # Cosines [[1, 0.6], [0, 0.8]]; P is the softmax of rows, Q of columns.
+  student = jnp.array([[2.0, 0.0], [0.0, 1.0]])
+  teacher = jnp.array([[3.0, 0.0], [0.6, 0.8]])
+  cosines = np.array([[1.0, 0.6], [0.0, 0.8]])
+  p, q = (
+    np.exp(5 * x) / np.exp(5 * x).sum(1)[:, None] for x in (cosines, cosines.T)
+  )
+  contrast = -np.log(np.diag(p))
+  invariance = (q * np.log(q / p)).sum(1)
+  got = losses.icd(student, teacher, scale=5.0, invariance_weight=0.25)
+  np.testing.assert_allclose(got, contrast + 0.25 * invariance, rtol=1e-5)
+  swapped = (p * np.log(p / q)).sum(1)
+  assert np.all(np.abs(swapped - invariance) > 0.01)
+
+
 def test_larger_batch_has_a_larger_loss():
   student, teacher = _rows(5, images=8)
   whole = losses.icd(student, teacher, scale=3.0).mean()

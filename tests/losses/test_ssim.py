@@ -161,6 +161,49 @@ def test_single_pixel_worked_by_hand():
   np.testing.assert_allclose(losses.ssim_map(x, y)[0, 0, 0, 0], want, rtol=1e-6)
 
 
+def test_the_defaults_are_the_papers():
+  settings = SsimSettings()
+  assert (settings.window, settings.sigma) == (11, 1.5)
+  np.testing.assert_allclose(settings.constants, (1e-4, 9e-4), rtol=1e-12)
+  # Wang et al.'s window: exp(-d² / (2 · 1.5²)) over its sum.
+  want = [0.26601, 0.21301, 0.10936, 0.03600, 0.00760, 0.00103]
+  got = losses.gaussian_window(11, 1.5)
+  np.testing.assert_allclose(got[5:], want, atol=5e-6)
+  np.testing.assert_array_equal(got[:6], got[:4:-1])
+
+
+def test_one_window_worked_by_hand():
+  # Small contrasts, beside which C1 and C2 count. The window is 3 × 3 pixels.
+  x = np.array([[0.03, 0.01, 0.0], [0.02, 0.05, 0.01], [0.0, 0.04, 0.02]])
+  y = np.array([[0.01, 0.02, 0.03], [0.05, 0.01, 0.0], [0.02, 0.0, 0.01]])
+  weights = np.exp(-(np.array([1, 0, 1]) / (2 * 1.5**2)))
+  weights = np.outer(weights, weights) / weights.sum() ** 2
+  (mx, my) = ((weights * z).sum() for z in (x, y))
+  vx, vy, cov = (
+    (weights * (a - a_mean) * (b - b_mean)).sum()
+    for a, a_mean, b, b_mean in ((x, mx, x, mx), (y, my, y, my), (x, mx, y, my))
+  )
+  c1, c2 = 0.01**2, 0.03**2
+  luminance = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+  similarity = luminance * (2 * cov + c2) / (vx + vy + c2)
+  settings = SsimSettings(window=3, border='valid')
+  pair = [jnp.asarray(z, jnp.float32)[None, :, :, None] for z in (x, y)]
+  np.testing.assert_allclose(
+    losses.ssim_map(*pair, settings).ravel(), [similarity], rtol=1e-5
+  )
+  loss = (1 - similarity) / 2
+  np.testing.assert_allclose(losses.ssim(*pair, settings), [loss], rtol=1e-5)
+  terms = losses.ssim_components(*pair, settings)
+  product = np.sqrt(vx * vy)
+  want = (
+    (2 * product + c2) / (vx + vy + c2),
+    (cov + c2 / 2) / (product + c2 / 2),
+  )
+  np.testing.assert_allclose(
+    [float(x[0, 0, 0, 0]) for x in terms[1:]], want, 1e-4
+  )
+
+
 @pytest.mark.parametrize('border', ['reflect', 'valid'])
 @pytest.mark.parametrize('shape', [(2, 11, 13, 2), (1, 5, 3, 2), (1, 1, 40, 1)])
 def test_window_means_by_products_and_shifts_agree(border, shape):

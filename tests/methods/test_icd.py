@@ -41,6 +41,15 @@ def test_term_is_the_mean_loss_of_projected_embeddings():
   np.testing.assert_allclose(got, 2.0 * want.mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ('log_scale', 'want', 'slope'),
+  [(0.5, np.exp(0.5), np.exp(0.5)), (2.4, 10.0, 0.0)],  # exp(2.4) is 11.02
+)
+def test_the_scale_is_trained_up_to_its_cap(log_scale, want, slope):
+  got = jax.value_and_grad(lambda x: Icd().scale({'log_scale': x}))(log_scale)
+  np.testing.assert_allclose(got, (want, slope), rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_scale_above_its_maximum_has_zero_gradient():
   method = Icd(width=3, max_scale=2.0)  # exp(1) is above it

@@ -56,6 +56,23 @@ def _term(method, variables, *networks):
   return terms['ssim']
 
 
+def test_distances_of_stages_are_summed_and_those_of_images_averaged():
+  method = Ssim(weight=((1, 7.0), (3, 2.0)), compare='l1', extent='none')
+  teacher = tuple(jnp.zeros((2, *shape)) for shape in _LARGE)
+  by_image = [(0.1, 0.3), (1.0, 3.0)]
+  student = tuple(
+    maps + jnp.array(values)[:, None, None, None]
+    for maps, values in zip(teacher, by_image)
+  )
+  passes = (
+    types.SimpleNamespace(features=types.SimpleNamespace(stages=stages))
+    for stages in (student, teacher)
+  )
+  context = support.context(epoch=3)
+  terms, _ = method.terms({'params': {}}, *passes, {}, context)
+  np.testing.assert_allclose(terms['ssim'], 2.0 * (0.2 + 2.0), rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_term_is_the_weighted_sum_of_stage_means():
   method = Ssim(weight=2.0)

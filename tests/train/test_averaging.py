@@ -4,6 +4,7 @@ import dataclasses
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,8 +14,8 @@ from kdjax.models.resnet import ResNet
 from kdjax.runtime import files
 from kdjax.runtime.run_folder import RunFolder
 from kdjax.runtime.signals import Interrupted
-from kdjax.train import Recipe
-from kdjax.train.averaging import epoch_weights
+from kdjax.train import Frozen, Recipe, TrainState
+from kdjax.train.averaging import Ema, LastEpochs, epoch_weights
 from tests.train import support
 
 LAST = Recipe(epochs=4, batch_size=support.BATCH, average_last=3)
@@ -132,6 +133,59 @@ def test_exponential_average_worked_by_hand():
   support.identical(
     variants['raw'].student_variables, carry.state.student_variables
   )
+
+
+def _state(step, value):
+  """A state whose weights and statistics are a number."""
+  return TrainState(
+    step=jnp.int32(step),
+    params={'student': {'w': jnp.float32(value)}, 'method': {}},
+    batch_stats={'mean': jnp.float32(-value)},
+    teacher_stats={},
+    method_state={},
+    opt_state=(),
+    key=jax.random.key(0),
+  )
+
+
+def _halved(state, frozen, batch):
+  """A step that halves the weights and doubles the statistics."""
+  changed = dataclasses.replace(
+    state,
+    step=state.step + 1,
+    params=jax.tree.map(lambda x: x / 2, state.params),
+    batch_stats=jax.tree.map(lambda x: 2 * x, state.batch_stats),
+  )
+  return changed, {}
+
+
+def test_an_exponential_average_of_numbers():
+  wrapper = Ema(0.15)
+  state, step = wrapper.init(_state(0, 1.0)), wrapper.wrap(_halved)
+  weights, statistics = 1.0, -1.0
+  # (1 + t) / (10 + t), and at most 0.15.
+  for number, decay in enumerate((1 / 10, 0.15, 0.15), 1):
+    state, _ = step(state, Frozen(teacher={}), {})
+    weights = decay * weights + (1 - decay) * 0.5**number
+    statistics = decay * statistics - (1 - decay) * 2.0**number
+  variants = wrapper.variants(state)
+  assert list(variants) == ['ema', 'raw']
+  for name, want in (('ema', (weights, statistics)), ('raw', (0.125, -8.0))):
+    own = variants[name].student_variables
+    got = own['params']['w'], own['batch_stats']['mean']
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_a_sum_of_the_last_epochs_of_numbers():
+  # Epochs of two steps; of four epochs the last two, after steps 6 and 8.
+  wrapper = LastEpochs(2, 'mean', first=2, steps_per_epoch=2)
+  state, step = wrapper.init(_state(0, 1.0)), wrapper.wrap(_halved)
+  for _ in range(8):
+    state, _ = step(state, Frozen(teacher={}), {})
+  mean = wrapper.final_states(state)['student_average'].student_variables
+  np.testing.assert_allclose(mean['params']['w'], (2**-6 + 2**-8) / 2, 1e-6)
+  np.testing.assert_allclose(mean['batch_stats']['mean'], -(2**5 + 2**7), 1e-6)
+  assert float(state.params['student']['w']) == 2**-8
 
 
 def _residual(method):

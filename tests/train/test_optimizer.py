@@ -93,6 +93,22 @@ def test_activity_may_be_a_traced_value():
   )
 
 
+def test_weights_of_any_rank_are_decayed():
+  # Kernels, biases, norms and scalars, as PyTorch's SGD does.
+  params = {
+    f'rank_{rank}': jnp.full((2,) * rank, 3.0 - rank) for rank in range(3)
+  }
+  optimizer = _optimizer_of(
+    Recipe(learning_rate=0.1, weight_decay=0.25, decay_at=())
+  )
+  gradients = jax.tree.map(jnp.ones_like, params)
+  changes, _ = optimizer.update(gradients, optimizer.init(params), params)
+  for name, value in params.items():
+    np.testing.assert_allclose(
+      changes[name], -0.1 * (1 + 0.25 * value), rtol=1e-6
+    )
+
+
 def test_momentum_resumes_after_inactive_steps():
   # v = g; skipped; v = 0.9 v + g: worked by hand, rate 0.1, no decay.
   recipe = Recipe(learning_rate=0.1, weight_decay=0.0, decay_at=())

@@ -2,15 +2,17 @@
 
 import functools
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kdjax import losses
-from kdjax.methods import Context, Fcfd
+from kdjax.methods import Context, Fcfd, fcfd
 from kdjax.methods.fcfd_paths import candidates, draw
 from kdjax.methods.fcfd_step import Step
+from kdjax.tasks import SingleLabel
 from kdjax.train.forward import evaluation_pass, make_pass
 from tests.golden.comparison import Comparison, Stored, compare, not_compared
 from tests.golden.kinds import fcfd_networks
@@ -108,15 +110,16 @@ class Case:
 def full_step(stored: Stored) -> list[Comparison]:
   """Compares features, logits, terms and gradients for each choice of paths."""
   case = Case(stored)
-  walked = Walk(case, jax.jit(functools.partial(walk, case))(case.arrays()))
-  results = _constants(case) + _features(stored, walked)
+  features, logits = jax.jit(functools.partial(walk, case))(case.arrays())
+  terms = jax.jit(functools.partial(all_terms, case))(case.arrays())
+  results = _constants(case) + _features(stored, features)
   steps = _steps(case)
   last = list(steps)[-1]
   for combo, step in steps.items():
     chosen = [] if combo == 'none' else combo.split('+')
     got = {
-      **{f'loss/{name}': v for name, v in walked.terms(chosen).items()},
-      **{f'logits/{name}': walked.logits[name] for name in ('t', 's', *chosen)},
+      **{f'loss/{name}': v for name, v in terms_of(terms, chosen).items()},
+      **{f'logits/{name}': logits[name] for name in ('t', 's', *chosen)},
       **step,
       # Under the name of its first step, too, the file has the buffers after
       # the last step, including those of bridges that only the last step uses.
@@ -128,65 +131,101 @@ def full_step(stored: Stored) -> list[Comparison]:
   return results + not_compared(stored, results, INPUTS)
 
 
-class Walk:
-  """The features of all paths, and the loss terms computed from them.
+def all_terms(case: Case, arrays: PyTree) -> dict[str, jax.Array]:
+  """Computes the unweighted terms of all paths by `Fcfd.terms`.
 
-  Attributes:
-    features: Feature maps by stage, space (0: the teacher's) and path prefix.
-    logits: Logits by path; `t` and `s` are those of teacher and student.
+  Args:
+    case: The file.
+    arrays: `Case.arrays`.
+
+  Returns:
+    Scalars by the file's names: `mse/...`, `mse_pooled/...`, `kl/...`, `ce/s`.
   """
+  batch, recorded = arrays['batch'], {}
+  student, _ = _training_pass(case.student, arrays['student'], batch['image'])
+  teacher, _ = _training_pass(case.teacher, arrays['teacher'], batch['image'])
+  method = case.method('+'.join(p.name for p in candidates(case.stages, 'bi')))
+  context = Context(
+    step=jnp.int32(0), epoch=jnp.float64(0), key=jax.random.key(0)
+  )
+  with mock.patch.object(fcfd, 'Step', _recording(recorded)):
+    method.terms(arrays['bridges'], student, teacher, batch, context)
+  recorded['ce/s'] = SingleLabel().loss(student.features, batch).mean()
+  return recorded
 
-  def __init__(self, case: Case, results):
-    self.method = case.method('none')
-    self.epoch = float(case.stored['meta/epoch'])
-    self.stages = case.stages
-    self.features, self.logits, self.embeddings, self.labels = results
 
-  def terms(self, chosen: list[str]) -> dict[str, Any]:
-    """Computes the unweighted terms of a step with these paths."""
-    ones = '1' * self.stages
-    last = self.stages - 1
-    teacher_bound = [path for path in chosen if path[0] == '1']
-    results = {}
-    for i in range(1, self.stages):
-      prefixes = [ones[: i + 1]]
-      prefixes += [p[: i + 1] for p in teacher_bound if p[i] == '0']
-      target = self.features[i, 0, '0' * (i + 1)]
-      of_stage = {
-        f'mse/stage{i}/{prefix}': losses.mean_squared_error(
-          self.features[i, 0, prefix], target
-        ).mean()
-        for prefix in prefixes
-      }
-      if i == last:
-        of_stage |= {
-          f'mse_pooled/stage{i}/{path}': losses.mean_squared_error(
-            self.embeddings[path], self.embeddings['t']
-          ).mean()
-          for path in prefixes
-        }
-      results |= of_stage
-      results[f'l2_stage{i}'] = sum(of_stage.values())
-    results['ce/s'] = losses.cross_entropy(self.logits['s'], self.labels).mean()
-    for name in ('s', *chosen):
-      results[f'kl/{name}_vs_t'] = losses.soft_target_kl(
-        self.logits[name],
-        self.logits['t'],
-        temperature=self.method.temperature,
-      ).mean()
-    features = sum(results[f'l2_stage{i}'] for i in range(1, self.stages))
-    weights = self.method.weights(self.epoch)
-    results['total'] = (
-      results['ce/s']
-      + results['kl/s_vs_t']
-      + weights['features'] * features
-      + weights['mixed'] * sum(results[f'kl/{path}_vs_t'] for path in chosen)
-    )
-    return results
+def terms_of(
+  recorded: dict[str, jax.Array], chosen: list[str]
+) -> dict[str, Any]:
+  """Selects the terms of a step with some paths, and adds those of each stage.
+
+  Args:
+    recorded: Terms of all paths; see `all_terms`.
+    chosen: Names of the paths.
+  """
+  terms = {'ce/s': recorded['ce/s']}
+  for name, value in recorded.items():
+    kind, *_, path = name.split('/')
+    if kind == 'kl' and path.removesuffix('_vs_t') in ('s', *chosen):
+      terms[name] = value
+    elif kind.startswith('mse'):
+      mixed = [p for p in chosen if p.startswith(path) and '0' in path]
+      if '0' not in path or mixed:
+        terms[name] = value
+  for name, value in list(terms.items()):
+    if name.startswith('mse'):
+      key = f'l2_{name.split("/")[1]}'
+      terms[key] = terms.get(key, 0) + value
+  return terms
+
+
+def _recording(recorded: dict[str, jax.Array]) -> type[Step]:
+  """Returns a `Step` that records distances and divergences by file key."""
+
+  class Recording(Step):
+    path = 's'  # the current one; the student's own before the first
+
+    def appearance(self, translated):
+      self.path = '1' * self.stages
+      return super().appearance(translated)
+
+    def into_teacher(self, path, chosen, translated):
+      self.path = path.name
+      return super().into_teacher(path, chosen, translated)
+
+    def into_student(self, path, chosen):
+      self.path = path.name
+      return super().into_student(path, chosen)
+
+    def divergence(self, logits, temperature):
+      value = super().divergence(logits, temperature)
+      recorded[f'kl/{self.path}_vs_t'] = value
+      return value
+
+    def _distance(self, features, stage):
+      value = super()._distance(features, stage)
+      recorded[f'mse/stage{stage}/{self.path[: stage + 1]}'] = value
+      return value
+
+    def _embedding_distance(self, features):
+      value = super()._embedding_distance(features)
+      recorded[f'mse_pooled/stage{self.stages - 1}/{self.path}'] = value
+      return value
+
+  return Recording
 
 
 def walk(case: Case, arrays: PyTree):
-  """Computes features, logits and embeddings of all paths, and the labels."""
+  """Computes features and logits of all paths.
+
+  Args:
+    case: The file.
+    arrays: `Case.arrays`.
+
+  Returns:
+    Feature maps by stage, space (0: the teacher's) and path prefix; logits by
+    path, where `t` and `s` are those of teacher and student.
+  """
   batch = arrays['batch']
   passes = {
     '0': _training_pass(case.teacher, arrays['teacher'], batch['image'])[0],
@@ -201,12 +240,8 @@ def walk(case: Case, arrays: PyTree):
   logits = {
     name: passes[digit].features.logits for name, digit in zip('ts', '01')
   }
-  embeddings = {'t': passes['0'].features.embedding}
   for i, value in enumerate(step.translate()[0][1:], 1):
     features[i, 0, '1' * (i + 1)] = value
-  ones = '1' * step.stages
-  last = features[step.stages - 1, 0, ones]
-  embeddings[ones] = passes['0'].tail(last, step.stages).embedding
   for path in candidates(step.stages, 'bi'):
     name, split = path.name, path.split
     before = name[: split + 1]
@@ -219,8 +254,8 @@ def walk(case: Case, arrays: PyTree):
     tail = passes[name[-1]].tail(hidden, split + 1)
     for i in range(split + 1, step.stages):
       features[i, space, name[: i + 1]] = tail.boundaries[i]
-    logits[name], embeddings[name] = tail.logits, tail.embedding
-  return features, logits, embeddings, batch['label']
+    logits[name] = tail.logits
+  return features, logits
 
 
 def _steps(case: Case) -> dict[str, dict[str, Any]]:
@@ -378,10 +413,10 @@ def _constants(case: Case) -> list[Comparison]:
   return results
 
 
-def _features(stored, walked: Walk) -> list[Comparison]:
+def _features(stored, features) -> list[Comparison]:
   """Compares the stored summaries of each feature, which are in float32."""
   results = []
-  for (stage, space, path), value in walked.features.items():
+  for (stage, space, path), value in features.items():
     key = f'feat/stage{stage}/space{space}/{path}'
     value = np.asarray(value)
     summaries = {

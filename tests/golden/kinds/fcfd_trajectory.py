@@ -11,7 +11,7 @@ from kdjax.tasks import SingleLabel
 from kdjax.train import Parts, Recipe, TrainState, train_step
 from kdjax.train.forward import evaluation_pass
 from tests.golden.comparison import Comparison, Stored, compare, not_compared
-from tests.golden.kinds.fcfd_steps import INPUTS, Case, Walk, walk
+from tests.golden.kinds.fcfd_steps import INPUTS, Case, all_terms, terms_of
 
 _EXACT = 1e-6
 _PER_EPOCH = 100  # more than the number of steps: all are in one epoch
@@ -23,11 +23,11 @@ def trajectory(stored: Stored) -> list[Comparison]:
   state = _start(case)
   start = _parameters(case, state)
   results = [_order(stored, 'param_names', start)]
-  walked = jax.jit(functools.partial(walk, case))
+  terms = jax.jit(functools.partial(all_terms, case))
   prefix = ''
   for number, combo in enumerate(map(str, stored['meta/steps'])):
     prefix = f'step{number}/'
-    before = walked(_arrays(case, state, prefix))
+    before = terms(_arrays(case, state, prefix))
     results += _losses(case, before, prefix, combo)
     step = functools.partial(train_step, parts=_parts(case, combo))
     state, metrics = jax.jit(step)(
@@ -85,15 +85,14 @@ def _start(case: Case) -> TrainState:
   )
 
 
-def _losses(case, results, prefix, combo) -> list[Comparison]:
+def _losses(case, terms, prefix, combo) -> list[Comparison]:
   """Compares the terms before the update."""
   stored = case.stored
   return [
     compare(
       f'{prefix}loss/{name}', value, stored[f'{prefix}loss/{name}'], _EXACT
     )
-    for name, value in Walk(case, results).terms(combo.split('+')).items()
-    if name != 'total'  # compared with that of the step
+    for name, value in terms_of(terms, combo.split('+')).items()
   ]
 
 

@@ -1,13 +1,19 @@
 """`kd2m`: all distribution distances, their gradients and per-class forms.
 
-As in the golden files' README, the relative tolerance in float64 is 1e-6; in
-float32 it is 1e-5 of the largest term. Larger tolerances:
+As in the golden files' README, the relative tolerance in float64 is 1e-9; in
+float32 it is 1e-5 of the largest term. Other tolerances:
 
 * 1e-5 for results of the paper's code in float32 (`official_f32`);
-* 1e-5 for `cost_grad_total`, as in the README, where Sinkhorn's iterations
-  converged within 1,000, and 5e-2 elsewhere: in three cases of slower
-  convergence, arithmetic with 60 digits agrees with kdjax to 1e-12 and with the
-  stored values to 1e-3 or 1e-5 only.
+* 2^-24 more, the rounding error, for results that are stored in float32
+  (gradients of the large case);
+* 1e-7 for `reg_xx` and `reg_yy` with an epsilon of 0.01: in `s_dead_features`
+  the stored value has an error of 2.6e-8; 80-bit arithmetic agrees with kdjax;
+* 1e-5 for `cost_grad_total` with an epsilon of 0.1 or 1.0, and 5e-2 with 0.01,
+  as in the README. Where the stored iterations did not converge within 1,000
+  (`s_identical`, `s_shift`, `s_wide_B_lt_d`, with 0.1), the stored gradients
+  have errors of 2e-5 to 9e-4: arithmetic with 60 digits agrees with kdjax to
+  1e-12. There the tolerance is 5e-2, too, and in addition kdjax's gradient is
+  compared to 1e-5 with differences of the cost, which itself agrees to 1e-9.
 """
 
 import functools
@@ -43,7 +49,31 @@ def check(path: pathlib.Path) -> list[Comparison]:
       scale = _scale(key, want, unit, len(batch.student))
       tolerance = _tolerance(key, stored)
       results.append(compare(key, answers[key], want, tolerance, scale=scale))
+      cut_off = key.endswith('/cost_grad_total') and _cut_off(key, stored)
+      if cut_off and _exact():
+        results.append(_compare_differences(key, answers[key], batch))
   return results
+
+
+def _cut_off(key: str, stored: Mapping[str, np.ndarray]) -> bool:
+  """Returns whether the stored iterations of a problem did not converge."""
+  problem = key.rsplit('/', 1)[0]
+  return '/0.01/' not in key and bool(stored[f'{problem}/n_iter'] >= 1000)
+
+
+def _compare_differences(
+  key: str, gradient: jax.Array, batch: cases.Batch
+) -> Comparison:
+  """Compares the gradient in three directions with differences of the cost."""
+  epsilon = float(key.split('/')[1])
+  rng = np.random.default_rng(0)
+  directions = rng.normal(size=(3, *batch.student.shape))
+  return compare(
+    f'{key} (differences of the cost)',
+    np.tensordot(directions, np.asarray(gradient), 2),
+    [cases.sinkhorn_slope(batch, epsilon, step) for step in directions],
+    1e-5,
+  )
 
 
 def _answers(batch: cases.Batch, keys: tuple[str, ...]) -> dict[str, jax.Array]:
@@ -69,10 +99,14 @@ def _exact() -> bool:
 def _tolerance(key: str, stored: Mapping[str, np.ndarray]) -> float:
   """Returns the tolerance of a key."""
   if 'cost_grad_total' in key:
-    problem = key.rsplit('/', 1)[0]
-    fast = stored[f'{problem}/n_iter'] < 1000 and '/0.01/' not in key
-    return 5e-2 if not fast else 1e-5 if _exact() else 1e-3
-  return 1e-6 if _exact() and not key.startswith('official_f32') else 1e-5
+    if '/0.01/' in key or _cut_off(key, stored):
+      return 5e-2
+    return 1e-5 if _exact() else 1e-3
+  if not _exact() or key.startswith('official_f32'):
+    return 1e-5
+  if '/0.01/reg_' in key:
+    return 1e-7
+  return 1e-9 if stored[key].dtype == np.float64 else 1e-9 + 2.0**-24
 
 
 def _scale(key: str, want: np.ndarray, unit: float, samples: int) -> float:
@@ -86,7 +120,7 @@ def _scale(key: str, want: np.ndarray, unit: float, samples: int) -> float:
   size = float(np.max(finite, initial=0.0))
   floor = np.sqrt(unit) if 'grad' in key else unit
   if _exact():
-    floor *= 1e-6
+    floor *= 1e-3
   elif 'grad' in key:
     floor /= samples
   if key.startswith('official_f32'):

@@ -154,6 +154,29 @@ def _sinkhorn(x: Array, y: Array, epsilon: Array) -> dict[str, Array]:
   }
 
 
+def sinkhorn_slope(
+  batch: Batch, epsilon: float, direction: np.ndarray
+) -> float:
+  """The slope of the entropic cost along a direction, in float64.
+
+  Epsilon is fixed, as it is in the gradient.
+
+  Args:
+    batch: The inputs.
+    epsilon: Fraction of the mean squared distance.
+    direction: Change of the student's features, `[n, d]`.
+  """
+  length = 1e-5
+  absolute = epsilon * jnp.mean(feature_cost(*batch.pair))
+
+  def cost(step: float) -> float:
+    moved = batch.student + step * jnp.asarray(direction, batch.student.dtype)
+    relative = absolute / jnp.mean(feature_cost(moved, batch.teacher))
+    return float(_sinkhorn(moved, batch.teacher, relative)['cost'])
+
+  return (cost(length) - cost(-length)) / (2 * length)
+
+
 def conditional(batch: Batch, wanted: Wanted) -> dict[str, Array]:
   """Computes the class-conditional forms, per class and aggregated."""
   counts = jnp.bincount(batch.labels, length=batch.classes)

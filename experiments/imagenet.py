@@ -67,6 +67,10 @@ class Config(StudyConfig):
   def __post_init__(self):
     """Checks the settings before anything is loaded."""
     super().__post_init__()
+    if self.channels == 'gray':
+      raise ValueError(
+        'channels must be rgb: streamed images are read in color, got gray.'
+      )
     if self.timed_steps < 1:
       raise ValueError(f'timed_steps must be positive, got {self.timed_steps}.')
 

@@ -72,6 +72,10 @@ class Config(StudyConfig):
   def __post_init__(self):
     """Checks the settings before anything is loaded."""
     super().__post_init__()
+    if self.channels == 'gray':
+      raise ValueError(
+        'channels must be rgb: streamed images are read in color, got gray.'
+      )
     if self.limit is not None or self.teacher_limit is not None:
       raise ValueError(
         'limit counts images per class, and these have several classes each; '

@@ -48,6 +48,8 @@ class Evaluate:
     dataset: Dataset: cifar10, cifar100, svhn_cropped, stl10, tiny_imagenet,
       digits, folder:PATH or npz:PATH.
     data_dir: Folder of prepared TFDS datasets (default: TFDS's own).
+    channels: Channels of the images, rgb or gray (default: their own; rgb if
+      any image of a folder is in color).
     precision: Arithmetic of the network, float32 or bfloat16.
     mean: Mean of each channel, subtracted from images in [0, 1] (default: that
       of the checkpoint or of published weights of the network's name, else that
@@ -63,6 +65,7 @@ class Evaluate:
   network: str | None = None
   dataset: str = 'cifar100'
   data_dir: pathlib.Path | None = None
+  channels: data.Channels | None = None
   precision: Literal['float32', 'bfloat16'] = 'float32'
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
@@ -91,7 +94,9 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
   """
   if config.json is not None:
     _read_results(local_path(config.json))  # a mistake costs no evaluation
-  dataset = data.load(config.dataset, data_dir=config.data_dir)
+  dataset = data.load(
+    config.dataset, data_dir=config.data_dir, channels=config.channels
+  )
   network, variables = _load(config, dataset)
   test = dataset.test
   correct, seconds = _count_correct(network, variables, test, config.batch_size)

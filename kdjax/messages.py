@@ -1,5 +1,8 @@
 """Foreign text in error messages: shortened, on one line, without controls."""
 
+import itertools
+from collections.abc import Collection
+
 _LONGEST_NAME = 100  # characters
 _LONGEST_LINE = 200
 
@@ -32,3 +35,19 @@ def first_line(
   """
   lines = str(error).splitlines() or [type(error).__name__]
   return lines[0][:longest]
+
+
+def first_few(names: Collection[object], count: int = 3) -> str:
+  """Returns the first few of many names, and how many others there are.
+
+  Args:
+    names: The names, in the order to show them.
+    count: How many to show.
+
+  Examples:
+    >>> first_few(['ant', 'bee', 'cat', 'dog'], 2)
+    'ant, bee and 2 more'
+  """
+  shown = [printable(str(name)) for name in itertools.islice(names, count)]
+  more = len(names) - len(shown)
+  return ', '.join(shown) + (f' and {more:,} more' if more else '')

@@ -128,10 +128,18 @@ def mean_over_classes(values: np.ndarray) -> float:
     values: Float `[K]`, such as average precisions.
 
   Returns:
-    The mean; NaN if all values are NaN.
+    The mean.
+
+  Raises:
+    ValueError: If all values are NaN.
   """
   defined = values[~np.isnan(values)]
-  return float(defined.mean()) if defined.size else float('nan')
+  if not defined.size:
+    raise ValueError(
+      f'none of {len(values)} classes has a positive image, so that their mean '
+      'is not defined.'
+    )
+  return float(defined.mean())
 
 
 def _by_class(

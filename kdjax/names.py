@@ -1,4 +1,4 @@
-"""Checks of names, and error messages about unknown ones."""
+"""Checks of names, error messages about unknown ones, kinds of datasets."""
 
 import difflib
 import os
@@ -49,3 +49,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
       f'{", ".join(sorted(known))}.'
     )
   return f'Unknown {what} {name!r}. Known: {", ".join(sorted(known))}.'
+
+
+def dataset_kind(name: str) -> str:
+  """Returns the name of a dataset without the path of a user's files.
+
+  Args:
+    name: A known name, which is returned, or `KIND:PATH`.
+  """
+  return name.partition(':')[0]

@@ -33,7 +33,7 @@ ALLOWED = {
   'runtime': set(),
   'report': {'runtime'},
   'models': {'layers'},
-  'data': set(),
+  'data': {'runtime'},
   'convert': {'models', 'runtime'},
   'methods': {'losses', 'layers'},
   'tasks': {'losses', 'metrics'},

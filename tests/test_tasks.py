@@ -98,6 +98,21 @@ def test_multi_label_ranks_by_logits_and_thresholds_at_a_half():
   )
 
 
+def test_multi_label_counts_the_positives_it_is_about():
+  labels = np.array([[0, 1, -1], [0, 1, 1]], np.int8)
+  scores = MultiLabel().summarize(_host(MultiLabel(), np.ones((2, 3)), labels))
+  assert (scores['positives'], scores['classes_evaluated']) == (3, 2)
+  assert all(np.isfinite(list(scores.values())))
+
+
+@pytest.mark.parametrize('envelope', [False, True])
+def test_multi_label_without_positives_has_no_score(envelope):
+  task = MultiLabel(envelope=envelope)
+  labels = np.array([[0, -1], [0, 0]], np.int8)
+  with pytest.raises(ValueError, match=r'2 images.*0 positive labels of 2 cl'):
+    task.summarize(_host(task, np.ones((2, 2)), labels))
+
+
 def test_multi_label_envelope_is_optional():
   logits = np.array([[4.0], [3.0], [2.0], [1.0]], np.float32)
   labels = np.array([[1], [0], [1], [1]], np.int8)

@@ -3,11 +3,8 @@
 The format is detected from the content, not from the name.
 """
 
-import collections
-import math
 import os
 import pathlib
-import zipfile
 
 import jax
 import numpy as np
@@ -16,15 +13,12 @@ import orbax.checkpoint as ocp
 from kdjax.convert import safetensors_files
 from kdjax.convert.torch import files as torch_files
 from kdjax.convert.torch import pickles
-from kdjax.messages import first_line, printable
+from kdjax.messages import first_line
 from kdjax.paths import local_path
-from kdjax.runtime import array_hashes
+from kdjax.runtime import array_hashes, npz
 from kdjax.runtime.named_arrays import leaves_by_name
 from kdjax.runtime.orbax_folders import check_readable
 
-# An archive that unpacks to more bytes than `_ALWAYS_UNPACKED` may have this
-# compression ratio at most: weights are hardly compressible.
-_ALWAYS_UNPACKED, _MAX_RATIO = 1 << 28, 100
 _FORMATS = 'safetensors, .npz, a PyTorch file, a run folder or an orbax folder'
 
 
@@ -94,73 +88,16 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads a PyTorch archive or an `.npz` file, which are both zip archives."""
-  try:
-    archive = zipfile.ZipFile(path)
-  except zipfile.BadZipFile:
-    raise ValueError(
-      'it starts like a zip archive but is truncated or damaged'
-    ) from None
-  with archive:
-    _check_members(archive, path.stat().st_size)
+  with path.open('rb') as file, npz.open_archive(file) as archive:
     names = archive.namelist()
     if any(pathlib.PurePosixPath(name).name == 'data.pkl' for name in names):
       return torch_files.read_zip(archive)
-    if names and all(name.endswith('.npy') for name in names):
-      return {
-        info.filename.removesuffix('.npy'): _read_npy(archive, info)
-        for info in archive.infolist()
-      }
+    arrays = npz.array_names(archive)
+    if arrays:
+      return {name: npz.read_array(archive, name) for name in arrays}
   raise ValueError(
     'it is a zip archive, but neither a PyTorch file nor an .npz'
   )
-
-
-def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-  """Checks that names are unique and that sizes are plausible.
-
-  Args:
-    archive: The archive.
-    size: Its size in bytes.
-
-  Raises:
-    ValueError: If not.
-  """
-  members = archive.infolist()
-  names = collections.Counter(info.filename for info in members)
-  name, count = max(names.items(), key=lambda item: item[1], default=('', 0))
-  if count > 1:
-    raise ValueError(f'it contains {printable(name)} {count} times')
-  packed = sum(info.compress_size for info in members)
-  if packed > size:
-    raise ValueError(
-      f'its members declare {packed} bytes in total, but the file has {size}'
-    )
-  unpacked = sum(info.file_size for info in members)
-  if unpacked > max(_ALWAYS_UNPACKED, _MAX_RATIO * size):
-    raise ValueError(
-      f'its {size} bytes unpack to {unpacked} (possible memory bomb)'
-    )
-
-
-def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-  """Reads one array after comparing its header with the number of bytes."""
-  with archive.open(info) as file:
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0
-    if version != (1, 0):
-      header = np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
-    expected, available = math.prod(shape) * dtype.itemsize, info.file_size
-  name = printable(info.filename)
-  if dtype.hasobject:
-    raise ValueError(f'{name} holds Python objects, not numbers')
-  if expected > available:
-    raise ValueError(
-      f'{name} declares {dtype} {shape}, which is {expected} bytes, but has '
-      f'{available}'
-    )
-  with archive.open(info) as file:
-    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_folder(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -73,6 +73,7 @@ def load(
   arrays, naming = matching.find_naming(stored, template, network)
   differences = compare(shapes(arrays), naming.shapes)
   title = f'{path} does not fit {network or "the network"}:\n{differences}'
+  title += _channel_advice(differences)
   refused = differences
   if fresh_classifier:
     refused = differences.without(matching.classifier_names(naming, template))
@@ -115,6 +116,19 @@ def _matching(
     for name in naming.shapes
     if name in arrays and name not in differences.shapes
   }
+
+
+def _channel_advice(differences: Differences) -> str:
+  """Says how to read images if a kernel takes the other number of channels."""
+  for stored, expected in differences.shapes.values():
+    pairs = [pair for pair in zip(stored, expected) if pair[0] != pair[1]]
+    if len(stored) == len(expected) == 4 and pairs in ([(3, 1)], [(1, 3)]):
+      ours, others = ('rgb', 'gray') if pairs == [(3, 1)] else ('gray', 'rgb')
+      return (
+        f'\nIt takes {ours} images, those of the dataset are {others}; give '
+        f'--channels={ours} to read them so.'
+      )
+  return ''
 
 
 def _check_arrays(template: PyTree) -> None:

@@ -123,9 +123,11 @@ def _checked(
   complete = len(constants.mean) == len(constants.std) == channels
   finite = all(map(math.isfinite, (*constants.mean, *constants.std)))
   if not complete or not finite or min(constants.std) <= 0:
+    advice = {(1, 3): ' Give --channels=rgb.', (3, 1): ' Give --channels=gray.'}
     raise ValueError(
       f'mean and std need {channels} numbers each, one per channel of the '
       f'images, and a positive std; {source} has mean {mean} and std {std}.'
+      + advice.get((channels, len(constants.mean)), '')
     )
   return constants
 

@@ -7,6 +7,7 @@ images stay on disk.
 
 from kdjax.data.arrays import from_arrays
 from kdjax.data.augment import Augmentation, to_float
+from kdjax.data.channels import Channels
 from kdjax.data.color import ColorJitter
 from kdjax.data.dataset import Dataset
 from kdjax.data.errors import DataUnavailableError
@@ -25,6 +26,7 @@ from kdjax.data.stream.views import CenterCrop, RandomResizedCrop, View, Whole
 __all__ = [
   'Augmentation',
   'CenterCrop',
+  'Channels',
   'ColorJitter',
   'DataUnavailableError',
   'Dataset',

@@ -1,11 +1,14 @@
 """Datasets from arrays of images and class indices."""
 
+import warnings
+
 import numpy as np
 
 from kdjax.data.augment import Augmentation
 from kdjax.data.dataset import Dataset
 from kdjax.data.labels import check_class_indices
 from kdjax.data.split import Split
+from kdjax.messages import first_few
 
 _CHUNK = 256  # images
 
@@ -32,14 +35,15 @@ def from_arrays(
     x_test: Test images, like `x_train`.
     y_test: Class indices, like `y_train`.
     class_names: One name per class (default: the numbers up to the largest
-      training label).
+      training label, if at least half of them occur; a warning names those
+      that do not).
 
   Returns:
     The dataset.
 
   Raises:
-    ValueError: If an array has another shape or dtype, or labels are not class
-      indices.
+    ValueError: If an array has another shape or dtype, if labels are not class
+      indices, are all the same, or leave most classes without an image.
 
   Examples:
     >>> import numpy as np
@@ -54,11 +58,11 @@ def from_arrays(
   """
   try:
     train, test = _split(x_train, y_train), _split(x_test, y_test)
+    count = len(class_names) or _class_count(name, train.labels)
   except ValueError as error:
     raise ValueError(f'{name}: {error}') from None
-  count = len(class_names) or int(train.labels.max()) + 1
   channels = train.images.shape[-1]
-  mean, std = _statistics(train.images)
+  mean, std = statistics(train.images)
   return Dataset(
     name=name,
     train=train,
@@ -89,12 +93,38 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
   return Split(images, labels)
 
 
-def _statistics(
+def _class_count(name: str, labels: np.ndarray) -> int:
+  """Returns the number of classes up to the largest label."""
+  present = np.unique(labels)
+  count = int(present[-1]) + 1
+  if 2 * len(present) < count:
+    raise ValueError(
+      f'the largest label is {count - 1:,}, which makes {count:,} classes, but '
+      f'the {len(labels):,} training images have {len(present):,} different '
+      f'labels ({first_few(present.tolist())}). Number the classes from 0 '
+      'without gaps, or store their names in an array class_names.'
+    )
+  if len(present) < count:
+    empty = np.setdiff1d(np.arange(count), present).tolist()
+    warnings.warn(
+      f'{name}: {len(empty)} of {count} classes have no training image: '
+      f'{first_few(empty)}. Classes are numbered from 0.',
+      stacklevel=5,
+    )
+  return count
+
+
+def statistics(
   images: np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
   """Computes mean and standard deviation per channel, scaled to [0, 1].
 
-  The standard deviation of a constant channel is given as 1.
+  Args:
+    images: uint8 `[N, H, W, C]`.
+
+  Returns:
+    Means and standard deviations of the C channels; the standard deviation of a
+    constant channel is given as 1.
   """
   levels = np.arange(256) / 255
   mean, std = [], []

@@ -8,7 +8,11 @@ import jax
 import numpy as np
 
 from kdjax.data.augment import Augmentation
-from kdjax.data.labels import check_class_indices, named_arrays
+from kdjax.data.labels import (
+  check_class_indices,
+  check_several_classes,
+  named_arrays,
+)
 from kdjax.data.split import Split
 from kdjax.typing import PyTree
 
@@ -56,6 +60,7 @@ class Dataset:
         f'{self.name}: {len(self.class_names)} class names for '
         f'{self.num_classes} classes.'
       )
+    check_several_classes(self.name, self.train.labels, self.class_names)
     if len(self.mean) != channels or len(self.std) != channels:
       raise ValueError(
         f'{self.name}: mean and std need {channels} values, one per channel, '
@@ -120,4 +125,5 @@ def _label_arrays(labels: PyTree) -> list[np.ndarray]:
 
 
 def _text(text: str) -> np.ndarray:
-  return np.array(text.encode())
+  # Names of folders need not be UTF-8.
+  return np.array(text.encode(errors='surrogateescape'))

@@ -9,10 +9,13 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from kdjax.data.images import EncodedImage
+from kdjax.messages import first_line, printable
 
 # Opening a pipe waits for its writer unless it is non-blocking; Windows, which
 # has no such flag, has one for binary files.
 _OPEN_FLAGS = getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
+_MAX_BYTES = 1 << 30  # of an encoded image
+_MAX_PATH = 4096  # bytes, as on Linux
 
 
 class Files(Protocol):
@@ -21,7 +24,7 @@ class Files(Protocol):
   def __len__(self) -> int: ...
 
   def read(self, index: int) -> bytes:
-    """Returns an encoded image; raises `OSError` if it cannot be read."""
+    """Returns an encoded image; raises any error if it cannot be read."""
     ...
 
   def name(self, index: int) -> str:
@@ -42,8 +45,8 @@ def open_image(files: Files, index: int) -> EncodedImage:
   name = files.name(index)
   try:
     content = files.read(index)
-  except OSError as error:
-    raise ValueError(f'cannot read {name}: {error}') from None
+  except Exception as error:  # readers of archives raise nearly any kind
+    raise ValueError(f'cannot read {name}: {first_line(error)}') from None
   return EncodedImage(content, name)
 
 
@@ -60,20 +63,44 @@ class ImageFiles:
 
   @classmethod
   def from_paths(cls, paths: Iterable[os.PathLike[str] | str]) -> 'ImageFiles':
-    """Returns the files with these paths, in this order."""
-    return cls(np.array([os.fsencode(path) for path in paths], np.bytes_))
+    """Returns the files with these paths, in this order.
+
+    Raises:
+      ValueError: If one cannot be the path of a file.
+    """
+    return cls(np.array([_encoded_path(path) for path in paths], np.bytes_))
 
   def __len__(self) -> int:
     return len(self.paths)
 
   def read(self, index: int) -> bytes:
-    """Returns a file's contents; raises `OSError` as `open_regular` does."""
+    """Returns a file's contents.
+
+    Raises:
+      OSError: As `open_regular`, or if it is too large for an image.
+    """
     with open_regular(self.name(index)) as file:
+      size = os.fstat(file.fileno()).st_size
+      if size > _MAX_BYTES:
+        raise OSError(f'it has {size:,} bytes, too many for an image')
       return file.read()
 
   def name(self, index: int) -> str:
     """Returns a file's path."""
     return os.fsdecode(bytes(self.paths[index]))
+
+
+def _encoded_path(path: os.PathLike[str] | str) -> bytes:
+  """Returns a path as bytes, checked because rows of an array are as long."""
+  try:
+    encoded = os.fsencode(path)
+  except UnicodeEncodeError:
+    encoded = b'\0'
+  if b'\0' in encoded or len(encoded) > _MAX_PATH:
+    raise ValueError(
+      f'{printable(os.fspath(path))} cannot be the path of a file.'
+    )
+  return encoded
 
 
 def open_regular(path: os.PathLike[str] | str) -> BinaryIO:

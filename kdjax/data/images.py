@@ -1,10 +1,12 @@
 """Decodes image files and resizes images; the only place that does.
 
 Every dataset of files is read by these rules. The format is told by the
-contents, not by the file name, and is one of `FORMATS`. Images are upright: the
-orientation in their EXIF data is applied. They are resized by bilinear
-interpolation with antialiasing, torchvision's default for images of Pillow,
-which published accuracies on ImageNet are measured with.
+contents, not by the file name, and is one of `FORMATS`. Of several frames the
+first is read. Levels of more than 8 bits are scaled by their depth (see
+`kdjax.data.depth`). Images are upright: the orientation in their EXIF data is
+applied. They are resized by bilinear interpolation with antialiasing,
+torchvision's default for images of Pillow, which published accuracies on
+ImageNet are measured with.
 """
 
 import contextlib
@@ -15,10 +17,15 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-# Pillow would open some others by starting another program (Ghostscript).
-FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'WEBP')
-EXTENSIONS = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.webp')
+from kdjax.data.depth import is_deep, to_gray
+from kdjax.data.formats import FORMATS
+from kdjax.messages import first_line
+
 RESAMPLING = Image.Resampling.BILINEAR
+
+# A whole image that is resized for a window of it has at most so many pixels;
+# of a larger one only the window is computed.
+_MAX_RESIZED = 1 << 26
 
 Size = tuple[int, int]  # height and width
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -50,7 +57,8 @@ class EncodedImage:
     size: Height and width of the upright image.
 
   Raises:
-    ValueError: If it is not an image of one of `FORMATS`.
+    ValueError: If it is not an image of one of `FORMATS`, or has more pixels
+      than `PIL.Image.MAX_IMAGE_PIXELS`.
   """
 
   def __init__(self, content: bytes | BinaryIO, name: str):
@@ -64,9 +72,10 @@ class EncodedImage:
     with self._decoding():
       file = io.BytesIO(content) if isinstance(content, bytes) else content
       self._image = Image.open(file, formats=FORMATS)
+      width, height = self._image.size
+      _check_pixels(width, height)
       self._orientation = _orientation(self._image)
     self.mode = self._image.mode
-    width, height = self._image.size
     swapped = self._orientation in _SWAPPED
     self.size: Size = (width, height) if swapped else (height, width)
 
@@ -83,11 +92,47 @@ class EncodedImage:
       ValueError: If it cannot be decoded; the message names the file.
     """
     with self._decoding():
-      self._image.load()
-      image = self._image
-      image = image if image.mode == mode else image.convert(mode)
-      method = _TRANSPOSE.get(self._orientation)
-      return image if method is None else image.transpose(method)
+      return self._decode(mode)
+
+  def decode_resized(self, size: Size, mode: str = 'RGB') -> Image.Image:
+    """Decodes the whole image, resized.
+
+    Args:
+      size: Height and width of the result.
+      mode: Pillow's mode of the result, `RGB` or `L`.
+
+    Raises:
+      ValueError: If it cannot be decoded; the message names the file.
+    """
+    with self._decoding():
+      return resize(self._decode(mode), size)
+
+  def decode_window(self, resized: Size, box: Box) -> Image.Image:
+    """Decodes a window of the resized image.
+
+    Args:
+      resized: Height and width that the whole image is resized to.
+      box: The window, in pixels of the resized image.
+
+    Returns:
+      An RGB image of the size of `box`.
+
+    Raises:
+      ValueError: If it cannot be decoded; the message names the file.
+    """
+    with self._decoding():
+      image = self._decode()
+      if resized[0] * resized[1] <= _MAX_RESIZED:
+        return resize(image, resized).crop(box)
+      left, top, right, bottom = box
+      x, y = image.width / resized[1], image.height / resized[0]
+      # Rounding may reach over the edge.
+      inside = (min(right * x, image.width), min(bottom * y, image.height))
+      return image.resize(
+        (right - left, bottom - top),
+        RESAMPLING,
+        box=(left * x, top * y, *inside),
+      )
 
   def decode_box(
     self, box: Box, size: Size, *, draft: bool = False
@@ -107,12 +152,31 @@ class EncodedImage:
     Raises:
       ValueError: If it cannot be decoded; the message names the file.
     """
-    reduced = self._reduce(box, size) if draft else None
-    image = self.decode()
-    if reduced is None:
-      return resize(image.crop(box), size)
-    height, width = size
-    return image.resize((width, height), RESAMPLING, box=reduced)
+    with self._decoding():
+      reduced = self._reduce(box, size) if draft else None
+      image = self._decode()
+      if reduced is None:
+        return resize(image.crop(box), size)
+      height, width = size
+      return image.resize((width, height), RESAMPLING, box=reduced)
+
+  def _decode(self, mode: str = 'RGB') -> Image.Image:
+    """Returns the whole upright image."""
+    expected = self._image.size
+    self._image.load()
+    image = self._image
+    if image.size != expected:
+      raise ValueError(
+        f'its header says {expected[0]}x{expected[1]} pixels, but it has '
+        f'{image.width}x{image.height}'
+      )
+    if is_deep(image.mode):
+      image = to_gray(image)
+    if image.mode == 'P' and 'transparency' in image.info:
+      image = image.convert('RGBA')  # else Pillow warns
+    image = image if image.mode == mode else image.convert(mode)
+    method = _TRANSPOSE.get(self._orientation)
+    return image if method is None else image.transpose(method)
 
   def _reduce(
     self, box: Box, size: Size
@@ -123,8 +187,7 @@ class EncodedImage:
     if times < 2:
       return None
     width, height = self._image.size
-    with self._decoding():
-      drafted = self._image.draft(None, (width // times, height // times))
+    drafted = self._image.draft(None, (width // times, height // times))
     if drafted is None:  # not a JPEG
       return None
     scale = drafted[1][2] / width  # a half, a quarter or an eighth
@@ -149,24 +212,37 @@ class EncodedImage:
     try:
       yield
     except UnidentifiedImageError:
-      raise ValueError(
-        f'cannot decode {self.name}: it is not an image in one of the formats '
-        f'{", ".join(FORMATS)}'
-      ) from None
+      reason = f'it is not an image in one of the formats {", ".join(FORMATS)}'
+      raise ValueError(f'cannot decode {self.name}: {reason}') from None
     except Exception as error:  # damaged files raise nearly any kind
       raise ValueError(
-        f'cannot decode {self.name}: {str(error) or type(error).__name__}'
+        f'cannot decode {self.name}: {first_line(error)}'
       ) from None
+
+
+def _check_pixels(width: int, height: int) -> None:
+  """Raises a `ValueError` about an image that would fill the memory."""
+  largest = Image.MAX_IMAGE_PIXELS
+  if width < 1 or height < 1:
+    raise ValueError(f'it has {width}x{height} pixels')
+  if largest is not None and width * height > largest:
+    raise ValueError(
+      f'it has {width}x{height} pixels, more than {largest:,} (possible '
+      'decompression bomb); store it smaller'
+    )
 
 
 def _orientation(image: Image.Image) -> int:
   """Returns the EXIF orientation of an opened image; 1 (upright) if unset."""
+  if image.format == 'TIFF':
+    return 1  # Pillow applies it, and swaps the size accordingly
   if image.format == 'PNG':
     image.load()  # EXIF data may follow the pixels
   try:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
   except Exception:  # damaged EXIF data, which say nothing about the pixels
     return 1
+  return value if isinstance(value, int) else 1
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from kdjax.messages import printable
 from kdjax.typing import PyTree
 
 
@@ -73,3 +74,29 @@ def check_class_indices(labels: PyTree, purpose: str = 'labels') -> None:
   raise ValueError(
     f'{purpose} must be int32 [N], one class index per image, got {form}.'
   )
+
+
+def check_several_classes(
+  name: str, labels: PyTree, class_names: tuple[str, ...]
+) -> None:
+  """Checks that training images show at least two classes.
+
+  Every answer of a network would be right otherwise. Labels that are not one
+  class index per image are not checked.
+
+  Args:
+    name: Name of the dataset, for messages.
+    labels: Labels of the training images.
+    class_names: Names of the classes.
+
+  Raises:
+    ValueError: If all images are of one class.
+  """
+  if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+    return
+  if (labels == labels[0]).all():
+    raise ValueError(
+      f'{name}: all {len(labels):,} training images are of one class, '
+      f'{printable(class_names[labels[0]])}, so that every answer would be '
+      'right; expected at least two classes.'
+    )

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from kdjax.data.arrays import from_arrays
+from kdjax.data.channels import Channels, with_channels
 from kdjax.data.dataset import Dataset
 from kdjax.data.folder import read_folder
 from kdjax.data.images import Size, resize_all
@@ -24,6 +25,7 @@ def load(
   limit: int | None = None,
   limit_seed: int = 0,
   size: Size | None = None,
+  channels: Channels | None = None,
 ) -> Dataset:
   """Loads a dataset, decoded, into memory.
 
@@ -33,14 +35,16 @@ def load(
 
   Args:
     name: A key of `RECIPES`; or `folder:PATH`, with images in
-      `PATH/train/CLASS/` and `PATH/test/CLASS/` (or `PATH/val/CLASS/`); or
-      `npz:PATH`, with the arrays `x_train`, `y_train`, `x_test`, `y_test`. See
-      `read_folder` and `read_npz`.
+      `PATH/train/CLASS/` and `PATH/test/CLASS/` (or `val`, `valid`,
+      `validation`); or `npz:PATH`, with the arrays `x_train`, `y_train`,
+      `x_test`, `y_test`. See `read_folder` and `read_npz`.
     data_dir: TFDS's folder of datasets (default: `TFDS_DATA_DIR`, or
       `~/tensorflow_datasets`).
     limit: Training images per class (default: all).
     limit_seed: Seed of the choice of these images.
     size: Height and width that all images are resized to (default: their own).
+    channels: `rgb` or `gray`, which all images are converted to (default: their
+      own).
 
   Returns:
     The dataset.
@@ -67,9 +71,10 @@ def load(
       raise ValueError(unknown('dataset', name, known))
     dataset = _from_tfds(name, prepared.data_folder(data_dir), size)
   elif kind == 'folder':
-    dataset = read_folder(name, path, size)
+    dataset = read_folder(name, path, size, channels)
   else:
     dataset = _resized(read_npz(name, path), size)
+  dataset = with_channels(dataset, channels)
   if limit is None:
     return dataset
   train = limit_per_class(dataset.train, limit, limit_seed)

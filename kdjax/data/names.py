@@ -18,6 +18,9 @@ def parse_name(
   Returns:
     The kind and the path, with `~` expanded, if `name` is `KIND:PATH`;
     otherwise `name` and None.
+
+  Raises:
+    ValueError: If the path cannot be one on this machine.
   """
   kind, _, path = name.partition(':')
   if path and kind in kinds:

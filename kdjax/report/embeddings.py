@@ -2,12 +2,11 @@
 
 import dataclasses
 import io
-import zipfile
-import zlib
 
 import numpy as np
 
 from kdjax.report.logs import Run, Study
+from kdjax.runtime import npz
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,11 +42,9 @@ def read_features(run: Run) -> Features | None:
   if not path.is_file():
     return None
   try:
-    # Read from memory: numpy would leave the handle of a damaged file open.
     content = io.BytesIO(path.read_bytes())
-    with np.load(content, allow_pickle=False) as stored:
-      arrays = {name: stored[name] for name in stored.files}
-  except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
+    arrays = npz.read_arrays(content)
+  except (OSError, ValueError) as e:
     raise ValueError(f'{_file_name(run)} cannot be read ({e}).') from e
   if not {'embedding', 'labels'} <= arrays.keys():
     raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from etils import epath
 
+from kdjax.names import dataset_kind
 from kdjax.runtime import files
 from kdjax.runtime.checkpoints import (
   Checkpoints,
@@ -19,8 +20,17 @@ from kdjax.runtime.temporary import delete_temporary_files
 from kdjax.typing import PyTree
 
 # Not part of the configuration: images do not depend on the process that
-# decodes them, nor results on the device.
-_FREE = ('versions', 'arguments', 'defaults', 'workers', 'threads', 'together')
+# decodes them, nor results on the device. The path of a dataset is not part of
+# it either: each run compares the fingerprint of the content.
+_FREE = (
+  'versions',
+  'arguments',
+  'defaults',
+  'workers',
+  'threads',
+  'together',
+  'data_dir',
+)
 
 
 class RunFolder:
@@ -235,6 +245,8 @@ def _differences(
 ) -> Any:
   """Yields a line for each setting that differs."""
   if not (isinstance(stored, dict) and isinstance(wanted, dict)):
+    if prefix.endswith('.dataset') and _same_kind(stored, wanted):
+      return
     if prefix.rpartition('.')[2] in growing and _contains(wanted, stored):
       return
     if stored != wanted:
@@ -246,6 +258,15 @@ def _differences(
     yield from _differences(
       stored.get(name), wanted.get(name), f'{prefix}.{name}', growing
     )
+
+
+def _same_kind(stored: Any, wanted: Any) -> bool:
+  """Returns whether two names of datasets differ at most in their paths."""
+  return (
+    isinstance(stored, str)
+    and isinstance(wanted, str)
+    and dataset_kind(stored) == dataset_kind(wanted)
+  )
 
 
 def _contains(many: Any, few: Any) -> bool:

@@ -52,6 +52,8 @@ class StudyConfig:
     teacher_limit: Training images per class of a teacher that is trained here
       (default: --limit).
     data_dir: Folder of prepared TFDS datasets (default: TFDS's own).
+    channels: Channels of the images of a dataset in memory, rgb or gray
+      (default: their own; rgb if any image of a folder is in color).
     precision: Arithmetic of the networks, float32 or bfloat16; weights and
       losses are float32.
     fold_teacher: Whether batch norm of the frozen teacher is folded into its
@@ -86,6 +88,7 @@ class StudyConfig:
   limit: int | None = None
   teacher_limit: int | None = None
   data_dir: pathlib.Path | None = None
+  channels: data.Channels | None = None
   precision: Literal['float32', 'bfloat16'] = 'float32'
   fold_teacher: FoldUse = 'auto'
   teacher_table: TableUse = 'auto'
@@ -148,7 +151,12 @@ class StudyConfig:
     Args:
       limit: Training images per class (default: all).
     """
-    return data.load(self.dataset, data_dir=self.data_dir, limit=limit)
+    return data.load(
+      self.dataset,
+      data_dir=self.data_dir,
+      limit=limit,
+      channels=self.channels,
+    )
 
   @property
   def arms(self) -> dict[str, Method]:

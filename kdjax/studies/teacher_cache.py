@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from etils import epath
 
+from kdjax.names import dataset_kind
 from kdjax.runtime import files
 from kdjax.runtime.cache import cache_folder
 from kdjax.studies.setup import short_hash
@@ -39,6 +40,8 @@ class CachedTeacher:
     about: Mapping[str, Any],
     say: Callable[[str], None],
   ):
+    # Wherever its dataset is stored: its fingerprint is part of `about`.
+    about = {**about, 'dataset': dataset_kind(about['dataset'])}
     self.name = short_hash(json.dumps(about, sort_keys=True).encode())
     self.folder = cache_folder() / kind / self.name
     self._has_weights = kind == 'teachers'

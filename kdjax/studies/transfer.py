@@ -58,6 +58,8 @@ class TransferConfig:
       once with each (default: once, with the seed of its training).
     limit: Training images per class (default: all).
     data_dir: Folder of prepared TFDS datasets (default: TFDS's own).
+    channels: Channels of the images, rgb or gray (default: their own; rgb if
+      any image of a folder is in color).
     precision: Arithmetic of the networks, float32 or bfloat16; weights and
       losses are float32.
     recipe: How the classifiers are optimized.
@@ -78,6 +80,7 @@ class TransferConfig:
   seeds: tuple[int, ...] = ()
   limit: int | None = None
   data_dir: pathlib.Path | None = None
+  channels: data.Channels | None = None
   precision: Literal['float32', 'bfloat16'] = 'float32'
   recipe: Recipe = PROTOCOL
   mobile_learning_rate: float = 0.01
@@ -139,6 +142,7 @@ class Transfer:
         data_dir=config.data_dir,
         limit=config.limit,
         size=(size, size),
+        channels=config.channels,
       )
     )
     batch_size, train = config.recipe.batch_size, self.dataset.train
@@ -271,5 +275,6 @@ def _check_channels(sources: list[Source], dataset: data.Dataset) -> None:
     if source.image_shape is not None and source.image_shape[-1] != channels:
       raise ValueError(
         f'--run={source.path} takes images of {source.image_shape[-1]} '
-        f'channels, those of {dataset.name} have {channels}.'
+        f'channels, those of {dataset.name} have {channels}; give '
+        f'--channels={"gray" if channels == 3 else "rgb"}.'
       )

@@ -49,9 +49,19 @@ class MultiLabel:
     """Computes mAP, and precision, recall and F1 at a probability of 0.5.
 
     Average precision takes the logits, because probabilities near 1 round to
-    the same float32.
+    the same float32. `positives` counts the labels that are 1, and
+    `classes_evaluated` the classes that have one, over which mAP is the mean.
+
+    Raises:
+      ValueError: If there is no positive label.
     """
     logits, labels = outputs['logits'], outputs['labels']
+    positives = (labels > 0).sum(0)
+    if not positives.any():
+      raise ValueError(
+        f'{len(labels):,} images are evaluated, but they have 0 positive '
+        f'labels of {labels.shape[1]:,} classes, so that mAP is not defined.'
+      )
     measure = metrics.average_precision
     if self.envelope:
       measure = metrics.voc_average_precision
@@ -59,4 +69,6 @@ class MultiLabel:
       self.score: metrics.mean_over_classes(measure(logits, labels)),
       **metrics.precision_and_recall(logits, labels, 0.0),
       'loss': float(outputs['loss'].astype(np.float64).mean()),
+      'positives': int(positives.sum()),
+      'classes_evaluated': int((positives > 0).sum()),
     }

@@ -154,7 +154,11 @@ class Attempt:
 
   def first_samples(self, state: TrainState) -> dict[str, np.ndarray]:
     """Returns samples of the first evaluation images before training."""
-    return self._evaluate_one(state, first=SAMPLES)[1]
+    # Not scored: so few images need not show any class.
+    evaluation = self.epochs.evaluator.evaluate(
+      state, self.frozen, self._test_data, first=SAMPLES
+    )
+    return evaluation.samples
 
   def end_epoch(self, carry: Carry, epoch: int) -> Carry:
     """Logs an epoch, and evaluates and saves at their intervals.
@@ -271,11 +275,11 @@ class Attempt:
     )
 
   def _evaluate_one(
-    self, student: TrainState, first: int | None = None
+    self, student: TrainState
   ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the scores of a student, and samples of the first images."""
     evaluation = self.epochs.evaluator.evaluate(
-      student, self.frozen, self._test_data, first=first
+      student, self.frozen, self._test_data
     )
     samples = {n: rows[:SAMPLES] for n, rows in evaluation.samples.items()}
     return self.task.summarize(evaluation.outputs), samples

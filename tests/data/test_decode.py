@@ -77,3 +77,28 @@ def test_default_data_folder_is_that_of_tfds(monkeypatch, tmp_path):
   monkeypatch.delenv('TFDS_DATA_DIR')
   monkeypatch.setenv('HOME', str(tmp_path))
   assert prepared.data_folder() == tmp_path / 'tensorflow_datasets'
+
+
+@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
+@pytest.mark.parametrize('content', ['', '{', '[1]', '{"name": 7}'])
+def test_broken_descriptions_are_named(tmp_path, prepared_dir, file, content):
+  (prepared_dir / file).write_text(content)
+  with pytest.raises(
+    data.DataUnavailableError, match=r'digits.1\.0\.0 cannot be read'
+  ):
+    data.load('digits', data_dir=tmp_path)
+
+
+@pytest.mark.parametrize('cached', [False, True])
+@pytest.mark.parametrize('change', [['ten'], ['9']])
+def test_other_class_names_than_published(
+  tmp_path, prepared_dir, cached, change
+):
+  if cached:
+    data.load('digits', data_dir=tmp_path)
+  names = prepared_dir / 'label.labels.txt'
+  lines = names.read_text().split()
+  kept = lines if change == ['ten'] else lines[:-2] + change
+  names.write_text('\n'.join(kept + change) + '\n')
+  with pytest.raises(data.DataUnavailableError, match=r'Delete that folder'):
+    data.load('digits', data_dir=tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ def folder(tmp_path):
       ]
     ):
       path = tmp_path / split / 'class' / name
+      if seed == 3:
+        path = tmp_path / split / 'other' / name
       path.parent.mkdir(parents=True, exist_ok=True)
       noise(40 + seed, 30, seed).convert(mode).save(path, **options)
   return tmp_path
@@ -76,7 +79,7 @@ def test_in_memory_and_streamed_pixels_are_identical(folder, size):
 
 def test_folder_is_resized_with_the_bilinear_filter(folder):
   images = data.load(f'folder:{folder}', size=(12, 16)).train.images
-  paths = sorted((folder / 'train' / 'class').iterdir())
+  paths = sorted((folder / 'train').glob('*/*'))
   for path, pixels in zip(paths, images, strict=True):
     upright = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
     want = upright.resize((16, 12), Image.Resampling.BILINEAR)
@@ -132,8 +135,9 @@ showpage
 def images(tmp_path):
   """A folder with one file of a misleading kind in each split."""
   for split in ('train', 'val'):
-    (tmp_path / split / 'class').mkdir(parents=True)
-    noise(8, 8).save(tmp_path / split / 'class' / 'a.png')
+    for name in ('class', 'other'):
+      (tmp_path / split / name).mkdir(parents=True)
+      noise(8, 8).save(tmp_path / split / name / 'a.png')
   return tmp_path
 
 
@@ -183,7 +187,9 @@ def test_any_decoder_exception_becomes_an_error_with_the_file_name(
   check_both_refuse(images, r'cannot decode .*a\.png: \w+')
 
 
-@pytest.mark.parametrize('form', ['png', 'jpeg', 'gif', 'webp', 'ppm', 'bmp'])
+@pytest.mark.parametrize(
+  'form', ['png', 'jpeg', 'gif', 'webp', 'ppm', 'bmp', 'tiff', 'jpeg2000']
+)
 def test_truncated_image_of_any_format_raises_an_error(form):
   content = encoded(noise(40, 30), form)
   said = [
@@ -202,3 +208,97 @@ def failure(content):
   except ValueError as error:
     return str(error)
   return ''
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw'])
+def test_every_orientation_of_a_tiff_is_made_upright(orientation, compression):
+  source = noise(30, 20)
+  content = encoded(
+    source, 'tiff', exif=exif(orientation), compression=compression
+  )
+  image = EncodedImage(content, 'a')
+  source.getexif()[ORIENTATION] = orientation
+  want = ImageOps.exif_transpose(source)
+  assert image.size == want.size[::-1]
+  np.testing.assert_array_equal(np.asarray(image.decode()), np.asarray(want))
+
+
+def bomb(width, height):
+  """A PNG of a few bytes that says it has so many pixels."""
+
+  def chunk(kind, content):
+    check = struct.pack('>I', zlib.crc32(kind + content))
+    return struct.pack('>I', len(content)) + kind + content + check
+
+  header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+  start = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
+  return start + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+
+
+def test_a_decompression_bomb_is_named(images):
+  path = images / 'train' / 'class' / 'b.png'
+  path.write_bytes(bomb(50_000, 50_000))
+  check_both_refuse(images, r'cannot decode .*b\.png: .*pixels.*bomb')
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+def test_an_image_that_pillow_warns_of_is_named(images):
+  path = images / 'train' / 'class' / 'b.png'
+  path.write_bytes(bomb(10_000, 10_000))
+  check_both_refuse(images, r'b\.png: it has 10000x10000 pixels, more than 89')
+
+
+def test_an_image_file_of_many_gigabytes_is_not_read(images):
+  with (images / 'train' / 'class' / 'b.png').open('wb') as file:
+    file.truncate(40 * 10**9)  # a hole
+  files = ImageFiles.from_paths([images / 'train' / 'class' / 'b.png'])
+  with pytest.raises(ValueError, match=r'b\.png: it has 40,000,000,000 bytes'):
+    open_image(files, 0)
+
+
+@pytest.mark.parametrize('name', ['a\0.png', '\ud800.png', 'a' * 5000])
+def test_what_cannot_be_a_path_is_named(name):
+  with pytest.raises(ValueError, match='cannot be the path of a file'):
+    ImageFiles.from_paths([name])
+
+
+@pytest.mark.parametrize(
+  'error', [RuntimeError('record 7'), KeyError('image'), ValueError('null')]
+)
+def test_whatever_reading_raises_names_the_image(error):
+  class Broken:
+    def __len__(self):
+      return 1
+
+    def read(self, index):
+      raise error
+
+    def name(self, index):
+      return f'image {index}'
+
+  with pytest.raises(ValueError, match='cannot read image 0: '):
+    open_image(Broken(), 0)
+
+
+@pytest.mark.parametrize(
+  'act',
+  [
+    lambda image: image.decode_box((0, 0, 400, 400), (20, 20), draft=True),
+    lambda image: image.decode_box((0, 0, 400, 400), (20, 20)),
+    lambda image: image.decode_window((30, 40), (0, 0, 20, 20)),
+    lambda image: image.decode_resized((20, 20)),
+  ],
+)
+def test_an_image_smaller_than_its_header_is_named(act, monkeypatch):
+  image = EncodedImage(encoded(noise(400, 400)), 'file.x')
+  load = image._image.load
+
+  def shrunk():
+    load()
+    image._image._size = (7, 5)
+    image._image.im = noise(7, 5).im
+
+  monkeypatch.setattr(image._image, 'load', shrunk)
+  with pytest.raises(ValueError, match=r'cannot decode file\.x: its header'):
+    act(image)

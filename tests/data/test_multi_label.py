@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -86,11 +87,39 @@ def test_missing_image_raises_an_error_with_its_name(folder):
           'categories': [],
         }
       ),
-      "not in COCO's format.*KeyError 7",
+      r'1 category ids that "categories" does not list: 7',
     ),
     (
       json.dumps({'images': [], 'annotations': [], 'categories': []}),
-      'different categories',
+      r'3, of which 3 are in training alone \(dot, bar, ring\), and 0, of',
+    ),
+    ('[' * 100_000, 'not readable JSON'),
+    ('{"images": [{"id": 1}, {"id": 1}]}', "not in COCO's format.*categories"),
+    (
+      json.dumps(
+        {
+          'images': [{'id': 1, 'file_name': 'a'}, {'id': '1'}],
+          'annotations': [],
+          'categories': [],
+        }
+      ),
+      '"images" lists the id 1 twice',
+    ),
+    (
+      json.dumps(
+        {'images': [{'id': [1]}], 'annotations': [], 'categories': []}
+      ),
+      'an id must be a whole number or text',
+    ),
+    (
+      json.dumps(
+        {
+          'images': [{'id': 1, 'file_name': 'a\0.png'}],
+          'annotations': [],
+          'categories': [],
+        }
+      ),
+      'cannot be the path of a file',
     ),
   ],
 )
@@ -100,9 +129,101 @@ def test_invalid_annotations_raise_an_error(folder, content, message):
     load_multi_label(f'coco:{folder}')
 
 
-def test_dataset_without_labels_raises_an_error(folder):
-  streams.write_coco(folder, 'train', 0 * LABELS)
-  with pytest.raises(ValueError, match='no images'):
+@pytest.mark.parametrize('keep', [False, True])
+@pytest.mark.parametrize(
+  ('split', 'which'), [('train', 'training'), ('val', 'test')]
+)
+def test_split_without_labels_raises_an_error(folder, split, which, keep):
+  streams.write_coco(folder, split, 0 * LABELS)
+  message = f'not one of 4 {which} images has a label.*0 annotations of 3 cat'
+  with pytest.raises(ValueError, match=message):
+    load_multi_label(f'coco:{folder}', keep_unlabelled=keep)
+
+
+def rewrite(file, change, encoding='utf-8'):
+  content = json.loads(file.read_text())
+  change(content)
+  file.write_text(json.dumps(content), encoding)
+
+
+@pytest.mark.parametrize('kind', [str, float])
+def test_ids_may_be_written_in_another_way(folder, kind):
+  whole = load_multi_label(f'coco:{folder}')
+
+  def change(content):
+    for box in content['annotations']:
+      box['image_id'] = kind(box['image_id'])
+      box['category_id'] = kind(box['category_id'])
+
+  rewrite(folder / 'train.json', change)
+  made = load_multi_label(f'coco:{folder}')
+  assert made.fingerprint == whole.fingerprint
+
+
+def test_annotations_of_unlisted_images_are_counted(folder):
+  def change(content):
+    content['annotations'] += [{'image_id': 'x', 'category_id': 10}] * 2
+
+  rewrite(folder / 'train.json', change)
+  with pytest.warns(UserWarning, match=r'2 of 14 annotations.*image_id: x\.'):
+    made = load_multi_label(f'coco:{folder}')
+  np.testing.assert_array_equal(made.train.labels, LABELS[[0, 2, 3]])
+
+
+def test_a_file_of_only_unlisted_images_has_no_label(folder):
+  def change(content):
+    for box in content['annotations']:
+      box['image_id'] = f'image {box["image_id"]}'
+
+  rewrite(folder / 'train.json', change)
+  with (
+    pytest.warns(UserWarning, match='12 of 12 annotations'),
+    pytest.raises(ValueError, match='not one of 4 training images has a label'),
+  ):
+    load_multi_label(f'coco:{folder}')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_byte_order_mark_is_accepted(folder, encoding):
+  whole = load_multi_label(f'coco:{folder}')
+  rewrite(folder / 'train.json', lambda content: None, encoding)
+  made = load_multi_label(f'coco:{folder}')
+  assert made.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize('name', ['valid', 'validation'])
+def test_other_names_of_the_test_split(folder, name):
+  (folder / 'val.json').rename(folder / f'{name}.json')
+  assert len(load_multi_label(f'coco:{folder}').test) == 2
+
+
+def test_a_folder_for_each_split(folder):
+  for split, name in (('train', 'train'), ('val', 'valid')):
+    (folder / name).mkdir()
+    file = folder / f'{split}.json'
+    file.rename(folder / name / '_annotations.coco.json')
+    for image in folder.glob(f'{split}*.png'):
+      image.rename(folder / name / image.name)
+  made = load_multi_label(f'coco:{folder}', size=8)
+  stream = made.test.in_order(2)
+  assert next(stream)['decoded'].all()
+  stream.close()
+
+
+def test_many_different_categories_are_counted(folder):
+  names = [f'kind {number}' for number in range(3000)]
+  labels = np.eye(3000, dtype=int)[:2]
+  streams.write_coco(folder, 'val', labels, names)
+  with pytest.raises(ValueError, match='3,000, of which 3,000 are') as error:
+    load_multi_label(f'coco:{folder}')
+  assert len(str(error.value)) < 500
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no pipes here')
+def test_a_pipe_of_annotations_is_refused(folder):
+  (folder / 'val.json').unlink()
+  os.mkfifo(folder / 'val.json')
+  with pytest.raises(ValueError, match='it is not a regular file'):
     load_multi_label(f'coco:{folder}')
 
 

@@ -1,11 +1,14 @@
 import importlib.util
 import pickle
+import shutil
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.object_detection import voc
 
+from kdjax.data import DataUnavailableError
 from kdjax.data.stream.multi_label import load_multi_label
 
 # Classes by number, and whether the object is difficult.
@@ -101,3 +104,46 @@ def test_damaged_dataset_error_says_how_to_prepare_it(data_dir, tmp_path):
   (broken / 'dataset_info.json').write_text(info.read_text())
   with pytest.raises(ValueError, match=r"file_format='array_record'"):
     load_multi_label('voc2007', data_dir=tmp_path)
+
+
+@pytest.fixture
+def copied(data_dir, tmp_path):
+  """A copy of the prepared dataset whose labels are cached."""
+  load_multi_label('voc2007', size=6, data_dir=data_dir)
+  shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+  return tmp_path / 'voc/2007/5.0.0'
+
+
+def load(copied):
+  return load_multi_label('voc2007', size=6, data_dir=copied.parents[2])
+
+
+@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
+@pytest.mark.parametrize('content', ['', '{', '[1]'])
+def test_broken_descriptions_are_named(copied, file, content):
+  (copied / file).write_text(content)
+  with pytest.raises(DataUnavailableError, match='cannot be read'):
+    load(copied)
+
+
+def test_label_names_that_grew_are_refused(copied):
+  (names,) = copied.glob('objects-label.labels.txt')
+  names.write_text(names.read_text() + 'unicorn\n')
+  with pytest.raises(DataUnavailableError, match='names 21 of 20 classes'):
+    load(copied)
+
+
+@pytest.mark.parametrize('damage', ['flip', 'truncate', 'other classes'])
+def test_damaged_cached_labels_are_read_again(copied, damage):
+  whole = load(copied).fingerprint
+  cached = copied / 'kdjax_labels.npz'
+  content = bytearray(cached.read_bytes())
+  if damage == 'other classes':
+    with np.load(cached) as stored:
+      narrow = {name: array[:, :19] for name, array in stored.items()}
+    np.savez(cached, **narrow)
+  else:
+    place = content.index(b'NUMPY') + 128  # in the labels
+    content[place] ^= 1
+    cached.write_bytes(content if damage == 'flip' else content[:-50])
+  assert load(copied).fingerprint == whole

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdjax.data import images
 from kdjax.data.images import EncodedImage
 from kdjax.data.stream.views import CenterCrop, RandomResizedCrop, Whole
 
@@ -57,6 +58,38 @@ def test_center_crop_is_the_middle_of_the_resized_image():
   image = _image(HEIGHT, WIDTH).decode()
   image = image.resize((40, 80), Image.Resampling.BILINEAR)
   np.testing.assert_array_equal(upright, np.asarray(image)[24:55, 4:36])
+
+
+@pytest.mark.parametrize(('width', 'height'), [(60_000, 1), (1, 60_000)])
+def test_a_strip_takes_no_memory(width, height, monkeypatch):
+  # Resized as a whole it would have 256 times 15,360,000 pixels.
+  sizes = []
+  resize = Image.Image.resize
+
+  def noted(image, size, *args, **kwargs):
+    sizes.append(size[0] * size[1])
+    return resize(image, size, *args, **kwargs)
+
+  monkeypatch.setattr(Image.Image, 'resize', noted)
+  for view in (CenterCrop((224, 224), 256), RandomResizedCrop((224, 224))):
+    pixels = view(_image(width, height), _draws())
+    assert pixels.shape == (224, 224, 3)
+  assert max(sizes) <= 2**26
+  # The middle of the strip is one pixel here, of half the levels.
+  middle = CenterCrop((224, 224), 256)(_image(width, height), _draws())
+  axis = 0 if width > height else 1
+  assert np.abs(middle[..., axis].astype(int) - 125).max() <= 1
+
+
+def test_a_window_is_computed_as_of_the_whole_image(monkeypatch):
+  for width, height in ((250, 125), (125, 250), (37, 911)):
+    image = _image(width, height)
+    view = CenterCrop((32, 30), 40)
+    whole = view(image, _draws()).astype(int)
+    with monkeypatch.context() as patch:
+      patch.setattr(images, '_MAX_RESIZED', 0)
+      window = view(_image(width, height), _draws()).astype(int)
+    assert np.abs(whole - window).max() <= 1
 
 
 @pytest.mark.parametrize(

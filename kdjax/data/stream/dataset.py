@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kdjax.data.color import ColorJitter
-from kdjax.data.labels import named_arrays
+from kdjax.data.labels import check_several_classes, named_arrays
 from kdjax.data.stream.split import StreamedSplit
 from kdjax.typing import Batch
 
@@ -34,6 +34,9 @@ class StreamedDataset:
       `[B, H, W, C]` by float32 in [0, 1].
     left_out: Number of images that are in neither split because they have no
       label.
+
+  Raises:
+    ValueError: If all training images are of one class.
   """
 
   name: str
@@ -44,6 +47,9 @@ class StreamedDataset:
   std: tuple[float, ...] = IMAGENET_STD
   augment: Callable[[jax.Array, Batch], Batch] = ColorJitter()
   left_out: int = 0
+
+  def __post_init__(self):
+    check_several_classes(self.name, self.train.labels, self.class_names)
 
   @property
   def num_classes(self) -> int:
@@ -67,5 +73,5 @@ class StreamedDataset:
         digest.update(np.ascontiguousarray(array).data)
       for row in range(len(split)):
         name = os.path.basename(split.files.name(row))
-        digest.update(name.encode() + b'\n')
+        digest.update(os.fsencode(name) + b'\n')
     return digest.hexdigest()

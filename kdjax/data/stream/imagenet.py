@@ -10,8 +10,8 @@ import numpy as np
 
 from kdjax.data.augment import Augmentation
 from kdjax.data.files import LabeledFiles
-from kdjax.data.folder import list_folder
 from kdjax.data.limit import rows_per_class
+from kdjax.data.listing import list_folder
 from kdjax.data.names import parse_name
 from kdjax.data.stream.dataset import StreamedDataset
 from kdjax.data.stream.reading import Reading
@@ -82,7 +82,9 @@ def unread_imagenet(size: int = 224) -> StreamedDataset:
   """
   classes = tuple(map(str, range(_CLASSES)))
   train, test = (
-    LabeledFiles(_CountedFiles(count), np.zeros(count, np.int32), classes)
+    LabeledFiles(
+      _CountedFiles(count), np.arange(count, dtype=np.int32) % _CLASSES, classes
+    )
     for count in (_TRAIN_IMAGES, _TEST_IMAGES)
   )
   return _dataset('synthetic', train, test, _views(size), _READING)

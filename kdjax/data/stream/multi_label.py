@@ -12,6 +12,7 @@ from kdjax.data.stream.reading import Reading
 from kdjax.data.stream.split import StreamedSplit
 from kdjax.data.stream.views import Whole
 from kdjax.data.tfds import prepared
+from kdjax.messages import first_few
 from kdjax.names import unknown
 
 _READING = Reading()
@@ -49,11 +50,13 @@ def load_multi_label(
   view = Whole((size, size))
   parts = _open(name, data_dir)
   train, test = parts if keep_unlabelled else map(_labeled_only, parts)
-  if train.class_names != test.class_names:
-    raise ValueError(
-      f'{name}: training and test images have different categories: '
-      f'{", ".join(train.class_names)} and {", ".join(test.class_names)}.'
-    )
+  _check_categories(name, train, test)
+  for which, part, shown in zip(('training', 'test'), parts, (train, test)):
+    if not (shown.labels > 0).any():
+      raise ValueError(
+        f'{name}: not one of {len(part):,} {which} images has a label: there '
+        f'are 0 annotations of {len(part.class_names):,} categories on them.'
+      )
   splits = [
     StreamedSplit(
       files=part.files, labels=part.labels, view=view, reading=reading
@@ -66,6 +69,24 @@ def load_multi_label(
     test=splits[1],
     class_names=train.class_names,
     left_out=sum(map(len, parts)) - sum(map(len, splits)),
+  )
+
+
+def _check_categories(
+  name: str, train: LabeledFiles, test: LabeledFiles
+) -> None:
+  if train.class_names == test.class_names:
+    return
+  ours, others = train.class_names, test.class_names
+  only = [
+    [each for each in one if each not in set(other)]
+    for one, other in ((ours, others), (others, ours))
+  ]
+  raise ValueError(
+    f'{name}: training and test images have different categories: '
+    f'{len(ours):,}, of which {len(only[0]):,} are in training alone '
+    f'({first_few(only[0])}), and {len(others):,}, of which {len(only[1]):,} '
+    f'are in the test alone ({first_few(only[1])}).'
   )
 
 

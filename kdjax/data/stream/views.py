@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kdjax.data.images import Box, EncodedImage, Size, resize
+from kdjax.data.images import Box, EncodedImage, Size
 
 _ATTEMPTS = 10  # random windows, before the largest one in the middle
 
@@ -62,7 +62,7 @@ class Whole:
   ) -> np.ndarray:
     """Returns the pixels; `random` is not used. See `View`."""
     del random
-    return np.asarray(resize(image.decode(), self.size))
+    return np.asarray(image.decode_resized(self.size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class CenterCrop:
       resized = (self.shorter, longer)
     top, left = (round((a - b) / 2) for a, b in zip(resized, self.size))
     box = (left, top, left + self.size[1], top + self.size[0])
-    return np.asarray(resize(image.decode(), resized).crop(box))
+    return np.asarray(image.decode_window(resized, box))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,24 @@
 
 import contextlib
 import pathlib
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 
 from kdjax.data.errors import damaged
+
+_ZIP_ERRORS = (
+  OSError,
+  EOFError,
+  KeyError,
+  NotImplementedError,  # an unknown compression
+  RuntimeError,  # an encrypted member
+  struct.error,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 
 
 def read_tar(
@@ -61,5 +73,5 @@ def open_zip(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
   try:
     with zipfile.ZipFile(path) as archive:
       yield archive
-  except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+  except _ZIP_ERRORS as error:
     raise damaged(path, error) from None

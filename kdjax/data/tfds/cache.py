@@ -32,7 +32,7 @@ def read(folder: pathlib.Path) -> Arrays | None:
       part: np.load(folder / f'{part}.npy', mmap_mode='r') for part in _PARTS
     }
     intact = stored == fingerprint(*arrays.values())
-  except (OSError, ValueError, EOFError):
+  except Exception:  # damaged files cause errors of many classes
     return None
   return arrays if intact else None
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kdjax.data.images import EncodedImage, Size, resize
+from kdjax.data.images import EncodedImage, Size
 from kdjax.data.tfds.cache import Arrays
 from kdjax.data.tfds.files import ENCODED, Example
 
@@ -95,6 +95,7 @@ def _pixels(
   content: bytes, name: str, mode: str, size: Size | None
 ) -> np.ndarray:
   # In a dataset of color images some may be gray.
-  image = EncodedImage(content, name).decode(mode)
-  pixels = np.asarray(resize(image, size) if size else image)
+  image = EncodedImage(content, name)
+  decoded = image.decode_resized(size or image.size, mode)
+  pixels = np.asarray(decoded)
   return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -12,9 +12,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from kdjax.data.errors import DataUnavailableError, not_prepared
-from kdjax.data.files import LabeledFiles
+from kdjax.data.files import LabeledFiles, open_regular
 from kdjax.data.tfds import prepared
 from kdjax.data.tfds.files import Example, TfdsFiles
+from kdjax.messages import first_line
+from kdjax.runtime import npz
 
 _LABELS = 'kdjax_labels.npz'  # in the prepared folder, deleted along with it
 _TFDS_NAMES = {
@@ -57,14 +59,19 @@ def open_splits(
     label = (features if single else features['objects'])['label']
     files = [TfdsFiles(folder, splits) for splits in _SPLITS[name]]
     train, test = _labels(folder, files, label.num_classes)
-  except (OSError, RuntimeError, ValueError, NotImplementedError) as error:
+    classes = tuple(label.names)
+    if len(classes) != label.num_classes:  # TFDS reads any number
+      raise ValueError(
+        f'it names {len(classes)} of {label.num_classes} classes'
+      )
+  except Exception as error:  # damaged files cause errors of many classes
     raise DataUnavailableError(
-      f'the dataset prepared in {folder} cannot be read: {error}\n'
+      f'the dataset prepared in {folder} cannot be read: '
+      f'{first_line(error)}\n'
       'Images are read one by one, which needs it prepared with '
       "file_format='array_record'. Delete that folder and run again, or give "
       '--data_dir=FOLDER where it is prepared so.'
     ) from None
-  classes = tuple(label.names)
   return (
     LabeledFiles(files[0], np.abs(train), classes),
     LabeledFiles(files[1], test, classes),
@@ -77,12 +84,13 @@ def _labels(
   """Returns the labels of both splits, cached in `folder`."""
   cached = folder / _LABELS
   try:
-    with np.load(cached, allow_pickle=False) as stored:
-      labels = [stored['train'], stored['test']]
-    if [len(rows) for rows in labels] == [len(part) for part in files]:
+    with open_regular(cached) as file:
+      stored = npz.read_arrays(file)
+    labels = [stored['train'], stored['test']]
+    if _fit(labels, files, num_classes):
       return labels
-  except (OSError, ValueError, KeyError, EOFError):
-    pass
+  except (OSError, ValueError, KeyError):
+    pass  # there are none, or they are damaged: they are read again
   labels = [
     np.stack([_label(example, num_classes) for example in part.examples()])
     for part in files
@@ -95,6 +103,19 @@ def _labels(
   except OSError:
     pass  # no write permission: labels are read again next time
   return labels
+
+
+def _fit(
+  labels: list[np.ndarray], files: list[TfdsFiles], num_classes: int
+) -> bool:
+  """Returns whether stored labels are of these files and classes."""
+  for rows, part in zip(labels, files):
+    columns = () if rows.ndim == 1 else (num_classes,)
+    if rows.shape != (len(part), *columns) or rows.dtype.kind != 'i':
+      return False
+    if rows.max(initial=0) >= num_classes:
+      return False
+  return True
 
 
 def _label(example: Example, num_classes: int) -> np.ndarray:

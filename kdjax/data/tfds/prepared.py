@@ -1,5 +1,6 @@
 """Datasets prepared by TFDS: their folders, and their images as arrays."""
 
+import json
 import os
 import pathlib
 import re
@@ -7,6 +8,7 @@ import re
 from kdjax.data.errors import DataUnavailableError
 from kdjax.data.images import Size
 from kdjax.data.tfds import cache
+from kdjax.messages import first_line
 from kdjax.paths import local_path
 
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
@@ -83,8 +85,7 @@ def load_arrays(
   Raises:
     DataUnavailableError: If the prepared files cannot be read.
   """
-  names_file = folder / 'label.labels.txt'
-  names = names_file.read_text().splitlines() if names_file.exists() else []
+  names = _class_names(folder)
   suffix = '' if size is None else f'_{size[0]}x{size[1]}'
   cache_folder = folder / f'{cache.FOLDER}{suffix}'
   arrays = cache.read(cache_folder)
@@ -93,11 +94,49 @@ def load_arrays(
 
     try:
       arrays = decode.decode(folder, size)
-    except (OSError, RuntimeError, ValueError) as error:
-      raise DataUnavailableError(
-        f'the dataset prepared in {folder} cannot be read: {error}\n'
-        'Delete that folder and run again to prepare it anew, or give '
-        '--data_dir=FOLDER where it is prepared.'
-      ) from None
+    except Exception as error:  # damaged files cause errors of many classes
+      raise _unreadable(folder, first_line(error)) from None
     cache.write(cache_folder, arrays)
-  return arrays, tuple(names)
+  return arrays, names
+
+
+def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
+  """Returns class names, as many as the dataset is described to have.
+
+  TFDS reads any number of them.
+  """
+  file = folder / 'label.labels.txt'
+  try:
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = [line for line in lines if line.strip()]
+    count = _described_classes(folder)
+  except (OSError, ValueError, RecursionError) as error:
+    raise _unreadable(folder, first_line(error)) from None
+  different = len(set(names))
+  if names and not different == len(names) == (count or different):
+    raise _unreadable(
+      folder,
+      f'{file.name} has {len(names)} lines with {different} different names, '
+      f'expected {count or len(names)}',
+    )
+  return tuple(names)
+
+
+def _described_classes(folder: pathlib.Path) -> int | None:
+  """Returns the number of classes by TFDS's description; None if unset."""
+  file = folder / 'features.json'
+  if not file.exists():
+    return None
+  try:
+    features = json.loads(file.read_bytes())['featuresDict']['features']
+    return int(features['label']['classLabel']['numClasses'])
+  except (KeyError, TypeError):
+    return None
+
+
+def _unreadable(folder: pathlib.Path, reason: str) -> DataUnavailableError:
+  return DataUnavailableError(
+    f'the dataset prepared in {folder} cannot be read: {reason}\n'
+    'Delete that folder and run again to prepare it anew, or give '
+    '--data_dir=FOLDER where it is prepared.'
+  )

@@ -78,6 +78,15 @@ def test_all_six_metrics_worked_by_hand():
   assert got == pytest.approx(want, abs=1e-15)
 
 
+def test_f1_is_the_harmonic_mean_of_precision_and_recall():
+  # Everything is predicted: recall 1, precision 1/3 and 2/3, overall 3/6.
+  labels = np.array([[1, 0], [0, 1], [0, 1]])
+  got = metrics.precision_and_recall(np.ones((3, 2)), labels, 0.5)
+  want = {'CP': 0.5, 'CR': 1.0, 'OP': 0.5, 'OR': 1.0}
+  want |= dict.fromkeys(('CF1', 'OF1'), 2 * 0.5 / 1.5)
+  assert got == pytest.approx(want, abs=1e-15)
+
+
 @hypothesis.given(SCORES, LABELS, strategies.permutations(range(12)))
 def test_invariant_to_image_order_and_to_increasing_maps_of_scores(
   scores, labels, rows

@@ -183,7 +183,7 @@ MUTATIONS: list[Mutation] = [
       'f1_is_the_mean',
       'return 2 * precision * recall / ((precision + recall) or 1.0)',
       'return (precision + recall) / 2',
-      'test_all_six_metrics_worked_by_hand',
+      'test_f1_is_the_harmonic_mean_of_precision_and_recall',
     ),
   ),
 ]

@@ -15,6 +15,7 @@ def pair():
   return Pair('convnet_8_16', 'convnet_4_8', 'kd', 16, steps_per_epoch=2)
 
 
+@pytest.mark.slow
 def test_single_steps_and_loop_advance_the_state(pair):
   pair.alone(2)
   pair.loop(1)
@@ -43,6 +44,7 @@ def test_the_first_epoch_can_be_repeated(pair):
   assert pair.epochs.compilations() >= 1
 
 
+@pytest.mark.slow
 def test_epoch_with_a_teacher_table_runs():
   pair = Pair(
     'convnet_8_16', 'convnet_4_8', 'kd', 16, steps_per_epoch=1, crop_padding=0

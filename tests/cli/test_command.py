@@ -10,6 +10,8 @@ import pytest
 from tests.experiments import commands
 from tests.train import support
 
+pytestmark = pytest.mark.slow  # a whole command is run first
+
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory, compiled_once):

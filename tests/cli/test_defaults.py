@@ -81,7 +81,8 @@ def test_explicit_values_equal_to_class_defaults_are_kept(module, argv, method):
 
 
 def test_values_set_in_python_are_kept():
-  kept = multilabel.Config(method=Kd(), recipe=multilabel.RECIPE)
+  recipe = dataclasses.replace(multilabel.RECIPE, align_factor=2.0)
+  kept = multilabel.Config(method=Kd(), recipe=recipe)
   assert multilabel.COMMAND.resolve(kept) == (kept, [])
   made = dataclasses.replace(
     cifar.COMMAND.make_config(method='fcfd', student='ShuffleV1'),

@@ -104,6 +104,7 @@ def test_a_report_of_the_user_is_found_before_training(here, toy, capsys):
   assert not (here / 'w' / 'runs').exists()
 
 
+@pytest.mark.slow
 def test_home_in_every_path_of_a_command(here, toy, monkeypatch):
   home = here.parent / 'home'
   monkeypatch.setenv('HOME', str(home))

@@ -83,6 +83,7 @@ def test_nested_shared_lists_are_not_expanded(read, write):
     read(write(deep, {}))
 
 
+@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize('end', [b'K\x00s', b'0'])
 def test_deep_nesting_raises_an_error(read, write, end):
@@ -93,6 +94,7 @@ def test_deep_nesting_raises_an_error(read, write, end):
     read(write(b'}' + deep + end, {}))
 
 
+@pytest.mark.slow
 def test_deep_nesting_in_storage_keys_raises_an_error(read):
   state = writer.state_dict({'w': BASE})
   whole = writer.legacy(state, {'0': BASE})

@@ -44,11 +44,21 @@ def torch_arrays(rules: names.Rules, template) -> dict[str, np.ndarray]:
   }
 
 
+# Families whose smallest network takes seconds.
+LARGE = ('imagenet_mobilenet_v2', 'ResNet50', 'MobileNetV2')
+
+
 def test_every_family_of_names_is_tested():
   assert SMALLEST.keys() == names.FAMILIES.keys()
 
 
-@pytest.mark.parametrize('family', SMALLEST)
+@pytest.mark.parametrize(
+  'family',
+  [
+    pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
+    for name in SMALLEST
+  ],
+)
 def test_round_trip_is_bit_identical(tmp_path, family):
   name = SMALLEST[family]
   template = weights.template(name, 7, (32, 32, 3))

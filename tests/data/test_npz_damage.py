@@ -69,6 +69,7 @@ def test_headers_that_claim_terabytes(refuses):
   refuses(archive({'class_names.npy': claim}), 'but has')
 
 
+@pytest.mark.slow
 def test_a_bomb_of_zeros(refuses):
   zeros = header((20, 2**12, 2**12, 3)) + bytes(20 * 2**24 * 3)
   content = archive({'x_train.npy': zeros}, zipfile.ZIP_DEFLATED)

@@ -120,6 +120,7 @@ def test_broken_image_raises_an_error_with_its_name():
   stream.close()
 
 
+@pytest.mark.slow
 def test_dataset_of_broken_images_only_raises_an_error():
   made = streams.split(3, broken=(0, 1, 2), broken_images='skip')
   stream = made.shuffled(0, 2)

@@ -90,6 +90,7 @@ def changed_leaves(old, new):
   ]
 
 
+@pytest.mark.slow
 def test_network_is_trained_as_a_student(network):
   teacher = models.create('convnet_4_8', num_classes=CLASSES)
   before, after, metrics = step(network, teacher)
@@ -100,6 +101,7 @@ def test_network_is_trained_as_a_student(network):
   assert any(changed) == HAS_STATISTICS[network.name]
 
 
+@pytest.mark.slow
 def test_network_is_used_as_a_teacher(network):
   student = models.create('convnet_4_8', num_classes=CLASSES)
   before, after, metrics = step(student, network)

@@ -61,6 +61,7 @@ def test_fcfd_has_the_published_settings_of_each_pair(pair, row):
     assert config.teacher_recipe.learning_rate == 0.05
 
 
+@pytest.mark.slow
 def test_every_published_pair_has_networks_and_bridges():
   rows = {tuple(pair) for made, *pair in published.PAIRS if made is Fcfd}
   assert rows == {*FCFD, ('resnet110', 'resnet32')}

@@ -31,6 +31,7 @@ def test_the_end_of_a_command_is_judged(end, why):
   assert bool(fault) == bool(why)
 
 
+@pytest.mark.slow
 def test_inputs_are_the_same_for_the_same_seed():
   one, other = (
     [(name, case.name, case.argv) for name, case in generate(5, 30)]

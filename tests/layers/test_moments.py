@@ -11,8 +11,6 @@ import pytest
 from kdjax import layers
 from kdjax.layers import batch_norm
 
-pytestmark = pytest.mark.optimized
-
 
 def test_derivatives_of_moments_match_their_formula():
   def plain(x):
@@ -41,6 +39,7 @@ class _Deep(nn.Module):
     return x
 
 
+@pytest.mark.slow
 def test_gradient_memory_is_one_map_per_convolution():
   # A centered copy per norm and a transposed one per convolution, stored in
   # the forward pass, would need 20 maps.

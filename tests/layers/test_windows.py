@@ -3,12 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from absl.testing import parameterized
 
 from kdjax.layers import windows
-
-pytestmark = pytest.mark.optimized
 
 
 def _pooled(x, size, strides, padding, operation, start):

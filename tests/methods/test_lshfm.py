@@ -248,7 +248,7 @@ def test_unsupported_pairs_raise_an_error(settings, student, teacher, message):
   [
     ({'hashes': 0}, 'hashes of Lshfm must be positive, got 0'),
     ({'spread': 0.0}, 'spread of Lshfm must be positive'),
-    ({'spread': float('nan')}, 'spread of Lshfm must be positive'),
+    ({'spread': float('nan')}, 'spread of Lshfm must be a finite number'),
     ({'weight': -1.0}, 'weight of Lshfm must be zero or more'),
     ({'memory': 0}, 'memory of Lshfm must be positive'),
     ({'loss': 'lshl3'}, "did you mean 'lshl2'"),

@@ -58,10 +58,10 @@ def test_flipped_bits_are_detected_or_harmless(tmp_path, reader):
   assert bit_flips.equal(read(folder), expected)
   outcomes = [
     bit_flips.trial(folder, read, expected, random.Random(seed))
-    for seed in range(20)
+    for seed in range(12)
   ]
   assert 'undetected' not in outcomes
-  assert outcomes.count('refused') > 10  # most bytes are those of arrays
+  assert outcomes.count('refused') > 6  # most bytes are those of arrays
   assert bit_flips.equal(read(folder), expected)  # repaired
 
 

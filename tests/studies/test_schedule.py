@@ -57,9 +57,8 @@ def _assert_same_ends(epochs, folder, other):
 
 
 # With two devices the third run starts when another one ends.
-@pytest.mark.parametrize(
-  'devices', [3, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('devices', [3, 2])
 def test_runs_on_separate_devices_are_bit_identical(
   tmp_path, epochs, sequential_folder, monkeypatch, devices
 ):
@@ -88,6 +87,7 @@ def test_stop_saves_all_runs_and_they_resume_bit_identically(
   _assert_same_ends(epochs, tmp_path, sequential_folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('together', ['auto', 'never'])
 def test_diverged_run_does_not_stop_the_other_runs(
   tmp_path, epochs, sequential_folder, monkeypatch, together

@@ -92,6 +92,7 @@ def test_average_of_a_resumed_run_is_bit_identical(
   support.same_end(epochs, tmp_path, whole[0], ('student', 'student_average'))
 
 
+@pytest.mark.slow
 def test_published_form_counts_the_second_epoch_twice(whole, tmp_path):
   recipe = dataclasses.replace(LAST, average_form='as_published')
   epochs = support.epochs(support.parts(recipe=recipe), recipe=recipe)

@@ -241,6 +241,7 @@ def test_prepare_and_predicting_of_the_method_are_called(tmp_path):
   np.testing.assert_array_equal(features.logits, features.outputs)
 
 
+@pytest.mark.slow
 def test_bfloat16_step_is_close_and_has_float32_parameters():
   narrow = support.network(dtype=jnp.bfloat16)
   teacher = support.network('teacher', dtype=jnp.bfloat16)

@@ -174,6 +174,7 @@ def test_skipped_images_are_logged_and_not_evaluated(whole):
   assert len(features['embedding']) == 6
 
 
+@pytest.mark.slow
 def test_non_finite_loss_is_reported_with_its_step(tmp_path):
   hot = dataclasses.replace(RECIPE, learning_rate=1e30)
   run = _run(tmp_path, _epochs(recipe=hot), recipe=hot, test=streams.split(3))

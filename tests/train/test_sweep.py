@@ -72,6 +72,7 @@ def epochs():
   return support.epochs(support.parts('kd'))
 
 
+@pytest.mark.slow
 def test_runs_with_different_settings_share_the_program(epochs, tmp_path):
   losses = []
   for weight, rate in ((0.1, 0.05), (7.0, 0.05), (7.0, 0.01)):

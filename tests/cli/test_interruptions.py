@@ -18,6 +18,14 @@ pytestmark = pytest.mark.slow
 FLAGS = (*commands.SMALL, '--epochs=40', '--seeds=0,1')
 
 
+@pytest.fixture(autouse=True)
+def _hangups():
+  """Processes inherit that the signal is ignored, as without a terminal."""
+  before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
   """Folder with a dataset and the compiled programs of all commands."""

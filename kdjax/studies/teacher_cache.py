@@ -67,7 +67,11 @@ class CachedTeacher:
     Args:
       reason: Description of the damage, for the user.
     """
-    self._say(f'The cached teacher {self.folder} is not used: {reason}')
+    again = 'trained' if self._has_weights else 'evaluated'
+    self._say(
+      f'The teacher is {again} again, as its copy in the cache, {self.folder}, '
+      f'is damaged: {reason}'
+    )
     with contextlib.suppress(OSError):  # the cache may be read-only
       shutil.rmtree(self.folder)
 

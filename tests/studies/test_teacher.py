@@ -122,7 +122,8 @@ def test_damaged_cached_teacher_is_replaced(tmp_path, damaged, reason):
   else:
     path.write_bytes(path.read_bytes()[:-20])
   again, said = _obtain(tmp_path / 'two')
-  assert f'The cached teacher {folder} is not used' in said[0]
+  assert 'The teacher is trained again' in said[0]
+  assert str(folder) in said[0]
   assert reason in said[0]
   support.identical(first.variables, again.variables)  # trained again
   _, said = _obtain(tmp_path / 'three')
@@ -136,7 +137,8 @@ def test_damaged_cached_scores_of_a_teacher_are_replaced(tmp_path, checkpoint):
   log = folder / 'metrics.jsonl'
   log.write_bytes(log.read_bytes().replace(b'"epoch"', b'"epoxh"'))
   _, said = _obtain(tmp_path / 'two', teacher_checkpoint=path)
-  assert 'is not used: its logs are damaged' in said[0]
+  assert 'The teacher is evaluated again' in said[0]
+  assert 'its logs are damaged' in said[0]
   assert _kinds(tmp_path / 'two') == ['eval', 'end']
   _, said = _obtain(tmp_path / 'three', teacher_checkpoint=path)
   assert said == [f"The teacher's scores are taken from {folder}"]

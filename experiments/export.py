@@ -11,6 +11,7 @@ any batch size). How to read each: docs/weights.md.
 
 import dataclasses
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from kdjax.cli.exit_status import escape_unprintable_names, fail
 from kdjax.methods import Method
 from kdjax.network import Network
 from kdjax.paths import local_path
+from kdjax.runtime import array_hashes
 from kdjax.runtime.checkpoints import save_variables
 from kdjax.runtime.temporary import check_replaceable
 from kdjax.studies.run_config import NEEDED, read_run_config
@@ -37,6 +39,10 @@ Format = Literal[
   'stablehlo',
 ]
 
+# Names in an orbax folder.
+_ORBAX_NAMES = re.compile(
+  r'd|_\w+|array_metadatas|commit_success\.txt|manifest\.ocdbt|ocdbt\.\w+'
+)
 _ENDINGS = {
   'safetensors': 'student.safetensors',
   'safetensors_torch': 'student_torch.safetensors',
@@ -90,10 +96,26 @@ def _check_output(path: pathlib.Path, format_: Format) -> None:
     OSError: If it is a folder, a device or a pipe.
     ValueError: If it is a folder of something else.
   """
-  if format_ != 'orbax':
-    check_replaceable(path)
-  elif path.exists() and not (path / '_METADATA').exists():
-    raise ValueError(f'{path} exists and is not an orbax folder.')
+  if format_ == 'orbax':
+    if path.exists() and not _is_saved_folder(path):
+      raise ValueError(f'{path} exists and is not a folder of an export.')
+    return
+  check_replaceable(path)
+  if path.suffix in ('.json', '.jsonl', '.npz') and path.exists():
+    raise ValueError(
+      f'{path} exists and is not a file of an export; give another --output.'
+    )
+
+
+def _is_saved_folder(path: pathlib.Path) -> bool:
+  """Returns whether a folder holds weights of this library and no more."""
+  try:
+    saved = array_hashes.stored_hashes(path) is not None
+  except ValueError:
+    return False
+  return saved and all(
+    _ORBAX_NAMES.fullmatch(entry.name) for entry in path.iterdir()
+  )
 
 
 def _write_safetensors(

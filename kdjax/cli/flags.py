@@ -21,7 +21,7 @@ from kdjax import methods
 from kdjax.cli.compilation import Compilation
 from kdjax.cli.flag_types import RULES
 from kdjax.cli.processes import Processes
-from kdjax.cli.usage_errors import UsageError, describe
+from kdjax.cli.usage_errors import UsageError, check_lists, describe
 from kdjax.cli.work_folder import WorkFolder
 from kdjax.studies.config import name_of
 
@@ -126,11 +126,13 @@ def parse_config(
   Raises:
     ValueError: If the arguments cannot be parsed; the message is one line.
   """
-  return _parsed(
+  parsed = _parsed(
     lambda args: tyro.cli(config, args=args, **_options(name, description)),
     argv,
     name,
   )
+  check_lists(argv, parsed)
+  return parsed
 
 
 def parse_subcommand(
@@ -152,7 +154,7 @@ def parse_subcommand(
     ValueError: If the arguments cannot be parsed; the message is one line.
   """
   chosen = [argument for argument in argv[:1] if argument in configs]
-  return _parsed(
+  parsed = _parsed(
     lambda args: tyro.extras.subcommand_cli_from_dict(
       configs, args=args, **_options(name, description)
     ),
@@ -160,6 +162,8 @@ def parse_subcommand(
     name,
     chosen,
   )
+  check_lists(argv, parsed)
+  return parsed
 
 
 def _parsed(

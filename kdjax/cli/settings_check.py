@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _LARGEST = 2**31 - 1  # JAX counts in 32 bits
+# Normal numbers of float32, in which programs compute.
+_SMALLEST, _MOST = 2.0**-126, 3.4e38
 _OWN_BOUNDS = ('seeds', 'memory')  # are checked elsewhere
 
 
@@ -16,15 +18,25 @@ def check_settings(config: Any) -> None:
     config: A dataclass of settings, nested.
 
   Raises:
-    ValueError: If a number is not finite or has more than 31 bits; names it.
+    ValueError: If a number is not finite, is none of float32, or has more than
+      31 bits; names it.
   """
   entries = [*_numbers(config, ''), *_numbers(_arms(config), '')]
   for name, value in entries:
     flag = name.removeprefix('recipe.').removeprefix('settings.')
     if isinstance(value, float) and not math.isfinite(value):
       raise ValueError(f'{flag} must be a finite number, got {value}.')
+    if isinstance(value, float) and value and not _is_normal(value):
+      raise ValueError(
+        f'{flag} must be 0 or of a size between 1.2e-38 and 3.4e38, as '
+        f'programs compute in float32; got {value}.'
+      )
     if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
       raise ValueError(f'{flag} must be at most {_LARGEST}, got {value}.')
+
+
+def _is_normal(value: float) -> bool:
+  return _SMALLEST <= abs(value) <= _MOST
 
 
 def _arms(config: Any) -> Mapping[str, Any]:

@@ -1,9 +1,12 @@
 """Mistakes in a command line, as one line each."""
 
+import collections
+import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 _FLAG = re.compile(r'^\W*(?:-\w, )?--([\w.]+)', re.MULTILINE)
 _RULE = re.compile('[╰─-]{3}')  # between sections of a box, and its end
@@ -38,6 +41,38 @@ def describe(command: str, argv: Sequence[str], help_: str, box: str) -> str:
   return f'{_message(box, _given(argv))} See python -m {command} --help.'
 
 
+def check_lists(argv: Sequence[str], config: Any) -> None:
+  """Checks that no flag of several values is given more than once.
+
+  The parser would keep the last one only.
+
+  Args:
+    argv: Arguments of the command.
+    config: Dataclass of the parsed settings, nested.
+
+  Raises:
+    UsageError: If one is.
+  """
+  lists = set(_lists(config))
+  for flag, count in collections.Counter(_names(argv)).items():
+    if count > 1 and flag.rpartition('.')[2] in lists:
+      raise UsageError(
+        f'--{flag} is given {count} times; give it once with all values: '
+        f'--{flag} VALUE VALUE.'
+      )
+
+
+def _lists(config: Any) -> Iterator[str]:
+  """Yields the names of the settings that have several values."""
+  if not dataclasses.is_dataclass(config) or isinstance(config, type):
+    return
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if isinstance(value, tuple):
+      yield field.name
+    yield from _lists(value)
+
+
 def nearest(flag: str, flags: Collection[str]) -> list[str]:
   """Returns the flags that a misspelled one may mean, the nearest first.
 
@@ -56,12 +91,16 @@ def nearest(flag: str, flags: Collection[str]) -> list[str]:
 
 def _given(argv: Sequence[str]) -> list[str]:
   """Returns the names of the flags of a command line, with underscores."""
-  names = [
+  return [name for name in dict.fromkeys(_names(argv)) if name != 'help']
+
+
+def _names(argv: Sequence[str]) -> list[str]:
+  """Returns the name of each flag of a command line, in order."""
+  return [
     argument[2:].partition('=')[0].replace('-', '_')
     for argument in argv
     if argument.startswith('--') and argument != '--'
   ]
-  return [name for name in dict.fromkeys(names) if name != 'help']
 
 
 def _unknown(flag: str, flags: Collection[str]) -> str:

@@ -102,7 +102,8 @@ def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_folder(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads an orbax folder, or the one inside a run folder."""
-  if (path / 'student').is_dir():
+  own = (path / 'student').is_dir()
+  if own:
     path = path / 'student'
   if not (path / '_METADATA').exists():
     raise ValueError('it is neither a run folder nor an orbax folder')
@@ -116,4 +117,6 @@ def _read_folder(path: pathlib.Path) -> dict[str, np.ndarray]:
   hashes = array_hashes.stored_hashes(path.absolute())
   if hashes is not None:
     array_hashes.check(tree, hashes)
+  elif own:
+    raise array_hashes.DamagedError(f'{path} has lost its hashes')
   return leaves_by_name(tree)

@@ -7,6 +7,7 @@ import numpy as np
 
 from kdjax.report.logs import Run, Study
 from kdjax.runtime import npz
+from kdjax.runtime.files import is_regular_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,10 @@ def read_features(run: Run) -> Features | None:
       `[N, D]` and `[N]`, or if an embedding is not finite.
   """
   path = run.folder / 'features.npz'
-  if not path.is_file():
+  if not path.exists():
     return None
+  if not is_regular_file(path):
+    raise ValueError(f'{_file_name(run)} is not a regular file.')
   try:
     content = io.BytesIO(path.read_bytes())
     arrays = npz.read_arrays(content)

@@ -7,6 +7,9 @@ from typing import Any
 
 Line = Mapping[str, Any]
 
+_LARGEST = 2**63
+_MOST_EPOCHS = 10**6
+
 # Numbers that tables and plots read, besides the score.
 _NUMBERS = (
   'loss',
@@ -52,7 +55,9 @@ def missing_lines(
     config: Configuration of its run.
   """
   trained = _epochs(lines, 'train')
-  last = max(trained, default=0)
+  last = max(_epochs(lines, 'end') | trained, default=0)
+  if last > _MOST_EPOCHS:
+    return [f'epoch {last} of a line cannot be right']
   settings = config.get('settings')
   every = settings.get('evaluate_every') if isinstance(settings, dict) else None
   notes = []
@@ -83,5 +88,6 @@ def _describe(epochs: Sequence[int]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-  number = isinstance(value, int | float) and not isinstance(value, bool)
-  return value is None or (number and math.isfinite(value))
+  if isinstance(value, int) and not isinstance(value, bool):
+    return abs(value) < _LARGEST
+  return value is None or (isinstance(value, float) and math.isfinite(value))

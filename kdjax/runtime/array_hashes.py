@@ -53,7 +53,7 @@ def stored_hashes(folder: epath.PathLike) -> dict[str, str] | None:
     return None
   try:
     saved = json.loads(path.read_bytes())[_CUSTOM]
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise DamagedError(f'{path} is damaged: {first_line(error)}') from None
   if not saved:
     return None

@@ -10,12 +10,13 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from kdjax.messages import first_line
-from kdjax.runtime import array_hashes, orbax_trees
+from kdjax.runtime import array_hashes, files, orbax_trees
 from kdjax.runtime.files import absolute
 from kdjax.runtime.orbax_folders import check_readable
 from kdjax.typing import PyTree
 
 _ITEM = 'default'  # orbax's name of the only tree in a checkpoint
+_SAVED = 'saved.json'  # the last step of which a checkpoint was complete
 # Orbax numbers its saves per process: those of several runs must start one
 # after the other.
 _SAVING = threading.Lock()
@@ -39,6 +40,7 @@ class Checkpoints:
     self._folder = absolute(folder)
     self._latest = orbax_trees.manager(self._folder / 'latest', max_to_keep=2)
     self._best = orbax_trees.manager(self._folder / 'best', max_to_keep=1)
+    self._pending: int | None = None  # the step that is being saved
 
   def save(self, step: int, tree: PyTree) -> None:
     """Saves the state of a run; returns before it is on disk.
@@ -48,6 +50,8 @@ class Checkpoints:
       tree: Arrays and random keys.
     """
     self._save(self._latest, 'latest', step, tree)
+    self._note_saved()  # orbax has waited for the one before
+    self._pending = step
 
   def save_best(self, step: int, tree: PyTree) -> None:
     """Saves the best variables so far in place of the previous ones.
@@ -81,6 +85,7 @@ class Checkpoints:
     with orbax_trees.os_errors(self._folder):
       self._latest.wait_until_finished()
       self._best.wait_until_finished()
+    self._note_saved()
 
   def restore_latest(
     self, like: PyTree, warn: Callable[[str], None]
@@ -99,10 +104,11 @@ class Checkpoints:
       checkpoint.
 
     Raises:
-      ValueError: If a checkpoint is of another network or method; it lists the
-        differences.
+      ValueError: If a checkpoint is of another network or method, with the
+        differences; or if there were checkpoints and none can be read.
     """
-    for step in sorted(self._latest.all_steps(), reverse=True):
+    steps = sorted(self._latest.all_steps(), reverse=True)
+    for step in steps:
       folder = self._folder / 'latest' / str(step)
       try:
         check_readable(folder / _ITEM)
@@ -115,14 +121,34 @@ class Checkpoints:
         ) from error
       except Exception as error:
         broken = _unused_name(f'{folder}.broken')
+        used = 'the previous checkpoint is used'
+        if step == steps[-1]:
+          used = 'there is no earlier one'
         warn(
           f'The checkpoint of step {step} cannot be read; it is kept as '
-          f'{broken}, and the previous checkpoint is used. The reason: '
-          f'{first_line(error)}'
+          f'{broken}, and {used}. The reason: {first_line(error)}'
         )
         folder.rename(broken)
         self._latest.reload()
+    self._check_none_lost()
+    self._delete_best_after(-1)
     return None
+
+  def _note_saved(self) -> None:
+    """Writes which checkpoint is complete, so that its loss is noticed."""
+    if self._pending is not None:
+      files.write_json(self._folder / _SAVED, {'step': self._pending})
+      self._pending = None
+
+  def _check_none_lost(self) -> None:
+    """Raises a `ValueError` if there were checkpoints."""
+    folder = self._folder / 'latest'
+    if (self._folder / _SAVED).exists() or any(folder.glob('*.broken*')):
+      raise ValueError(
+        f'There were checkpoints in {folder}, and none can be read. Restore '
+        f'them, or delete {self._folder.parent} to train the run again from '
+        'the start.'
+      )
 
   def _restore(self, step: int, like: PyTree) -> PyTree:
     stored = self._latest.item_metadata(step).tree
@@ -145,6 +171,7 @@ class Checkpoints:
     with orbax_trees.os_errors(self._folder):
       self._latest.close()
       self._best.close()
+    self._note_saved()
 
 
 def save_variables(folder: epath.PathLike, variables: PyTree) -> None:
@@ -158,7 +185,6 @@ def save_variables(folder: epath.PathLike, variables: PyTree) -> None:
     OSError: If they cannot be written.
   """
   variables, folder = on_host(variables), absolute(folder)
-  folder.parent.mkdir(parents=True, exist_ok=True)
   folder.parent.mkdir(parents=True, exist_ok=True)
   orbax_trees.check_space(folder.parent, variables)
   with orbax_trees.os_errors(folder), orbax_trees.checkpointer() as writer:
@@ -174,7 +200,8 @@ def load_variables(folder: epath.PathLike, like: PyTree) -> PyTree:
   """Loads a network's variables from an orbax folder.
 
   Args:
-    folder: Written by `save_variables` or by orbax's `StandardCheckpointer`.
+    folder: Written by `save_variables`; `kdjax.convert.load` reads those that
+      orbax alone has written.
     like: Arrays or shapes of the expected tree.
 
   Returns:
@@ -208,11 +235,12 @@ def _checked(tree: PyTree, folder: epath.Path, like: PyTree) -> PyTree:
   """Returns stored arrays in the expected dtypes, once their hashes agree.
 
   Raises:
-    DamagedError: If they do not.
+    DamagedError: If they do not, or if there are no hashes.
   """
   hashes = array_hashes.stored_hashes(folder)
-  if hashes is not None:
-    array_hashes.check(tree, hashes)
+  if hashes is None:
+    raise array_hashes.DamagedError(f'{folder} has lost its hashes')
+  array_hashes.check(tree, hashes)
   return jax.tree.map(
     lambda leaf, expected: np.asarray(leaf, expected.dtype), tree, like
   )

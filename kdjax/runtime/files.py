@@ -68,6 +68,13 @@ def is_remote(path: epath.PathLike) -> bool:
   return '://' in os.fspath(path)
 
 
+def is_regular_file(path: epath.PathLike) -> bool:
+  """Returns whether a path is a file; pipes, which could block, are not."""
+  if is_remote(path):
+    return epath.Path(path).is_file()
+  return os.path.isfile(path)
+
+
 def absolute(path: epath.PathLike) -> epath.Path:
   """Returns an absolute path; object stores' paths are absolute already."""
   path = epath.Path(path)
@@ -94,7 +101,7 @@ def read_json(path: epath.PathLike) -> dict[str, Any]:
     ValueError: If it cannot be read or holds something else.
   """
   path = epath.Path(path)
-  if path.exists() and not path.is_file():
+  if path.exists() and not is_regular_file(path):
     raise ValueError(f'{path} is not a regular file.')
   try:
     value = json.loads(path.read_bytes())
@@ -153,10 +160,15 @@ def read_lines(
 
   Returns:
     The objects in order; empty if there is no file.
+
+  Raises:
+    ValueError: If it is a folder, a device or a pipe.
   """
   path = epath.Path(path)
-  if not path.is_file():
+  if not path.exists():
     return []
+  if not is_regular_file(path):
+    raise ValueError(f'{path} is not a regular file.')
   lines = []
   texts = path.read_bytes().decode('utf-8', errors='replace').splitlines()
   for number, text in enumerate(texts, start=1):
@@ -172,7 +184,7 @@ def _parsed(text: str) -> Any:
   """Returns a JSON value; `None` if the text is not JSON."""
   try:
     return json.loads(text)
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
 
 
@@ -185,9 +197,10 @@ def _has_counts(line: Mapping[str, Any]) -> bool:
 class MetricsWriter:
   """Writer of a run's `metrics.jsonl`.
 
-  Drops the lines of later steps: a resumed run writes them again, and the file
-  ends up as if the run had never stopped. The file, some hundred kilobytes, is
-  rewritten for each line, so that it is complete at any moment.
+  Drops the lines of later steps and of the end: a resumed run writes them
+  again, and the file ends up as if the run had never stopped. The file, some
+  hundred kilobytes, is rewritten for each line, so that it is complete at any
+  moment.
 
   Args:
     path: The file; created if it does not exist.
@@ -197,7 +210,9 @@ class MetricsWriter:
   def __init__(self, path: epath.PathLike, step: int):
     self._path = epath.Path(path)
     self._lines = [
-      line for line in read_lines(path) if line.get('step', 0) <= step
+      line
+      for line in read_lines(path)
+      if line.get('step', 0) <= step and line.get('kind') != 'end'
     ]
     self._write()
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from etils import epath
 
+from kdjax.runtime.files import is_regular_file
+
 NAME = 'report'  # in a work folder
 SUMMARY = 'summary.json'
 TEXTS = ('table.md', 'table.txt', SUMMARY, 'report.html')
@@ -44,7 +46,7 @@ def _is_own(folder: epath.Path) -> bool:
   """Returns whether a folder holds a report of this library."""
   path = folder / SUMMARY
   try:
-    summary = json.loads(path.read_bytes()) if path.is_file() else None
+    summary = json.loads(path.read_bytes()) if is_regular_file(path) else None
   except (OSError, ValueError, RecursionError):
     return False
   return isinstance(summary, dict) and summary.keys() >= SUMMARY_KEYS

@@ -32,6 +32,9 @@ _FREE = (
   'data_dir',
 )
 
+# Written by a run after its `config.json`.
+_OF_A_RUN = ('metrics.jsonl', 'checkpoints', 'student')
+
 
 class RunFolder:
   """The folder of a run that is being trained; a context manager.
@@ -228,6 +231,12 @@ def check_config(
   """
   path = epath.Path(folder) / 'config.json'
   if not path.exists():
+    others = [name for name in _OF_A_RUN if (path.parent / name).exists()]
+    if others:
+      raise ValueError(
+        f'{folder} has no config.json, but {", ".join(others)}. Restore it, or '
+        'move the folder away.'
+      )
     return
   stored = files.read_json(path)
   wanted = json.loads(json.dumps(files.to_json(about)))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from etils import epath
 
+from kdjax.messages import first_line
 from kdjax.names import dataset_kind
 from kdjax.runtime import files
 from kdjax.runtime.cache import cache_folder
@@ -54,7 +55,7 @@ class CachedTeacher:
 
   def is_complete(self) -> bool:
     """Returns whether it exists; deletes it, with a message, if damaged."""
-    if not self.folder.is_dir():
+    if not os.path.lexists(self.folder):
       return False
     reason = self._damage()
     if reason:
@@ -73,7 +74,10 @@ class CachedTeacher:
       f'is damaged: {reason}'
     )
     with contextlib.suppress(OSError):  # the cache may be read-only
-      shutil.rmtree(self.folder)
+      if self.folder.is_dir() and not self.folder.is_symlink():
+        shutil.rmtree(self.folder)
+      else:
+        self.folder.unlink()
 
   def copy_logs(self, folder: epath.Path, about: Mapping[str, Any]) -> None:
     """Copies its logs, not its weights, into a run folder.
@@ -82,10 +86,9 @@ class CachedTeacher:
       folder: The run folder.
       about: Content of `config.json` there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / 'config.json', about)
     for name in _LOGS:
       epath.Path(self.folder / name).copy(folder / name, overwrite=True)
-    files.write_json(folder / 'config.json', about)
 
   def publish(self, folder: epath.Path) -> None:
     """Copies a teacher from its run folder, completely or not at all.
@@ -117,13 +120,16 @@ class CachedTeacher:
 
     Weights have hashes of their own, which are checked when they are read.
     """
+    if not self.folder.is_dir():
+      return 'it is not a folder.'
     if self._has_weights and not self.weights.is_dir():
       return 'its weights are missing.'
-    try:
-      expected = json.loads((self.folder / _HASHES).read_bytes())
-      damaged = expected != _hashes(self.folder)
-    except (OSError, ValueError):
+    if not all((self.folder / name).is_file() for name in (*_LOGS, _HASHES)):
       return 'some of its files are missing.'
+    try:
+      damaged = files.read_json(self.folder / _HASHES) != _hashes(self.folder)
+    except (OSError, ValueError) as error:
+      return f'{first_line(error)}'
     return 'its logs are damaged.' if damaged else ''
 
 

@@ -100,13 +100,21 @@ class Run:
   def finished(self) -> bool:
     """Returns whether the run has ended; collective.
 
+    It has not if its weights are gone and its last checkpoint is not.
+
     Raises:
       ValueError: If the folder holds a run of another configuration.
     """
     devices = self.epochs.program.devices
     return devices.any(
-      devices.is_main and run_folder.has_ended(self.folder, self.about)
+      devices.is_main
+      and run_folder.has_ended(self.folder, self.about)
+      and not self._can_rebuild()
     )
+
+  def _can_rebuild(self) -> bool:
+    student = epath.Path(self.folder) / 'student'
+    return not student.exists() and run_folder.steps_done(self.folder) > 0
 
   def diverged_at(self) -> int | None:
     """Returns the step at which the run diverged before, if so; collective."""

@@ -83,3 +83,25 @@ def test_the_nearest_flags():
   assert usage_errors.nearest('lr', flags) == ['learning_rate']
   assert usage_errors.nearest('work', flags) == ['workdir', 'workers']
   assert usage_errors.nearest('zzz', flags) == []
+
+
+@pytest.mark.parametrize(
+  ('main', 'flags', 'flag'),
+  [
+    (cifar.COMMAND.main, ['--seeds', '0', '--seeds', '1'], 'seeds'),
+    (
+      compare.COMMAND.main,
+      ['--sweep', 'kd.weight=1:2', '--sweep=kd.temperature=2:4'],
+      'sweep',
+    ),
+    (compare.COMMAND.main, ['--methods', 'kd', '--methods', 'icd'], 'methods'),
+  ],
+)
+def test_a_list_that_is_given_twice_is_refused(capsys, main, flags, flag):
+  said = line(capsys, main, *flags)
+  assert f'--{flag} is given 2 times; give it once with all values' in said
+
+
+def test_a_single_value_that_is_given_twice_is_the_last_one():
+  parsed = cifar.COMMAND.parse(['--epochs=3', '--epochs=2'])
+  assert parsed.config.recipe.epochs == 2

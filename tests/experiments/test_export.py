@@ -229,3 +229,24 @@ def torch_resnet8(torch, num_classes: int):
       return self.fc(x.mean(dim=(2, 3)))
 
   return ResNet8()
+
+
+def test_existing_files_that_are_no_exports_are_kept(run, tmp_path, capsys):
+  folder = tmp_path / 'mine'
+  folder.mkdir()
+  (folder / '_METADATA').write_text('{}')
+  (folder / 'thesis.txt').write_text('x')
+  flags = [f'--run={run}', '--format=orbax', f'--output={folder}']
+  assert export.main(flags) == 2
+  assert 'is not a folder of an export' in capsys.readouterr().err
+  assert (folder / 'thesis.txt').exists()
+  log = tmp_path / 'metrics.jsonl'
+  log.write_text('{}')
+  assert export.main([f'--run={run}', f'--output={log}']) == 2
+  assert log.read_text() == '{}'
+
+
+def test_orbax_folder_is_exported_again(run, tmp_path, capsys):
+  flags = [f'--run={run}', '--format=orbax', f'--output={tmp_path / "out"}']
+  assert export.main(flags) == 0
+  assert export.main(flags) == 0

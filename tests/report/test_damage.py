@@ -135,3 +135,25 @@ def test_markdown_shows_markup_as_text(tmp_path):
   (study / 'runs' / 'kd').rename(study / 'runs' / '<b>&*x*|')
   text = tables.markdown(report.read_study(study))
   assert '| &lt;b&gt;&amp;\\*x\\*\\| |' in text
+
+
+def test_an_epoch_that_cannot_be_is_named(study):
+  path = log_of(study)
+  line = json.dumps({'kind': 'train', 'epoch': 10**12, 'step': 1})
+  path.write_text(path.read_text() + line + '\n')
+  assert f'epoch {10**12} of a line cannot be right' in notes(study)
+
+
+def test_an_accuracy_of_many_digits_is_left_out(study):
+  path = log_of(study)
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  changed = [{**line, 'accuracy': 10**400} for line in lines]
+  path.write_text(''.join(json.dumps(line) + '\n' for line in changed))
+  assert 'is no finite number' in notes(study)
+
+
+def test_all_lines_of_training_that_are_missing_are_named(study):
+  path = log_of(study)
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text(''.join(x for x in lines if '"train"' not in x))
+  assert 'no line of training of epochs 1-' in notes(study)

@@ -87,3 +87,17 @@ def test_variables_are_loaded_in_the_expected_dtype(tmp_path):
   loaded = checkpoints.load_variables(tmp_path, like)
   assert loaded['kernel'].dtype == ml_dtypes.bfloat16
   np.testing.assert_array_equal(loaded['kernel'], variables['kernel'])
+
+
+@pytest.mark.parametrize('reader', ['teacher', 'student'])
+def test_weights_without_hashes_are_refused(tmp_path, reader):
+  folder, read, _ = bit_flips.readers(tmp_path, 'resnet8')[reader]
+  (folder / '_CHECKPOINT_METADATA').unlink()
+  with pytest.raises(ValueError, match='has lost its hashes'):
+    read(folder)
+
+
+def test_a_checkpoint_without_hashes_is_not_used(tmp_path):
+  folder, read, _ = bit_flips.readers(tmp_path, 'resnet8')['checkpoint']
+  (folder / '_CHECKPOINT_METADATA').unlink()
+  assert read(folder) is None  # the previous one

@@ -1,7 +1,10 @@
 """JSON lines of a run, their readers and their writer."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from kdjax.runtime import files
 
@@ -42,3 +45,25 @@ def test_versions_name_the_packages_and_devices():
   versions = files.versions()
   assert {'kdjax', 'jax', 'python', 'devices'} <= versions.keys()
   assert versions['devices'].endswith(' x cpu')
+
+
+def test_a_line_that_is_nested_too_deeply_is_skipped(tmp_path):
+  path = tmp_path / 'log.jsonl'
+  path.write_text('{"step": 1}\n' + '[' * 200_000 + '\n')
+  skipped = []
+  assert files.read_lines(path, skipped.append) == [{'step': 1}]
+  assert skipped == [2]
+
+
+def test_a_pipe_is_refused(tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  for read in (files.read_lines, files.read_json):
+    with pytest.raises(ValueError, match='is not a regular file'):
+      read(tmp_path / 'pipe')
+
+
+def test_a_writer_drops_the_end_that_it_writes_again(tmp_path):
+  path = tmp_path / 'log.jsonl'
+  path.write_text('{"kind": "train", "step": 1}\n{"kind": "end", "step": 1}\n')
+  files.MetricsWriter(path, 1)
+  assert [line['kind'] for line in files.read_lines(path)] == ['train']

@@ -142,12 +142,49 @@ def test_run_without_readable_checkpoint_is_not_restarted(
     if file.is_file():
       file.write_bytes(b'')
   made = support.run(tmp_path / 'run', epochs)
-  with pytest.raises(ValueError, match='3 epochs, but none of its checkpoints'):
+  with pytest.raises(ValueError, match='There were checkpoints'):
     support.train(made)
   assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == log
   shutil.rmtree(tmp_path / 'run')  # as the message says
   support.train(made)
   support.same_end(epochs, whole, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('lost', ['latest', 'checkpoints'])
+def test_run_whose_checkpoints_were_deleted_is_not_restarted(
+  epochs, whole, tmp_path, lost
+):
+  shutil.copytree(whole, tmp_path / 'run')
+  _cut_end(tmp_path / 'run')
+  folder = tmp_path / 'run' / 'checkpoints'
+  if lost == 'latest':  # also where no epoch was logged
+    shutil.rmtree(folder / 'latest')
+    (tmp_path / 'run' / 'metrics.jsonl').unlink()
+  else:
+    shutil.rmtree(folder)
+  with pytest.raises(ValueError, match=r'delete .* to train the run again'):
+    support.train(support.run(tmp_path / 'run', epochs))
+
+
+def test_lost_weights_of_an_ended_run_are_written_again(
+  epochs, whole, tmp_path
+):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  made = support.run(tmp_path, epochs)
+  assert made.finished()
+  shutil.rmtree(tmp_path / 'student')
+  assert not made.finished()
+  support.train(made)
+  assert made.finished()
+  support.same_end(epochs, whole, tmp_path)
+  assert len(support.lines(tmp_path, 'end')) == 1
+
+
+def test_run_folder_without_config_is_refused(epochs, whole, tmp_path):
+  shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+  (tmp_path / 'config.json').unlink()
+  with pytest.raises(ValueError, match='has no config'):
+    support.train(support.run(tmp_path, epochs))
 
 
 def test_torn_log_line_is_reported_and_best_score_is_kept(
@@ -209,6 +246,7 @@ def test_resumed_run_logs_each_observation_once(
   said = []
   if checkpoint == 'none':  # killed before the first one was complete
     shutil.rmtree(tmp_path / 'checkpoints' / 'latest' / '6')
+    (tmp_path / 'checkpoints' / 'saved.json').unlink()
     path = tmp_path / 'metrics.jsonl'
     lines = path.read_text().splitlines(True)
     early = [line for line in lines if json.loads(line)['epoch'] <= 1]

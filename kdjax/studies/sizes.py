@@ -80,7 +80,9 @@ def check_memory(
     ValueError: If it does not.
   """
   trained = student.describe(image_shape, batch_size)
-  frozen = None if teacher is None else teacher.describe(image_shape)
+  frozen = None
+  if teacher is not None:  # as methods describe it, which is remembered
+    frozen = teacher.describe(image_shape, batch_size)
   _check(
     devices,
     what,

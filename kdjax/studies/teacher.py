@@ -218,4 +218,6 @@ def _run(setup: Setup, epochs: Epochs, source: dict[str, Any]) -> Run:
 
 
 def _shapes(setup: Setup) -> PyTree:
-  return setup.teacher.describe(setup.dataset.image_shape).variables
+  # Of the batch size of which methods describe it, which is remembered.
+  shape, size = setup.dataset.image_shape, setup.config.recipe.batch_size
+  return setup.teacher.describe(shape, size).variables
